@@ -1,0 +1,175 @@
+//! The source: reads users and groups from an LDAP or Active Directory server.
+//!
+//! It knows no SCIM, no store and no policy: it says what is there, and what its silence means.
+
+mod ldap;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::fault::Fault;
+use crate::identity::known::Known;
+use crate::identity::observation::{Look, Observation, ReadEnd};
+use crate::identity::{DirectoryType, RowKey};
+use crate::secret::Secret;
+
+/// Everything that is needed to read one profile of one directory.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Active Directory or plain LDAP.
+    pub directory_type: DirectoryType,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub security: Security,
+    /// PEM of the authorities that are trusted instead of the public roots.
+    pub ca_certificate: Option<Vec<u8>>,
+    /// The account that reads.
+    pub bind_dn: String,
+    /// Its password; never empty.
+    pub bind_password: Secret,
+    /// The users that are in scope.
+    pub users: Search,
+    /// The groups that are in scope; absent when groups are not synchronized.
+    pub groups: Option<Search>,
+    /// The attribute that becomes the anchor: objectGUID, entryUUID, nsUniqueId, or another.
+    pub anchor_attribute: String,
+    /// The attributes in which groups name their members.
+    pub membership: Vec<MembershipAttribute>,
+    /// The user's attribute that a membership by uid names.
+    pub uid_attribute: String,
+    /// Entries asked for in one page (RFC 2696).
+    pub page_entries: u16,
+    /// How long to wait for a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// How long to wait for the next message of the server.
+    pub answer_timeout: Duration,
+    /// The longest message that is accepted, in bytes.
+    pub message_bytes_max: usize,
+}
+
+/// How a connection to the directory is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// LDAPS: TLS from the first byte.
+    Tls,
+    /// StartTLS (RFC 4511 §4.14), mandatory: no fall-back to plain text.
+    StartTls,
+    /// Nothing. Refused by the configuration unless it says so explicitly.
+    Plain,
+}
+
+/// One search: a subtree, a filter, and the attributes that are needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// Where the subtree starts.
+    pub base: String,
+    /// RFC 4515 filter, the whole of it.
+    pub filter: String,
+    /// Attributes beside the anchor and the members; names as the mapping uses them.
+    pub attributes: Vec<String>,
+}
+
+/// An attribute in which groups name their members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipAttribute {
+    /// Its name, for example `member`.
+    pub name: String,
+    /// What its values are.
+    pub by: MembershipBy,
+}
+
+/// What the values of a membership attribute are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum MembershipBy {
+    /// Distinguished names (`member`, `uniqueMember`).
+    #[serde(rename = "DN")]
+    Dn,
+    /// User ids (`memberUid`).
+    #[serde(rename = "UID")]
+    Uid,
+}
+
+/// A connection to a directory, bound and ready.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Reads everything in scope, users first, then groups.
+    ///
+    /// Every entry is met in `known`; new, changed and unreadable ones go to `sink`, which pushes back when the
+    /// receiver is slow. An error of the server in the middle is not an `Err`: it ends the read with
+    /// [`crate::identity::observation::Coverage::Partial`], because what was read stands for itself.
+    ///
+    /// # Errors
+    /// When nothing can be read at all: the connection is gone before the first page, the base does not exist, the
+    /// filter is refused.
+    async fn read(
+        &self,
+        known: &mut Known,
+        sink: mpsc::Sender<Observation>,
+    ) -> Result<ReadEnd, Error>;
+
+    /// Looks at one entry by its anchor, in the same scope as [`Source::read`]. `Absent` only when the server answered
+    /// success without the entry and the search base itself is readable on the same connection.
+    ///
+    /// # Errors
+    /// When the server does not answer, or answers with anything but success.
+    async fn look(&self, key: &RowKey) -> Result<Look, Error>;
+
+    /// Closes the connection politely (unbind).
+    async fn close(&self);
+}
+
+/// Connects, protects the connection, binds, and proves that the bind was not anonymous.
+///
+/// # Errors
+/// Says which stage failed: network, TLS, authentication.
+pub async fn open(settings: &Settings) -> Result<Box<dyn Source>, Error> {
+    ldap::open(settings).await
+}
+
+/// The stage of talking to a directory that failed; the words of the API (`error.code`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Name resolution or TCP.
+    Network,
+    /// The TLS handshake or StartTLS.
+    Tls,
+    /// The bind.
+    Authentication,
+    /// The search base.
+    BaseDn,
+    /// The filter.
+    Filter,
+    /// The account's rights.
+    Permission,
+    /// The server's answers while reading.
+    Reading,
+}
+
+/// Why a directory could not be read: the stage, what happened, and the cure, in words for an administrator.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// Which stage failed.
+    pub stage: Stage,
+    /// Names the server, the object and the cure.
+    pub message: String,
+    fault: Fault,
+}
+
+impl Error {
+    /// Makes an error; the message names the server, the object and the cure.
+    pub fn new(stage: Stage, fault: Fault, message: String) -> Self {
+        Self { stage, message, fault }
+    }
+
+    /// Who must act.
+    pub fn fault(&self) -> Fault {
+        self.fault
+    }
+}

@@ -1,0 +1,55 @@
+//! Logging set-up: what is written, in which form, to standard error.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::TryInitError;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One readable line each.
+    #[default]
+    Text,
+    /// One JSON object each.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Settings {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a tracing filter such as `info,scim_relay::source=debug`.
+    pub level: String,
+    /// Text for people, JSON for machines.
+    pub format: Format,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: Format::Text,
+        }
+    }
+}
+
+impl Settings {
+    /// Checks the level expression.
+    pub fn filter(&self) -> Result<EnvFilter, String> {
+        EnvFilter::try_new(&self.level)
+            .map_err(|error| format!("`{}` is not a log level or filter: {error}", self.level))
+    }
+}
+
+/// Starts logging to standard error; values are escaped by the formatters, so a value cannot forge a line.
+pub fn start(settings: &Settings) -> Result<(), String> {
+    use tracing_subscriber::util::SubscriberInitExt;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(settings.filter()?)
+        .with_writer(std::io::stderr);
+    let started: Result<(), TryInitError> = match settings.format {
+        Format::Text => builder.with_target(false).finish().try_init(),
+        Format::Json => builder.json().flatten_event(true).finish().try_init(),
+    };
+    started.map_err(|error| format!("logging cannot be started: {error}"))
+}
