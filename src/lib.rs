@@ -3,5 +3,6 @@
 pub mod fault;
 pub mod id;
 pub mod identity;
+pub mod scim;
 pub mod secret;
 pub mod telemetry;

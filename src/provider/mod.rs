@@ -1,0 +1,192 @@
+//! The provider: speaks SCIM over HTTP to one tenant's IAM, at the tenant's pace.
+//!
+//! It knows no directory and no plan: it sends what it is given, and says what became of it.
+
+mod http;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value as Json;
+
+use crate::fault::Fault;
+use crate::id::TenantName;
+use crate::scim::ResourceType;
+use crate::scim::dialect::Dialect;
+use crate::scim::encode::Request;
+use crate::scim::resource::Found;
+use crate::secret::Secret;
+
+/// Everything that is needed to speak to one tenant's IAM.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The tenant, for messages.
+    pub tenant: TenantName,
+    /// The SCIM base URL, without a trailing slash; endpoints are appended to it.
+    pub base_url: String,
+    /// How requests are authenticated.
+    pub auth: Auth,
+    /// Most requests in any window of one second, reads and writes together.
+    pub requests_per_second: u32,
+    /// Most requests in flight.
+    pub concurrency: usize,
+    /// PEM of the authorities that are trusted instead of the public roots.
+    pub ca_certificate: Option<Vec<u8>>,
+    /// How long to wait for a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// How long to wait for an answer.
+    pub answer_timeout: Duration,
+    /// Tries of a request that may be repeated safely, the first included.
+    pub attempts_max: u32,
+    /// The first pause before a repetition; doubled each time, with jitter.
+    pub retry_pause: Duration,
+    /// The manner of the target.
+    pub dialect: Dialect,
+}
+
+/// How requests are authenticated.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// A fixed bearer token (RFC 6750).
+    Bearer(Secret),
+    /// OAuth 2.0 client credentials (RFC 6749 §4.4).
+    ClientCredentials {
+        /// The token endpoint.
+        token_url: String,
+        /// The client.
+        client_id: String,
+        /// Its secret.
+        client_secret: Secret,
+        /// The scope asked for, if any.
+        scope: Option<String>,
+    },
+}
+
+/// Which requests go first when several wait for the tenant's rate limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Deactivations and membership removals.
+    Urgent,
+    /// Everything else.
+    Ordinary,
+}
+
+/// What became of a request that writes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The target confirmed it.
+    Acknowledged {
+        /// The id of a resource that was created.
+        id: Option<String>,
+        /// The resource, where the target sent it back.
+        resource: Option<Json>,
+    },
+    /// The target refused it; nothing was changed.
+    Refused(Refusal),
+    /// Whether it was carried out is not known: time-out, dropped connection, 5xx, an answer that makes no sense.
+    /// Look before trying again.
+    Unknown(Refusal),
+}
+
+/// A refusal, or an answer that tells nothing, with what the target said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Who must act.
+    pub fault: Fault,
+    /// The HTTP status, when there was an answer.
+    pub status: Option<u16>,
+    /// SCIM `scimType` (RFC 7644 §3.12).
+    pub scim_type: Option<String>,
+    /// What happened and what cures it, in words; contains the target's `detail`, never a secret.
+    pub message: String,
+}
+
+/// What a target says it can do (RFC 7643 §5), as far as the relay uses it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether PATCH is advertised; `None` when the target does not say.
+    pub patch: Option<bool>,
+    /// Whether filters are advertised.
+    pub filter: Option<bool>,
+    /// The path of an attribute named emailVerified in the target's user schemas, if there is one.
+    pub email_verified: Option<String>,
+}
+
+/// How many requests were sent since the provider was opened, repetitions included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RequestCounts {
+    /// GET.
+    pub read: u64,
+    /// POST, PATCH, DELETE.
+    pub write: u64,
+}
+
+/// The attribute by which a resource is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupBy {
+    /// `externalId`.
+    ExternalId,
+    /// `userName` of users, `displayName` of groups.
+    Name,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The resources of this page, those without an id left out.
+    pub resources: Vec<Found>,
+    /// Where the next page starts (1-based); `None` after the last one.
+    pub next: Option<u64>,
+}
+
+/// A tenant's IAM.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Asks what the target can do. A target without discovery gets the defaults.
+    ///
+    /// # Errors
+    /// When the target is not there, does not speak SCIM, or refuses the credentials.
+    async fn discover(&self) -> Result<Capabilities, Refusal>;
+
+    /// Sends one request that writes. Waits for the rate limit, honours Retry-After, repeats what may be repeated:
+    /// a 429 always (it was not carried out), PATCH and DELETE after an unclear answer too, POST never.
+    async fn submit(&self, request: &Request, lane: Lane) -> Outcome;
+
+    /// Looks resources up by an attribute. Every hit was checked again on our side, so a server that ignores filters
+    /// gives no false hit; more than one hit means that the key is not unique there.
+    ///
+    /// # Errors
+    /// When the target gives no answer that can be trusted.
+    async fn find(
+        &self,
+        resource_type: ResourceType,
+        by: LookupBy,
+        value: &str,
+        lane: Lane,
+    ) -> Result<Vec<Found>, Refusal>;
+
+    /// Reads one resource by id; `None` when the target does not have it.
+    ///
+    /// # Errors
+    /// When the target gives no answer that can be trusted.
+    async fn get(&self, resource_type: ResourceType, id: &str) -> Result<Option<Json>, Refusal>;
+
+    /// Reads one page of all resources of a type, starting at a 1-based index.
+    ///
+    /// # Errors
+    /// When the target gives no answer that can be trusted, or repeats a page.
+    async fn list(&self, resource_type: ResourceType, start: u64) -> Result<Page, Refusal>;
+
+    /// Requests sent so far.
+    fn counts(&self) -> RequestCounts;
+}
+
+/// Prepares the client; nothing is sent yet. One provider serves all directories of a tenant, so that they share its
+/// rate limit.
+///
+/// # Errors
+/// When the base URL, the certificate or the rate makes no sense.
+pub fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
+    http::open(settings)
+}

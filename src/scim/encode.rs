@@ -1,0 +1,372 @@
+//! Requests from intentions: bodies of POST and PATCH as the default manner writes them (specification page 4).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::scim::dialect::Dialect;
+use crate::scim::path::AttributePath;
+use crate::scim::{AttributeChange, Attributes, PATCH_SCHEMA, ResourceType, Value};
+
+/// An HTTP method that writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Create (RFC 7644 §3.3).
+    Post,
+    /// Change (RFC 7644 §3.5.2).
+    Patch,
+    /// Remove (RFC 7644 §3.6).
+    Delete,
+}
+
+impl Method {
+    /// The method's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// One request that writes, ready for the wire.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Users or groups.
+    pub resource_type: ResourceType,
+    /// The method.
+    pub method: Method,
+    /// The target's id; absent for a create.
+    pub id: Option<String>,
+    /// The body.
+    pub body: Option<Json>,
+}
+
+/// A create, with the ids of the members that go with it.
+pub fn create(resource_type: ResourceType, attributes: &Attributes, members: &[String]) -> Request {
+    let mut body = Map::new();
+    for (path, value) in attributes {
+        place(&mut body, path, value);
+    }
+    if !members.is_empty() {
+        body.insert("members".to_owned(), member_values(members));
+    }
+    let mut schemas = vec![resource_type.schema().to_owned()];
+    schemas.extend(body.keys().filter(|key| key.starts_with("urn:")).cloned());
+    body.insert("schemas".to_owned(), json!(schemas));
+    Request {
+        resource_type,
+        method: Method::Post,
+        id: None,
+        body: Some(Json::Object(body)),
+    }
+}
+
+/// Puts one attribute where RFC 7643 wants it: extensions under their URN, elements into arrays, subs into objects.
+fn place(body: &mut Map<String, Json>, path: &AttributePath, value: &Value) {
+    let home = match &path.urn {
+        Some(urn) => child(body, urn),
+        None => Some(body),
+    };
+    let Some(home) = home else { return };
+    match (&path.element, &path.sub) {
+        (Some(element), sub) => {
+            let elements = home
+                .entry(path.name.clone())
+                .or_insert_with(|| Json::Array(Vec::new()));
+            if let Json::Array(elements) = elements {
+                put_in_element(
+                    elements,
+                    path,
+                    element,
+                    sub.as_deref().unwrap_or("value"),
+                    value,
+                );
+            }
+        }
+        (None, Some(sub)) => {
+            if let Some(object) = child(home, &path.name) {
+                object.insert(sub.clone(), value.to_json());
+            }
+        }
+        (None, None) => {
+            home.insert(path.name.clone(), value.to_json());
+        }
+    }
+}
+
+fn put_in_element(
+    elements: &mut Vec<Json>,
+    path: &AttributePath,
+    element: &str,
+    sub: &str,
+    value: &Value,
+) {
+    let at = elements.iter().position(|found| found["type"] == element);
+    let at = at.unwrap_or_else(|| {
+        elements.push(new_element(path, element));
+        elements.len() - 1
+    });
+    elements[at][sub] = value.to_json();
+}
+
+/// The work address is the primary one: the relay writes at most one e-mail of that type.
+fn new_element(path: &AttributePath, element: &str) -> Json {
+    if path.urn.is_none() && path.name == "emails" && element == "work" {
+        json!({ "type": element, "primary": true })
+    } else {
+        json!({ "type": element })
+    }
+}
+
+/// The object under a name, made where there is none; `None` where a mapping put a plain value there, which
+/// [`crate::mapping`] refuses.
+fn child<'a>(parent: &'a mut Map<String, Json>, name: &str) -> Option<&'a mut Map<String, Json>> {
+    parent
+        .entry(name.to_owned())
+        .or_insert_with(|| Json::Object(Map::new()))
+        .as_object_mut()
+}
+
+/// A PATCH that changes attributes: one operation for each, path always, `op` in lower case.
+///
+/// `base` is what the target last acknowledged; it tells whether an element of a multi-valued attribute exists, which
+/// decides between a replace of its sub-attribute and an add of the element (RFC 7644 §3.5.2.1, noTarget).
+pub fn update(
+    resource_type: ResourceType,
+    id: &str,
+    base: &Attributes,
+    changes: &[AttributeChange],
+) -> Request {
+    let mut operations = Vec::with_capacity(changes.len());
+    let mut added: BTreeMap<String, Vec<&AttributeChange>> = BTreeMap::new();
+    for change in changes {
+        match &change.after {
+            None => operations.push(removal(base, changes, &change.path)),
+            Some(_) if needs_new_element(base, &change.path) => {
+                added
+                    .entry(change.path.whole_element().to_string())
+                    .or_default()
+                    .push(change);
+            }
+            Some(value) => operations.push(json!({
+                "op": if change.before.is_some() { "replace" } else { "add" },
+                "path": change.path.to_string(),
+                "value": value.to_json(),
+            })),
+        }
+    }
+    operations.extend(
+        added
+            .values()
+            .filter_map(|changes| element_addition(changes)),
+    );
+    operations.dedup();
+    patch(resource_type, id, operations)
+}
+
+fn needs_new_element(base: &Attributes, path: &AttributePath) -> bool {
+    path.element.is_some() && !base.keys().any(|known| known.shares_element(path))
+}
+
+fn element_addition(changes: &[&AttributeChange]) -> Option<Json> {
+    let first = changes.first()?;
+    let mut body = Map::new();
+    for change in changes {
+        place(
+            &mut body,
+            &AttributePath {
+                urn: None,
+                ..change.path.clone()
+            },
+            change.after.as_ref()?,
+        );
+    }
+    let path = AttributePath {
+        element: None,
+        sub: None,
+        ..first.path.clone()
+    };
+    Some(json!({ "op": "add", "path": path.to_string(), "value": body.remove(&first.path.name)? }))
+}
+
+/// Removing the last known sub-attribute of an element removes the element, so that no empty one is left behind.
+fn removal(base: &Attributes, changes: &[AttributeChange], path: &AttributePath) -> Json {
+    let stays = |known: &AttributePath| {
+        changes
+            .iter()
+            .find(|change| change.path == *known)
+            .is_none_or(|change| change.after.is_some())
+    };
+    let element_stays = base
+        .keys()
+        .filter(|known| known.shares_element(path))
+        .any(stays);
+    let path = if path.element.is_some() && !element_stays {
+        path.whole_element()
+    } else {
+        path.clone()
+    };
+    json!({ "op": "remove", "path": path.to_string() })
+}
+
+/// A PATCH that adds members, in operations of the dialect's size. Empty input gives an empty operation list.
+pub fn add_members(id: &str, members: &[String], dialect: &Dialect) -> Request {
+    let chunks = members.chunks(dialect.members_per_operation.max(1));
+    let operations = chunks
+        .map(|chunk| json!({ "op": "add", "path": "members", "value": member_values(chunk) }))
+        .collect();
+    patch(ResourceType::Group, id, operations)
+}
+
+/// A PATCH that removes members: one operation for each, always with a value filter.
+pub fn remove_members(id: &str, members: &[String]) -> Request {
+    let operations = members
+        .iter()
+        .map(|member| json!({ "op": "remove", "path": format!("members[{}]", crate::scim::filter::eq("value", member)) }))
+        .collect();
+    patch(ResourceType::Group, id, operations)
+}
+
+/// A removal of the whole resource.
+pub fn delete(resource_type: ResourceType, id: &str) -> Request {
+    Request {
+        resource_type,
+        method: Method::Delete,
+        id: Some(id.to_owned()),
+        body: None,
+    }
+}
+
+fn member_values(members: &[String]) -> Json {
+    members.iter().map(|id| json!({ "value": id })).collect()
+}
+
+fn patch(resource_type: ResourceType, id: &str, operations: Vec<Json>) -> Request {
+    Request {
+        resource_type,
+        method: Method::Patch,
+        id: Some(id.to_owned()),
+        body: Some(json!({ "schemas": [PATCH_SCHEMA], "Operations": operations })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn attributes(rows: &[(&str, &str)]) -> Attributes {
+        rows.iter()
+            .map(|(path, value)| {
+                (
+                    AttributePath::from_rule(path).unwrap(),
+                    Value::Text((*value).into()),
+                )
+            })
+            .collect()
+    }
+
+    fn change(path: &str, before: Option<&str>, after: Option<&str>) -> AttributeChange {
+        let value = |text: Option<&str>| text.map(|text| Value::Text(text.to_owned()));
+        AttributeChange {
+            path: AttributePath::from_rule(path).unwrap(),
+            before: value(before),
+            after: value(after),
+        }
+    }
+
+    fn operations(request: Request) -> Json {
+        request.body.unwrap()["Operations"].take()
+    }
+
+    #[test]
+    fn a_create_has_each_attribute_in_its_place() {
+        let mut wanted = attributes(&[
+            ("username", "ann"),
+            ("email", "ann@x"),
+            ("firstName", "Ann"),
+            ("department", "R&D"),
+            (r#"addresses[type eq "work"].locality"#, "Ulm"),
+            (r#"addresses[type eq "work"].country"#, "DE"),
+        ]);
+        wanted.insert(AttributePath::active(), Value::Bool(true));
+        wanted.insert(
+            AttributePath::core("roles"),
+            Value::Texts(vec!["admin".into()]),
+        );
+        let body = create(ResourceType::User, &wanted, &[]).body.unwrap();
+        assert_eq!(
+            body,
+            json!({
+                "schemas": [crate::scim::USER_SCHEMA, crate::scim::ENTERPRISE_SCHEMA],
+                "userName": "ann",
+                "active": true,
+                "name": {"givenName": "Ann"},
+                "emails": [{"type": "work", "primary": true, "value": "ann@x"}],
+                "addresses": [{"type": "work", "locality": "Ulm", "country": "DE"}],
+                "roles": [{"value": "admin"}],
+                crate::scim::ENTERPRISE_SCHEMA: {"department": "R&D"},
+            })
+        );
+    }
+
+    #[test]
+    fn an_update_replaces_what_is_there_and_adds_elements_that_are_not() {
+        let base = attributes(&[("email", "old@x"), ("title", "T")]);
+        let changes = [
+            change("email", Some("old@x"), Some("new@x")),
+            change("phone", None, Some("1")),
+            change("lastName", None, Some("Doe")),
+            change("title", Some("T"), None),
+        ];
+        assert_eq!(
+            operations(update(ResourceType::User, "7", &base, &changes)),
+            json!([
+                {"op": "replace", "path": "emails[type eq \"work\"].value", "value": "new@x"},
+                {"op": "add", "path": "name.familyName", "value": "Doe"},
+                {"op": "remove", "path": "title"},
+                {"op": "add", "path": "phoneNumbers", "value": [{"type": "work", "value": "1"}]},
+            ])
+        );
+    }
+
+    #[test]
+    fn the_last_part_of_an_element_takes_the_element_with_it() {
+        let city = r#"addresses[type eq "work"].locality"#;
+        let country = r#"addresses[type eq "work"].country"#;
+        let base = attributes(&[(city, "Ulm"), (country, "DE")]);
+        let one = [change(city, Some("Ulm"), None)];
+        assert_eq!(
+            operations(update(ResourceType::User, "7", &base, &one)),
+            json!([{"op": "remove", "path": city}])
+        );
+        let both = [
+            change(city, Some("Ulm"), None),
+            change(country, Some("DE"), None),
+        ];
+        let whole = json!([{"op": "remove", "path": "addresses[type eq \"work\"]"}]);
+        assert_eq!(
+            operations(update(ResourceType::User, "7", &base, &both)),
+            whole
+        );
+    }
+
+    #[test]
+    fn members_go_in_chunks_and_never_leave_without_a_filter() {
+        let ids: Vec<String> = (0..250).map(|n| n.to_string()).collect();
+        let added = operations(add_members("g", &ids, &Dialect::default()));
+        let sizes: Vec<usize> = added
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|op| op["value"].as_array().unwrap().len())
+            .collect();
+        assert_eq!(sizes, [100, 100, 50]);
+        assert_eq!(
+            operations(remove_members("g", &["a\"b".into()])),
+            json!([{"op": "remove", "path": "members[value eq \"a\\\"b\"]"}])
+        );
+    }
+}

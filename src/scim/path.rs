@@ -1,0 +1,263 @@
+//! Attribute paths (RFC 7644 §3.5.2) in the forms that a mapping may use, and their short aliases.
+
+use std::fmt;
+use std::str::FromStr;
+
+use scim_v2::filter::{AttrExp, CompValue, CompareOp, PatchPath, ValFilter};
+use serde::{Deserialize, Serialize};
+
+use crate::scim::ENTERPRISE_SCHEMA;
+
+/// `attribute`, `attribute.sub`, `attribute[type eq "work"].sub`, each with or without a schema URN before it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AttributePath {
+    /// The extension's schema; `None` for the core schema.
+    pub urn: Option<String>,
+    /// The attribute.
+    pub name: String,
+    /// The `type` of the element of a multi-valued attribute.
+    pub element: Option<String>,
+    /// The sub-attribute.
+    pub sub: Option<String>,
+}
+
+/// Short names of the usual attributes (specification page 4), and what they stand for.
+const ALIASES: [(&str, &str); 18] = [
+    ("username", "userName"),
+    ("email", r#"emails[type eq "work"].value"#),
+    ("firstName", "name.givenName"),
+    ("lastName", "name.familyName"),
+    ("displayName", "displayName"),
+    ("phone", r#"phoneNumbers[type eq "work"].value"#),
+    ("mobile", r#"phoneNumbers[type eq "mobile"].value"#),
+    ("title", "title"),
+    (
+        "department",
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department",
+    ),
+    (
+        "division",
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:division",
+    ),
+    (
+        "organization",
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:organization",
+    ),
+    (
+        "costCenter",
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:costCenter",
+    ),
+    (
+        "employeeNumber",
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber",
+    ),
+    ("language", "preferredLanguage"),
+    ("locale", "locale"),
+    ("timezone", "timezone"),
+    ("userType", "userType"),
+    ("nickName", "nickName"),
+];
+
+/// Attributes that a mapping may not write, and why.
+const FORBIDDEN: [(&str, &str); 8] = [
+    ("id", "the target assigns it (RFC 7643 §3.1)"),
+    ("meta", "the target maintains it (RFC 7643 §3.1)"),
+    ("schemas", "the relay derives it from the mapped attributes"),
+    ("password", "passwords are never synchronized"),
+    ("active", "it follows from the entry's lifecycle"),
+    (
+        "groups",
+        "membership is changed on groups only (RFC 7643 §4.1.2)",
+    ),
+    (
+        "members",
+        "it follows from the group's membership attribute",
+    ),
+    (
+        "manager",
+        "references to other users are not supported in a mapping yet",
+    ),
+];
+
+impl AttributePath {
+    /// A plain attribute of the core schema.
+    pub fn core(name: &str) -> Self {
+        Self {
+            urn: None,
+            name: name.to_owned(),
+            element: None,
+            sub: None,
+        }
+    }
+
+    /// `active`, which the lifecycle writes.
+    pub fn active() -> Self {
+        Self::core("active")
+    }
+
+    /// `externalId`, which is always the anchor.
+    pub fn external_id() -> Self {
+        Self::core("externalId")
+    }
+
+    /// `userName`.
+    pub fn user_name() -> Self {
+        Self::core("userName")
+    }
+
+    /// `displayName`.
+    pub fn display_name() -> Self {
+        Self::core("displayName")
+    }
+
+    /// The primary e-mail address as the aliases write it.
+    pub fn work_email() -> Self {
+        Self {
+            urn: None,
+            name: "emails".to_owned(),
+            element: Some("work".to_owned()),
+            sub: Some("value".to_owned()),
+        }
+    }
+
+    /// Reads the left side of a mapping rule: an alias or a path, checked against what a mapping may write.
+    pub fn from_rule(text: &str) -> Result<Self, String> {
+        let alias = ALIASES
+            .iter()
+            .find(|(alias, _)| alias.eq_ignore_ascii_case(text));
+        let path: Self = alias.map_or(text, |(_, path)| path).parse()?;
+        let enterprise = path
+            .urn
+            .as_deref()
+            .is_none_or(|urn| urn == ENTERPRISE_SCHEMA);
+        let refused = FORBIDDEN
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(&path.name));
+        match refused {
+            Some((name, why)) if enterprise => Err(format!("`{name}` cannot be mapped: {why}")),
+            _ => Ok(path),
+        }
+    }
+
+    /// The same path as the RFC writes it, whole element instead of one of its sub-attributes.
+    pub fn whole_element(&self) -> Self {
+        Self {
+            sub: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether both are parts of one element of one multi-valued attribute.
+    pub fn shares_element(&self, other: &Self) -> bool {
+        self.element.is_some()
+            && self.urn == other.urn
+            && self.name == other.name
+            && self.element == other.element
+    }
+}
+
+impl FromStr for AttributePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed: PatchPath = text.parse().map_err(|_| {
+            format!(
+                "`{text}` is not an alias or a SCIM attribute path; examples: email, name.givenName, \
+                 phoneNumbers[type eq \"home\"].value, {ENTERPRISE_SCHEMA}:department"
+            )
+        })?;
+        let (attribute, element, sub) = match parsed {
+            PatchPath::Attr(attribute) => {
+                let sub = attribute.sub_attr.clone();
+                (attribute, None, sub)
+            }
+            PatchPath::Value(path) => {
+                let element = element_type(&path.filter).ok_or_else(|| {
+                    format!("`{text}`: in brackets only `type eq \"...\"` can be mapped")
+                })?;
+                let sub = path.sub_attr.ok_or_else(|| {
+                    format!(
+                        "`{text}` names a whole element; add the sub-attribute, for example .value"
+                    )
+                })?;
+                (path.attr, Some(element), Some(sub))
+            }
+        };
+        Ok(Self {
+            urn: attribute.uri,
+            name: attribute.name,
+            element,
+            sub,
+        })
+    }
+}
+
+fn element_type(filter: &ValFilter) -> Option<String> {
+    match filter {
+        ValFilter::Attr(AttrExp::Comparison(path, CompareOp::Eq, CompValue::Str(value)))
+            if path.name.eq_ignore_ascii_case("type") && path.sub_attr.is_none() =>
+        {
+            Some(value.clone())
+        }
+        _ => None,
+    }
+}
+
+impl fmt::Display for AttributePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(urn) = &self.urn {
+            write!(f, "{urn}:")?;
+        }
+        f.write_str(&self.name)?;
+        if let Some(element) = &self.element {
+            write!(f, "[type eq {}]", serde_json::Value::from(element.as_str()))?;
+        }
+        if let Some(sub) = &self.sub {
+            write!(f, ".{sub}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_alias_is_a_path_that_reads_back() {
+        for (alias, path) in ALIASES {
+            let read = AttributePath::from_rule(alias).unwrap();
+            assert_eq!(read.to_string(), path, "{alias}");
+        }
+        assert_eq!(
+            AttributePath::from_rule("email").unwrap(),
+            AttributePath::work_email()
+        );
+    }
+
+    #[test]
+    fn what_a_mapping_may_not_write_is_refused_with_the_reason() {
+        for (path, word) in [
+            ("password", "never"),
+            ("id", "target assigns"),
+            ("members", "membership"),
+            ("emails", "never fails"),
+            ("emails[type eq \"work\"]", "sub-attribute"),
+            ("emails[value eq \"x\"].type", "type eq"),
+            ("a b", "not an alias"),
+            ("", "not an alias"),
+        ] {
+            match AttributePath::from_rule(path) {
+                Ok(read) => assert_eq!((read.name.as_str(), word), ("emails", "never fails")),
+                Err(error) => assert!(error.contains(word), "{path}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_custom_extension_is_free_to_use_any_name() {
+        let path = AttributePath::from_rule("urn:acme:2.0:User:groups").unwrap();
+        assert_eq!(path.urn.as_deref(), Some("urn:acme:2.0:User"));
+    }
+}

@@ -1,0 +1,163 @@
+//! Resources as targets answer them, read tolerantly (RFC 7644 §3.4; reference: measured targets).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+/// What the relay needs to know of a resource that it found at the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The target's identifier.
+    pub id: String,
+    /// The identifier that a client gave it.
+    pub external_id: Option<String>,
+    /// A user's `userName`, a group's `displayName`.
+    pub name: Option<String>,
+    /// The primary or first e-mail address.
+    pub email: Option<String>,
+    /// Whether the account is active; absent when the target does not say.
+    pub active: Option<bool>,
+}
+
+impl Found {
+    /// Reads a resource; `None` when it has no usable `id`.
+    pub fn from_json(resource: &Json) -> Option<Self> {
+        let text = |name: &str| {
+            attribute(resource, name)
+                .and_then(Json::as_str)
+                .map(str::to_owned)
+        };
+        let id = match attribute(resource, "id")? {
+            Json::String(id) if !id.is_empty() => id.clone(),
+            Json::Number(id) => id.to_string(),
+            _ => return None,
+        };
+        Some(Self {
+            id,
+            external_id: text("externalId").filter(|id| !id.is_empty()),
+            name: text("userName").or_else(|| text("displayName")),
+            email: primary_email(resource),
+            active: attribute(resource, "active").and_then(truth),
+        })
+    }
+}
+
+/// The ids in a group's `members`; `None` when the answer has no such attribute.
+pub fn member_ids(resource: &Json) -> Option<Vec<String>> {
+    let members = attribute(resource, "members")?.as_array()?;
+    Some(
+        members
+            .iter()
+            .filter_map(|member| attribute(member, "value")?.as_str().map(str::to_owned))
+            .collect(),
+    )
+}
+
+/// One page of a list answer (RFC 7644 §3.4.2), or what is wrong with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListPage {
+    /// What `totalResults` says, where it says anything.
+    pub total: Option<u64>,
+    /// The resources of this page.
+    pub resources: Vec<Json>,
+}
+
+impl ListPage {
+    /// Reads a list answer; refuses anything that is not one, so that a login page is never "no results" (H55).
+    pub fn from_json(body: &Json) -> Result<Self, &'static str> {
+        let object = body.as_object().ok_or("the answer is not a JSON object")?;
+        let total = attribute(body, "totalResults").and_then(number);
+        let resources = match attribute(body, "Resources") {
+            Some(Json::Array(resources)) => resources.clone(),
+            None if total == Some(0) => Vec::new(),
+            _ => return Err("the answer has no Resources, so it is not a SCIM list"),
+        };
+        let is_list = object
+            .keys()
+            .any(|key| key.eq_ignore_ascii_case("totalResults"))
+            || object.keys().any(|key| key.eq_ignore_ascii_case("schemas"));
+        if is_list {
+            Ok(Self { total, resources })
+        } else {
+            Err("the answer is not a SCIM list")
+        }
+    }
+}
+
+/// An attribute by name, whose case does not count (RFC 7643 §2.1).
+pub fn attribute<'a>(resource: &'a Json, name: &str) -> Option<&'a Json> {
+    let object = resource.as_object()?;
+    object.get(name).or_else(|| {
+        object
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    })
+}
+
+/// Booleans as servers write them: real ones, and the words that some send.
+fn truth(value: &Json) -> Option<bool> {
+    match value {
+        Json::Bool(truth) => Some(*truth),
+        Json::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Json::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+fn number(value: &Json) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn primary_email(resource: &Json) -> Option<String> {
+    let emails = attribute(resource, "emails")?.as_array()?;
+    let primary = emails
+        .iter()
+        .find(|email| attribute(email, "primary").and_then(truth) == Some(true));
+    attribute(primary.or_else(|| emails.first())?, "value")?
+        .as_str()
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn resources_are_read_as_servers_write_them() {
+        let found = Found::from_json(&json!({
+            "ID": 7, "UserName": "ann", "externalId": "", "active": "False",
+            "emails": [{"value": "a@x"}, {"value": "b@x", "primary": true}]
+        }));
+        assert_eq!(
+            found,
+            Some(Found {
+                id: "7".into(),
+                external_id: None,
+                name: Some("ann".into()),
+                email: Some("b@x".into()),
+                active: Some(false)
+            })
+        );
+        assert_eq!(Found::from_json(&json!({"userName": "ann"})), None);
+        assert_eq!(Found::from_json(&json!({"id": ""})), None);
+    }
+
+    #[test]
+    fn only_a_list_is_a_list() {
+        let empty = json!({"schemas": [], "totalResults": 0});
+        assert_eq!(ListPage::from_json(&empty).unwrap().resources.len(), 0);
+        let lower = json!({"totalResults": "1", "resources": [{"id": "1"}]});
+        assert_eq!(ListPage::from_json(&lower).unwrap().total, Some(1));
+        for body in [
+            json!({}),
+            json!([]),
+            json!("<html>"),
+            json!({"Resources": []}),
+            json!({"totalResults": 3}),
+        ] {
+            assert!(ListPage::from_json(&body).is_err(), "{body}");
+        }
+    }
+}
