@@ -1,8 +1,12 @@
 //! scim-relay: a SCIM 2.0 bridge gateway.
 
+pub mod document;
 pub mod fault;
 pub mod id;
 pub mod identity;
+pub mod job;
+pub mod plan;
 pub mod scim;
 pub mod secret;
+pub mod snapshot;
 pub mod telemetry;

@@ -1,0 +1,346 @@
+//! Jobs: one run of a profile, its state machine, its counters and its errors.
+
+pub mod schedule;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
+use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
+
+/// Errors kept on the job itself; all of them are with its changes.
+pub const ERRORS_KEPT: usize = 100;
+
+/// What set a job off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A person or a script, through API or command line.
+    Manual,
+    /// The profile's schedule or interval.
+    Schedule,
+    /// A job that was cut off by the end of the process goes on.
+    Resume,
+}
+
+/// How much a job reads, and whether it sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Reads everything.
+    #[default]
+    Full,
+    /// Reads what changed, as far as the directory can tell; else everything.
+    Incremental,
+    /// Reads everything, and the target too.
+    Reconcile,
+    /// Like full, but sends nothing.
+    Preview,
+}
+
+impl Mode {
+    /// Reads a mode from its word.
+    pub fn from_word(word: &str) -> Result<Self, String> {
+        match word {
+            "full" => Ok(Self::Full),
+            "incremental" => Ok(Self::Incremental),
+            "reconcile" => Ok(Self::Reconcile),
+            "preview" => Ok(Self::Preview),
+            other => Err(format!(
+                "`{}` is not a mode; use full, incremental, reconcile or preview",
+                other.escape_debug()
+            )),
+        }
+    }
+
+    /// Whether the job may send changes to the target.
+    pub fn applies(self) -> bool {
+        self != Self::Preview
+    }
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Waits for its turn.
+    Queued,
+    /// Under way.
+    Running,
+    /// Ended; what the guard holds waits for a person.
+    AwaitingApproval,
+    /// Ended without errors.
+    Completed,
+    /// Ended; some records failed, or some removals were held for want of proof.
+    CompletedWithErrors,
+    /// Stopped: nobody can go on until somebody acts.
+    Failed,
+    /// Stopped by a person.
+    Cancelled,
+    /// Cut off by the end of the process; a new job goes on where it stopped.
+    Interrupted,
+}
+
+impl Status {
+    /// Whether the job has ended.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+
+    /// The word used in API, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Completed => "completed",
+            Self::CompletedWithErrors => "completed_with_errors",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What a job changed, counted when the target acknowledged it; a preview counts what it would change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Counters {
+    /// Users created.
+    pub users_created: u64,
+    /// Users with changed attributes.
+    pub users_updated: u64,
+    /// Users set inactive.
+    pub users_deactivated: u64,
+    /// Users set active again.
+    pub users_reactivated: u64,
+    /// Users and groups linked to a resource that the target already had.
+    pub linked: u64,
+    /// Groups created.
+    pub groups_created: u64,
+    /// Groups with changed attributes.
+    pub groups_updated: u64,
+    /// Groups deleted.
+    pub groups_deleted: u64,
+    /// Members added.
+    pub members_added: u64,
+    /// Members removed.
+    pub members_removed: u64,
+    /// Members left out because they are outside the scope or not linked.
+    pub members_left_out: u64,
+    /// Steps that were planned and not carried out: held, or no longer needed.
+    pub skipped: u64,
+}
+
+/// How many requests a job sent to the target, repetitions included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Requests {
+    /// GET.
+    pub read: u64,
+    /// POST, PATCH, DELETE.
+    pub write: u64,
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Progress {
+    /// `reading`, `observing`, `planning`, `applying`, `done`.
+    pub phase: String,
+    /// Entries read.
+    pub users_read: u64,
+    /// Groups read.
+    pub groups_read: u64,
+    /// Steps of the plan.
+    pub steps_planned: u64,
+    /// Steps done, whatever became of them.
+    pub steps_done: u64,
+}
+
+/// What went wrong with one object, or with the job as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectError {
+    /// `user`, `group`, or `job`.
+    pub kind: String,
+    /// The anchor, where there is one.
+    pub anchor: Option<String>,
+    /// The DN, where it is known.
+    pub dn: Option<String>,
+    /// What was being done: `read`, `map`, `create`, `update`, `deactivate`, and so on.
+    pub operation: String,
+    /// Who must act.
+    pub fault: Fault,
+    /// The HTTP status, where the target answered.
+    pub status: Option<u16>,
+    /// SCIM `scimType`, where the target sent one.
+    pub scim_type: Option<String>,
+    /// What happened and what cures it.
+    pub detail: String,
+}
+
+impl ObjectError {
+    /// An error of the job as a whole.
+    pub fn of_job(operation: &str, fault: Fault, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "job".to_owned(),
+            anchor: None,
+            dn: None,
+            operation: operation.to_owned(),
+            fault,
+            status: None,
+            scim_type: None,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// One run of a profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// The directory.
+    pub directory_id: DirectoryId,
+    /// The profile.
+    pub profile: ProfileName,
+    /// What set it off.
+    pub trigger: Trigger,
+    /// How much it reads, and whether it sends.
+    pub mode: Mode,
+    /// Where it stands.
+    pub status: Status,
+    /// What it changed.
+    #[serde(flatten)]
+    pub counters: Counters,
+    /// Errors in all.
+    pub error_count: u64,
+    /// The first errors.
+    pub errors: Vec<ObjectError>,
+    /// What waits for a person or for proof, in words.
+    pub holds: Vec<String>,
+    /// The rung of the change-detection ladder, and why.
+    pub change_detection: Option<String>,
+    /// Whether the read was proved complete; absent until it ended.
+    pub complete_read: Option<bool>,
+    /// The digest of the plan.
+    pub plan_digest: Option<String>,
+    /// Requests sent to the target.
+    pub requests: Requests,
+    /// When it was asked for.
+    pub queued_at: DateTime<Utc>,
+    /// When it began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+impl Job {
+    /// A job that waits for its turn.
+    pub fn queued(
+        id: JobId,
+        profile: &ProfileKey,
+        trigger: Trigger,
+        mode: Mode,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id,
+            directory_id: profile.directory,
+            profile: profile.profile.clone(),
+            trigger,
+            mode,
+            status: Status::Queued,
+            counters: Counters::default(),
+            error_count: 0,
+            errors: Vec::new(),
+            holds: Vec::new(),
+            change_detection: None,
+            complete_read: None,
+            plan_digest: None,
+            requests: Requests::default(),
+            queued_at: now,
+            started_at: None,
+            completed_at: None,
+            progress: Progress::default(),
+        }
+    }
+
+    /// The profile that it runs.
+    pub fn profile_key(&self) -> ProfileKey {
+        ProfileKey {
+            directory: self.directory_id,
+            profile: self.profile.clone(),
+        }
+    }
+
+    /// Begins.
+    pub fn start(&mut self, now: DateTime<Utc>) {
+        self.status = Status::Running;
+        self.started_at = Some(now);
+    }
+
+    /// Ends, once: a job that has ended keeps its end.
+    pub fn end(&mut self, status: Status, now: DateTime<Utc>) {
+        if !self.status.is_final() {
+            self.status = status;
+            self.completed_at = Some(now);
+            self.progress.phase = "done".to_owned();
+        }
+    }
+
+    /// Records an error; the first ones are kept on the job.
+    pub fn record(&mut self, error: ObjectError) {
+        self.error_count += 1;
+        if self.errors.len() < ERRORS_KEPT {
+            self.errors.push(error);
+        }
+    }
+
+    /// How a job that went to its end is to be called.
+    pub fn verdict(&self, waits_for_approval: bool) -> Status {
+        if waits_for_approval {
+            Status::AwaitingApproval
+        } else if self.error_count > 0 {
+            Status::CompletedWithErrors
+        } else {
+            Status::Completed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_job_ends_once_and_keeps_its_first_errors() {
+        let profile = ProfileKey {
+            directory: DirectoryId(Uuid::nil()),
+            profile: ProfileName::default(),
+        };
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let mut job = Job::queued(
+            JobId(Uuid::nil()),
+            &profile,
+            Trigger::Manual,
+            Mode::Full,
+            now,
+        );
+        job.start(now);
+        for _ in 0..150 {
+            job.record(ObjectError::of_job("read", Fault::Transient, "x"));
+        }
+        assert_eq!((job.errors.len(), job.error_count), (ERRORS_KEPT, 150));
+        assert_eq!(job.verdict(false), Status::CompletedWithErrors);
+        assert_eq!(job.verdict(true), Status::AwaitingApproval);
+        job.end(Status::Failed, now);
+        job.end(Status::Completed, now);
+        assert_eq!(job.status, Status::Failed);
+    }
+}

@@ -1,0 +1,221 @@
+//! The plan: what must change, in what order, and why. Pure; reading, sending and storing happen elsewhere.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::id::{DirectoryId, JobId, ProfileName};
+use crate::identity::RowKey;
+use crate::identity::digest::Digest;
+use crate::scim::{AttributeChange, Attributes};
+
+/// The classes of steps in the order in which they are carried out: leavers first, references after what they name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Accounts set inactive.
+    Deactivate,
+    /// Members taken out of groups.
+    RemoveMembers,
+    /// Accounts set active again.
+    Reactivate,
+    /// Attributes changed.
+    Update,
+    /// Resources that exist at the target are taken under management.
+    Link,
+    /// Users created.
+    CreateUser,
+    /// Groups created, renamed or linked.
+    Group,
+    /// Members put into groups.
+    AddMembers,
+}
+
+impl Class {
+    /// All classes, in order.
+    pub const ALL: [Self; 8] = [
+        Self::Deactivate,
+        Self::RemoveMembers,
+        Self::Reactivate,
+        Self::Update,
+        Self::Link,
+        Self::CreateUser,
+        Self::Group,
+        Self::AddMembers,
+    ];
+
+    /// Whether the class takes something away from a person, so that it waits for proof.
+    pub fn is_removal(self) -> bool {
+        matches!(self, Self::Deactivate | Self::RemoveMembers)
+    }
+
+    /// The word used in logs, holds and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deactivate => "deactivate",
+            Self::RemoveMembers => "remove_members",
+            Self::Reactivate => "reactivate",
+            Self::Update => "update",
+            Self::Link => "link",
+            Self::CreateUser => "create_user",
+            Self::Group => "group",
+            Self::AddMembers => "add_members",
+        }
+    }
+}
+
+/// Why a step is in the plan; for people, never for decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The entry is new.
+    New,
+    /// Mapped attributes differ from what the target acknowledged.
+    Changed,
+    /// The entry says that the account is disabled or expired.
+    Disabled,
+    /// The entry is no longer there or out of scope, by a complete read.
+    Absent,
+    /// The account is enabled or in scope again.
+    Back,
+    /// The group's membership differs.
+    Membership,
+    /// The target has a resource with this externalId.
+    ExternalIdMatches,
+    /// The target has a resource with this name, and the profile links such matches by itself.
+    NameMatches,
+}
+
+/// What one step does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Creates the resource, with the members that can go with it.
+    Create {
+        /// All mapped attributes.
+        attributes: Attributes,
+        /// A group's members.
+        members: Vec<RowKey>,
+    },
+    /// Changes attributes of the linked resource; setting `active` is one of them.
+    Change {
+        /// Each attribute, before and after.
+        changes: Vec<AttributeChange>,
+    },
+    /// Takes a resource of the target under management and brings it up to date.
+    Link {
+        /// The target's id.
+        id: String,
+        /// All mapped attributes.
+        attributes: Attributes,
+    },
+    /// Puts members into the linked group.
+    AddMembers(Vec<RowKey>),
+    /// Takes members out of the linked group; only such as the relay put there.
+    RemoveMembers(Vec<RowKey>),
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The row.
+    pub key: RowKey,
+    /// The entry's DN, for people.
+    pub dn: String,
+    /// When it is carried out.
+    pub class: Class,
+    /// What it does.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// The entry that it was planned from; a newer one leaves the row to the next run.
+    pub based_on: Digest,
+    /// Whether this is the row's last step, after which nothing differs any more.
+    pub last_of_row: bool,
+}
+
+/// Why a class of steps waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The classes that wait.
+    pub classes: Vec<Class>,
+    /// What releases it.
+    pub release: Release,
+    /// What tripped and what cures it, with the numbers.
+    pub message: String,
+}
+
+/// What releases a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Release {
+    /// The next read that is proved complete.
+    CompleteRead,
+    /// A person who approves the plan by its digest.
+    Approval,
+}
+
+/// The head of a stored plan; its steps are stored beside it, in the order in which they are carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The job that made it; a job makes one plan.
+    pub job: JobId,
+    /// The directory.
+    pub directory: DirectoryId,
+    /// The profile.
+    pub profile: ProfileName,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// How many steps of each class, in order.
+    pub counts: Vec<(Class, u64)>,
+    /// What waits.
+    pub holds: Vec<Hold>,
+    /// The digest over all steps, by which an approval names the plan; hexadecimal.
+    pub digest: String,
+}
+
+impl Plan {
+    /// Whether steps of a class wait.
+    pub fn holds_class(&self, class: Class) -> bool {
+        self.holds.iter().any(|hold| hold.classes.contains(&class))
+    }
+
+    /// Whether anything waits for a person.
+    pub fn waits_for_approval(&self) -> bool {
+        self.holds
+            .iter()
+            .any(|hold| hold.release == Release::Approval && self.any_step_in(&hold.classes))
+    }
+
+    /// Whether there are steps in any of the classes.
+    pub fn any_step_in(&self, classes: &[Class]) -> bool {
+        self.counts
+            .iter()
+            .any(|(class, count)| *count > 0 && classes.contains(class))
+    }
+
+    /// How many steps there are.
+    pub fn steps(&self) -> u64 {
+        self.counts.iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// Computes the digest of a plan from its steps, fed in order.
+#[derive(Default)]
+pub struct PlanDigest(Sha256);
+
+impl PlanDigest {
+    /// Adds one step, as its record in the store.
+    pub fn feed(&mut self, record: &[u8]) {
+        self.0.update((record.len() as u64).to_le_bytes());
+        self.0.update(record);
+    }
+
+    /// The digest in hexadecimal.
+    pub fn finish(self) -> String {
+        self.0
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}

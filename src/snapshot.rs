@@ -1,0 +1,144 @@
+//! The row of the store: what the directory last said, what the target last acknowledged, what was found there.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::id::ProfileName;
+use crate::identity::digest::Digest;
+use crate::identity::{Identity, Member, RowKey};
+use crate::scim::Attributes;
+
+/// The *seen* column: what one profile last read of an entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The entry in canonical form. Kept when the entry is absent, for people to read.
+    pub identity: Identity,
+    /// The digest of the entry as the server sent it.
+    pub digest: Digest,
+    /// Whether the entry was there at the last complete read.
+    pub standing: Standing,
+}
+
+/// Whether an entry is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// It was there when it was last read.
+    Present,
+    /// A complete read did not meet it: deleted, or out of scope.
+    Absent {
+        /// When that was first found.
+        since: DateTime<Utc>,
+    },
+}
+
+/// The *applied* column: what the target last acknowledged. A row that has it is *linked*, and its user *managed*.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The target's id of the resource.
+    pub id: String,
+    /// The mapped attributes, `active` and `externalId` among them.
+    pub attributes: Attributes,
+}
+
+impl Applied {
+    /// Whether the target holds the account active.
+    pub fn is_active(&self) -> bool {
+        self.attributes
+            .get(&crate::scim::path::AttributePath::active())
+            == Some(&crate::scim::Value::Bool(true))
+    }
+}
+
+/// The *found* column: a resource at the target that is not linked and may belong to this entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Match {
+    /// The target's id of the resource.
+    pub id: String,
+    /// What it was recognized by.
+    pub by: MatchedBy,
+}
+
+/// What a resource was recognized by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MatchedBy {
+    /// Its externalId is the anchor: it is ours.
+    ExternalId,
+    /// Its userName or displayName is the one that we would give, and it has no externalId: a proposal.
+    Name,
+    /// Its name is the one that we would give, but its externalId is another one: never ours.
+    TakenName,
+}
+
+/// One row of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// User or group, by anchor.
+    pub key: RowKey,
+    /// What each profile last saw, in the order of the profiles.
+    pub seen: Vec<(ProfileName, Seen)>,
+    /// What the target last acknowledged.
+    pub applied: Option<Applied>,
+    /// What was found at the target.
+    pub found: Option<Match>,
+}
+
+impl Row {
+    /// The profile that the entry belongs to: the first that sees it present; else the first that ever saw it.
+    pub fn owner(&self) -> Option<(&ProfileName, &Seen)> {
+        let present = self
+            .seen
+            .iter()
+            .find(|(_, seen)| seen.standing == Standing::Present);
+        present
+            .or_else(|| self.seen.first())
+            .map(|(profile, seen)| (profile, seen))
+    }
+}
+
+/// A member as a group names it, and the row that it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedMember {
+    /// What the directory wrote.
+    pub member: Member,
+    /// The entry that is in scope under that name; `None` for a member outside the scope, or dangling.
+    pub row: Option<RowKey>,
+}
+
+/// What a profile knows of its own reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileState {
+    /// The digest of scope, filters and mapping at the last read; another one means that every row is looked at again.
+    pub fingerprint: Option<Digest>,
+    /// How many entries the last plausible complete read met.
+    pub baseline: Option<Baseline>,
+    /// When the last read that was proved complete ended.
+    pub last_complete_read: Option<DateTime<Utc>>,
+    /// When the last job started, whatever became of it.
+    pub last_attempt: Option<DateTime<Utc>>,
+    /// Whether the first plan was ever settled in full.
+    pub first_load_done: bool,
+    /// Whether the target was listed at first contact.
+    pub first_contact_done: bool,
+}
+
+/// Entries that a complete read met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Users.
+    pub users: u64,
+    /// Groups.
+    pub groups: u64,
+}
+
+/// How many rows of a directory are linked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkedCounts {
+    /// Linked users.
+    pub users: u64,
+    /// Linked users that the target holds active.
+    pub active_users: u64,
+    /// Linked groups.
+    pub groups: u64,
+    /// Members that the relay put into linked groups.
+    pub members: u64,
+}
