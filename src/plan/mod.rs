@@ -1,5 +1,7 @@
 //! The plan: what must change, in what order, and why. Pure; reading, sending and storing happen elsewhere.
 
+pub mod guard;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

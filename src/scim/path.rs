@@ -79,6 +79,20 @@ const FORBIDDEN: [(&str, &str); 8] = [
     ),
 ];
 
+/// Attributes of the core schema that have parts, so that a mapping must name the part.
+const WITH_PARTS: [(&str, &str); 7] = [
+    ("name", "name.givenName"),
+    ("emails", "emails[type eq \"work\"].value"),
+    ("phoneNumbers", "phoneNumbers[type eq \"work\"].value"),
+    ("addresses", "addresses[type eq \"work\"].locality"),
+    ("ims", "ims[type eq \"xmpp\"].value"),
+    ("photos", "photos[type eq \"photo\"].value"),
+    (
+        "x509Certificates",
+        "x509Certificates[type eq \"work\"].value",
+    ),
+];
+
 impl AttributePath {
     /// A plain attribute of the core schema.
     pub fn core(name: &str) -> Self {
@@ -133,10 +147,28 @@ impl AttributePath {
         let refused = FORBIDDEN
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(&path.name));
-        match refused {
-            Some((name, why)) if enterprise => Err(format!("`{name}` cannot be mapped: {why}")),
-            _ => Ok(path),
+        if let Some((name, why)) = refused.filter(|_| enterprise) {
+            return Err(format!("`{name}` cannot be mapped: {why}"));
         }
+        let whole = path.urn.is_none()
+            && path.element.is_none()
+            && (path.sub.is_none() || path.name != "name");
+        let parts = WITH_PARTS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(&path.name));
+        match parts.filter(|_| whole) {
+            Some((name, example)) => Err(format!(
+                "`{name}` has parts; name one, for example {example}"
+            )),
+            None => Ok(path),
+        }
+    }
+
+    /// Whether all values of a directory attribute go into this one (RFC 7643 §4.1.2: roles, entitlements).
+    pub fn takes_many(&self) -> bool {
+        self.sub.is_none()
+            && self.element.is_none()
+            && ["roles", "entitlements"].contains(&self.name.as_str())
     }
 
     /// The same path as the RFC writes it, whole element instead of one of its sub-attributes.
@@ -242,16 +274,16 @@ mod tests {
             ("password", "never"),
             ("id", "target assigns"),
             ("members", "membership"),
-            ("emails", "never fails"),
+            ("emails", "has parts"),
+            ("emails.value", "has parts"),
+            ("name", "has parts"),
             ("emails[type eq \"work\"]", "sub-attribute"),
             ("emails[value eq \"x\"].type", "type eq"),
             ("a b", "not an alias"),
             ("", "not an alias"),
         ] {
-            match AttributePath::from_rule(path) {
-                Ok(read) => assert_eq!((read.name.as_str(), word), ("emails", "never fails")),
-                Err(error) => assert!(error.contains(word), "{path}: {error}"),
-            }
+            let error = AttributePath::from_rule(path).unwrap_err();
+            assert!(error.contains(word), "{path}: {error}");
         }
     }
 

@@ -1,0 +1,116 @@
+//! What an administrator configures: tenants, directories and their profiles, checked and with defaults filled in.
+//!
+//! The same definitions come from the configuration file and from the API. Absent on purpose: the values of secrets
+//! (only references to them are here) and anything that connects.
+
+pub mod profile;
+pub mod read;
+pub mod tenant;
+
+use std::path::PathBuf;
+
+use crate::directory::profile::Profile;
+use crate::id::{DirectoryId, ProfileKey, ProfileName, TenantName};
+use crate::identity::DirectoryType;
+use crate::secret::SecretRef;
+
+/// A connection to a directory server, with its profiles.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// Its id.
+    pub id: DirectoryId,
+    /// Whose IAM receives what it says.
+    pub tenant: TenantName,
+    /// Its name, unique within the tenant.
+    pub name: String,
+    /// Whether its schedules run.
+    pub enabled: bool,
+    /// How it is reached.
+    pub connection: Connection,
+    /// Its profiles, in the order in which they own users.
+    pub profiles: Vec<Profile>,
+}
+
+impl Directory {
+    /// The key of one of its profiles.
+    pub fn profile_key(&self, profile: &ProfileName) -> ProfileKey {
+        ProfileKey {
+            directory: self.id,
+            profile: profile.clone(),
+        }
+    }
+
+    /// A profile by name.
+    pub fn profile(&self, name: &ProfileName) -> Option<&Profile> {
+        self.profiles.iter().find(|profile| profile.name == *name)
+    }
+
+    /// The names of its profiles, in order.
+    pub fn profile_names(&self) -> Vec<ProfileName> {
+        self.profiles
+            .iter()
+            .map(|profile| profile.name.clone())
+            .collect()
+    }
+}
+
+/// How a directory server is reached.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Active Directory or plain LDAP.
+    pub directory_type: DirectoryType,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Whether TLS starts with the first byte.
+    pub use_tls: bool,
+    /// Whether TLS starts with StartTLS.
+    pub start_tls: bool,
+    /// Whether a password may be sent without TLS.
+    pub allow_plain_ldap: bool,
+    /// The authorities that are trusted instead of the public roots.
+    pub ca_certificate: Option<Pem>,
+    /// The account that reads.
+    pub bind_dn: String,
+    /// Where its password is kept.
+    pub bind_password: SecretRef,
+    /// Where the directory starts.
+    pub base_dn: String,
+    /// The attribute that becomes the anchor.
+    pub anchor_attribute: String,
+    /// Entries in one page.
+    pub page_entries: u16,
+    /// Seconds to wait for a connection.
+    pub connect_timeout_s: u32,
+    /// Seconds to wait for the next message.
+    pub answer_timeout_s: u32,
+}
+
+/// A certificate in PEM form, or the file that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pem {
+    /// The text itself.
+    Text(String),
+    /// A file, read when the relay starts.
+    File(PathBuf),
+}
+
+impl Pem {
+    /// Reads `file:PATH` or the PEM text itself.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
+            return Ok(Self::File(PathBuf::from(path)));
+        }
+        if text.contains("-----BEGIN CERTIFICATE-----") {
+            return Ok(Self::Text(text.to_owned()));
+        }
+        Err(
+            "is neither file:PATH nor a certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+                .to_owned(),
+        )
+    }
+}

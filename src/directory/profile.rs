@@ -1,0 +1,108 @@
+//! A profile: who is in scope, what becomes of their attributes, and when.
+
+use chrono::Duration;
+use serde::{Deserialize, Serialize};
+
+use crate::id::ProfileName;
+use crate::identity::digest::{self, Digest};
+use crate::job::schedule::Schedule;
+use crate::mapping::Mapping;
+use crate::plan::guard::Limits;
+
+/// One way of reading a directory for one target.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Its name within the directory.
+    pub name: ProfileName,
+    /// Who is in scope.
+    pub scope: Scope,
+    /// What becomes of their attributes.
+    pub mapping: Mapping,
+    /// The rules of the mapping and all else that decides what is desired, as text, for the fingerprint.
+    pub definition: String,
+    /// How groups within groups are treated.
+    pub nested_groups: NestedGroups,
+    /// What happens to a group that is deleted or out of scope.
+    pub absent_groups: AbsentGroups,
+    /// How an entry is linked to an account that the target already has under its name.
+    pub linking: Linking,
+    /// When it runs by itself.
+    pub schedule: Schedule,
+    /// How often everything is read, whatever the schedule's runs read.
+    pub full_sync_interval: Option<Duration>,
+    /// How often the target is read and compared; `None` for on demand only.
+    pub reconcile_interval: Option<Duration>,
+    /// What holds a plan for a person.
+    pub limits: Limits,
+}
+
+impl Profile {
+    /// The digest of everything that decides what is desired; when it changes, every row is looked at again.
+    pub fn fingerprint(&self) -> Digest {
+        let scope = serde_json::to_vec(&self.scope).unwrap_or_default();
+        Digest(digest::short(&[&scope, self.definition.as_bytes()]))
+    }
+}
+
+/// Who is in scope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// Where users are searched.
+    pub users_dn: String,
+    /// The filter that users match, all parts put together.
+    pub users_filter: String,
+    /// Where groups are searched; absent when groups are not synchronized.
+    pub groups_dn: Option<String>,
+    /// The filter that groups match.
+    pub groups_filter: String,
+    /// The attributes in which groups name members, and what they hold.
+    pub membership: Vec<(String, MembershipType)>,
+    /// The user's attribute that a membership by uid names.
+    pub uid_attribute: String,
+}
+
+/// What a membership attribute holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MembershipType {
+    /// Distinguished names.
+    #[serde(rename = "DN")]
+    Dn,
+    /// User ids.
+    #[serde(rename = "UID")]
+    Uid,
+}
+
+/// How groups within groups are treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NestedGroups {
+    /// Only members that are users; groups within groups are left out.
+    #[default]
+    Direct,
+    /// The users of groups within a group become its own members.
+    Flatten,
+    /// A group within a group becomes a member of the target's group.
+    Nested,
+}
+
+/// What happens to a group that is deleted or out of scope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AbsentGroups {
+    /// The members that the relay put there are taken out.
+    #[default]
+    Empty,
+    /// It stays as it is.
+    Keep,
+}
+
+/// How an entry is linked to an account that the target already has under its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Linking {
+    /// A person decides.
+    #[default]
+    Propose,
+    /// The relay links by itself, where the account carries no other externalId.
+    Automatic,
+}

@@ -1,0 +1,241 @@
+//! A tenant: the IAM that receives the changes, and the pace that it allows.
+
+use crate::directory::Pem;
+use crate::document::{Fields, Node, Problems};
+use crate::id::TenantName;
+use crate::scim::dialect::Dialect;
+use crate::scim::path::AttributePath;
+use crate::secret::SecretRef;
+
+/// The IAM of one customer.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Its name.
+    pub name: TenantName,
+    /// The SCIM base URL, without a trailing slash.
+    pub base_url: String,
+    /// How requests are authenticated.
+    pub auth: Auth,
+    /// Most requests a second.
+    pub rate_limit: u32,
+    /// Most requests in flight.
+    pub concurrency: usize,
+    /// The authorities that are trusted instead of the public roots.
+    pub ca_certificate: Option<Pem>,
+    /// Seconds to wait for a connection.
+    pub connect_timeout_s: u32,
+    /// Seconds to wait for an answer.
+    pub answer_timeout_s: u32,
+    /// What is said of an e-mail address on creation.
+    pub email_verified: EmailVerified,
+    /// The manner of the target.
+    pub dialect: Dialect,
+}
+
+/// How requests are authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// A fixed bearer token.
+    Bearer(SecretRef),
+    /// OAuth 2.0 client credentials.
+    OAuth2 {
+        /// The token endpoint.
+        token_url: String,
+        /// The client.
+        client_id: String,
+        /// Where its secret is kept.
+        client_secret: SecretRef,
+        /// The scope asked for.
+        scope: Option<String>,
+    },
+}
+
+/// Whether a new user's e-mail address is said to be verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EmailVerified {
+    /// The attribute; when absent, one named emailVerified is looked for in the target's schemas.
+    pub path: Option<AttributePath>,
+    /// The domains that count; all when empty.
+    pub domains: Vec<String>,
+}
+
+/// Reads a tenant.
+pub fn read(node: &Node, pointer: &str, problems: &mut Problems) -> Option<Tenant> {
+    let before = problems.0.len();
+    let mut fields = Fields::of(node, pointer, problems);
+    let name = fields
+        .required_text("name", "a short name, for example `acme`", problems)
+        .map(str::to_owned);
+    let allow_plain_http = fields.boolean("allowPlainHttp", false, problems);
+    let base_url = fields
+        .required_text(
+            "baseUrl",
+            "the SCIM base URL, for example `https://iam.example.org/scim/v2`",
+            problems,
+        )
+        .map(str::to_owned);
+    let base_url = base_url.and_then(|url| {
+        http_url(&url, allow_plain_http)
+            .map_err(|message| fields.refuse("baseUrl", message, problems))
+            .ok()
+    });
+    let auth = read_auth(&mut fields, problems);
+    let rate_limit = fields.integer("rateLimit", 20, 1..=100_000, problems);
+    let concurrency = fields.integer("concurrency", 4, 1..=256, problems);
+    let ca_certificate = fields.parsed("caCertificate", problems, Pem::parse);
+    let connect_timeout_s = fields.integer("connectTimeoutSeconds", 10, 1..=300, problems);
+    let answer_timeout_s = fields.integer("answerTimeoutSeconds", 30, 1..=600, problems);
+    let email_verified = EmailVerified {
+        path: fields.parsed("emailVerifiedAttribute", problems, str::parse),
+        domains: fields
+            .texts("emailVerifiedDomains", problems)
+            .unwrap_or_default(),
+    };
+    let dialect = read_dialect(fields.table("dialect", problems), problems);
+    fields.finish(problems);
+    if problems.0.len() > before {
+        return None;
+    }
+    Some(Tenant {
+        name: TenantName(name?),
+        base_url: base_url?,
+        auth: auth?,
+        rate_limit: u32::try_from(rate_limit).ok()?,
+        concurrency: usize::try_from(concurrency).ok()?,
+        ca_certificate,
+        connect_timeout_s: u32::try_from(connect_timeout_s).ok()?,
+        answer_timeout_s: u32::try_from(answer_timeout_s).ok()?,
+        email_verified,
+        dialect,
+    })
+}
+
+fn read_auth(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Auth> {
+    const EXAMPLE: &str = "for example auth = { type = \"bearer\", token = \"env:SCIM_TOKEN\" }";
+    if !fields.has("auth") {
+        fields.refuse(
+            "auth",
+            format!("is missing: how requests are authenticated, {EXAMPLE}"),
+            problems,
+        );
+    }
+    let mut auth = fields.table("auth", problems);
+    let is_oauth = auth.choice(
+        "type",
+        false,
+        &[("bearer", false), ("oauth2", true)],
+        problems,
+    );
+    let read = if is_oauth {
+        let token_url = auth
+            .required_text("tokenUrl", "the token endpoint", problems)
+            .map(str::to_owned);
+        let token_url = token_url.and_then(|url| {
+            http_url(&url, false)
+                .map_err(|message| auth.refuse("tokenUrl", message, problems))
+                .ok()
+        });
+        let client_id = auth
+            .required_text("clientId", "the client's id", problems)
+            .map(str::to_owned);
+        let client_secret = read_secret(&mut auth, "clientSecret", problems);
+        let scope = auth.text("scope", problems).map(str::to_owned);
+        token_url.zip(client_id).zip(client_secret).map(
+            |((token_url, client_id), client_secret)| Auth::OAuth2 {
+                token_url,
+                client_id,
+                client_secret,
+                scope,
+            },
+        )
+    } else {
+        read_secret(&mut auth, "token", problems).map(Auth::Bearer)
+    };
+    auth.finish(problems);
+    read
+}
+
+fn read_secret(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    problems: &mut Problems,
+) -> Option<SecretRef> {
+    fields.required_text(
+        name,
+        "where the secret is kept, for example env:SCIM_TOKEN",
+        problems,
+    )?;
+    fields.parsed(name, problems, str::parse)
+}
+
+fn read_dialect(mut fields: Fields<'_>, problems: &mut Problems) -> Dialect {
+    let usual = Dialect::default();
+    let mut size = |name, usual: usize, most: i64| {
+        let usual = i64::try_from(usual).unwrap_or(most);
+        usize::try_from(fields.integer(name, usual, 1..=most, problems)).unwrap_or(1)
+    };
+    let dialect = Dialect {
+        members_per_operation: size("membersPerOperation", usual.members_per_operation, 100_000),
+        members_per_request: size("membersPerRequest", usual.members_per_request, 100_000),
+        page_resources: size("pageResources", usual.page_resources, 10_000),
+        members_readable: fields.boolean("membersReadable", usual.members_readable, problems),
+    };
+    fields.finish(problems);
+    dialect
+}
+
+/// Checks an address that requests with credentials go to: https, or http to this machine, or http by explicit leave.
+fn http_url(text: &str, allow_plain: bool) -> Result<String, String> {
+    let url = url::Url::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+    let loopback = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => return Err(format!("`{text}` names no host")),
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback || allow_plain => {}
+        "http" => {
+            return Err(
+                "would send credentials without TLS; use https://, or set allowPlainHttp = true"
+                    .to_owned(),
+            );
+        }
+        other => return Err(format!("begins with {other}://, but https:// is expected")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("contains credentials; name them under auth".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must end before `?` and `#`".to_owned());
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_without_tls_need_leave() {
+        for (url, plain, good) in [
+            ("https://iam.example.org/scim/v2/", false, true),
+            ("http://127.0.0.1:8080/scim", false, true),
+            ("http://[::1]:8080", false, true),
+            ("http://localhost", false, true),
+            ("http://iam.example.org", false, false),
+            ("http://iam.example.org", true, true),
+            ("ftp://iam.example.org", true, false),
+            ("https://u:p@iam.example.org", false, false),
+            ("https://iam.example.org/?a=b", false, false),
+            ("iam.example.org", false, false),
+        ] {
+            assert_eq!(http_url(url, plain).is_ok(), good, "{url}");
+        }
+        assert_eq!(
+            http_url("https://x.org/scim/v2/", false).as_deref(),
+            Ok("https://x.org/scim/v2")
+        );
+    }
+}

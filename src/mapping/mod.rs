@@ -1,0 +1,334 @@
+//! The bridge between the two vocabularies: what a directory's entry shall be at the target.
+//!
+//! Pure: the same entry and the same time give the same answer. Absent on purpose: anything that was read or sent.
+
+pub mod rule;
+pub mod status;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use minijinja::Environment;
+
+use crate::identity::{DirectoryType, Identity, Kind};
+use crate::mapping::rule::{FieldProblem, Rule, Source};
+use crate::mapping::status::StatusRules;
+use crate::scim::path::AttributePath;
+use crate::scim::{Attributes, Value};
+
+/// What an entry shall be at the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// Whether the account shall be active; `None` when the entry does not say (the account stays as it is). Groups
+    /// have no such state and are always `Some(true)`.
+    pub active: Option<bool>,
+    /// The mapped attributes without `active`, or why the entry cannot be mapped. An entry that cannot be mapped is
+    /// unknown, never absent: its account stays as it is, unless `active` says otherwise.
+    pub resource: Result<Attributes, Vec<FieldProblem>>,
+}
+
+/// The rules of one profile, checked and ready.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    users: Vec<Rule>,
+    groups: Vec<Rule>,
+    status: StatusRules,
+    expressions: Arc<Environment<'static>>,
+}
+
+impl Mapping {
+    /// Checks the rules against each other and compiles their expressions.
+    ///
+    /// # Errors
+    /// Each with the left-hand name of the rule at fault.
+    pub fn new(
+        users: Vec<Rule>,
+        group_name: Source,
+        status: StatusRules,
+    ) -> Result<Self, Vec<(String, String)>> {
+        let mut problems = Vec::new();
+        let mut expressions = rule::environment();
+        let groups = vec![Rule {
+            name: "name".into(),
+            path: AttributePath::display_name(),
+            source: group_name,
+            required: true,
+        }];
+        let mut seen = BTreeSet::new();
+        for rule in users.iter().chain(&groups) {
+            if let Err(problem) = rule.compile(&mut expressions) {
+                problems.push((rule.name.clone(), problem));
+            }
+        }
+        for rule in &users {
+            if !seen.insert(&rule.path) {
+                problems.push((
+                    rule.name.clone(),
+                    format!("{} is mapped twice; keep one of the two", rule.path),
+                ));
+            }
+        }
+        if !users
+            .iter()
+            .any(|rule| rule.path == AttributePath::user_name())
+        {
+            problems.push((
+                "username".into(),
+                "userName must be mapped: every SCIM user has one (RFC 7643 §4.1.1)".into(),
+            ));
+        }
+        if problems.is_empty() {
+            Ok(Self {
+                users,
+                groups,
+                status,
+                expressions: Arc::new(expressions),
+            })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The attributes that must be read of users.
+    pub fn user_attributes(&self) -> BTreeSet<String> {
+        self.needed(&self.users)
+            .chain(self.status.attributes())
+            .collect()
+    }
+
+    /// The attributes that must be read of groups.
+    pub fn group_attributes(&self) -> BTreeSet<String> {
+        self.needed(&self.groups).collect()
+    }
+
+    fn needed<'a>(&'a self, rules: &'a [Rule]) -> impl Iterator<Item = String> + 'a {
+        rules
+            .iter()
+            .flat_map(|rule| rule.attributes(&self.expressions))
+    }
+
+    /// What an entry shall be at the target, at a point in time (accounts expire).
+    pub fn desired(&self, identity: &Identity, now: DateTime<Utc>) -> Desired {
+        let (rules, active) = match identity.kind {
+            Kind::User => (&self.users, self.status.active(identity, now)),
+            Kind::Group => (&self.groups, Some(true)),
+        };
+        let mut attributes = Attributes::new();
+        let mut problems = Vec::new();
+        for rule in rules {
+            match rule.evaluate(identity, &self.expressions) {
+                Ok(Some(value)) => {
+                    attributes.insert(rule.path.clone(), value);
+                }
+                Ok(None) => {}
+                Err(problem) => problems.push(problem),
+            }
+        }
+        attributes.insert(
+            AttributePath::external_id(),
+            Value::Text(identity.anchor.to_string()),
+        );
+        let resource = if problems.is_empty() {
+            Ok(attributes)
+        } else {
+            Err(problems)
+        };
+        Desired { active, resource }
+    }
+}
+
+/// The usual rules of a directory type, by their left-hand names (specification page 3).
+pub fn default_rules(directory_type: DirectoryType) -> [(&'static str, &'static str); 6] {
+    let user_name = match directory_type {
+        DirectoryType::ActiveDirectory => "sAMAccountName",
+        DirectoryType::Ldap => "uid",
+    };
+    [
+        ("username", user_name),
+        ("email", "mail"),
+        ("firstName", "givenName"),
+        ("lastName", "sn"),
+        ("phone", "telephoneNumber"),
+        ("displayName", "displayName"),
+    ]
+}
+
+/// The usual anchor attribute of a directory type.
+pub fn default_anchor(directory_type: DirectoryType) -> &'static str {
+    match directory_type {
+        DirectoryType::ActiveDirectory => "objectGUID",
+        DirectoryType::Ldap => "entryUUID",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::identity::{Anchor, Value as DirectoryValue};
+    use uuid::Uuid;
+
+    pub(super) fn user(attributes: &[(&str, &[&str])]) -> Identity {
+        let attributes = attributes
+            .iter()
+            .map(|(name, values)| {
+                let values = values
+                    .iter()
+                    .map(|value| DirectoryValue::Text((*value).into()))
+                    .collect();
+                (name.to_lowercase(), values)
+            })
+            .collect();
+        Identity {
+            kind: Kind::User,
+            anchor: Anchor::Uuid(Uuid::from_u128(7)),
+            dn: "uid=ann,dc=x".into(),
+            attributes,
+            members: Vec::new(),
+            names: Vec::new(),
+        }
+    }
+
+    fn rule(name: &str, source: Source) -> Rule {
+        Rule {
+            name: name.into(),
+            path: AttributePath::from_rule(name).unwrap(),
+            source,
+            required: name == "username",
+        }
+    }
+
+    fn mapping(rules: Vec<Rule>) -> Mapping {
+        Mapping::new(
+            rules,
+            Source::Attribute("cn".into()),
+            StatusRules::of(DirectoryType::Ldap, Vec::new()),
+        )
+        .unwrap()
+    }
+
+    fn texts(desired: Desired) -> Vec<(String, String)> {
+        let attributes = desired.resource.unwrap();
+        attributes
+            .iter()
+            .map(|(path, value)| (path.to_string(), value.as_text().unwrap_or("-").to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn attributes_constants_and_expressions_give_values() {
+        let mapping = mapping(vec![
+            rule("username", Source::Attribute("UID".into())),
+            rule("userType", Source::Constant("Employee".into())),
+            rule(
+                "displayName",
+                Source::Expression("{{ givenName }} {{ sn | upper }}".into()),
+            ),
+            rule("title", Source::Attribute("title".into())),
+            rule(
+                "nickName",
+                Source::Expression("{% if title %}x{% endif %}".into()),
+            ),
+        ]);
+        let entry = user(&[
+            ("uid", &["ann", "anne"]),
+            ("givenName", &["Ann"]),
+            ("sn", &["Müller"]),
+        ]);
+        let desired = mapping.desired(&entry, DateTime::UNIX_EPOCH);
+        assert_eq!(desired.active, Some(true));
+        let expected = [
+            ("displayName", "Ann MÜLLER"),
+            ("externalId", "00000000-0000-0000-0000-000000000007"),
+            ("userName", "ann"),
+            ("userType", "Employee"),
+        ];
+        assert_eq!(
+            texts(desired),
+            expected.map(|(path, value)| (path.to_owned(), value.to_owned()))
+        );
+        let needed: Vec<String> = mapping.user_attributes().into_iter().collect();
+        assert_eq!(
+            needed,
+            [
+                "UID",
+                "givenName",
+                "nsAccountLock",
+                "pwdAccountLockedTime",
+                "sn",
+                "title"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_mapped_names_the_attribute_and_the_cure() {
+        let mapping = mapping(vec![
+            rule("username", Source::Attribute("uid".into())),
+            rule("title", Source::Attribute("title".into())),
+        ]);
+        let mut entry = user(&[("title", &["a\u{0}b"])]);
+        entry
+            .attributes
+            .insert("uid".into(), vec![DirectoryValue::Bytes(vec![0xff])]);
+        let problems = mapping
+            .desired(&entry, DateTime::UNIX_EPOCH)
+            .resource
+            .unwrap_err();
+        let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(
+            text[0].contains("uid") && text[0].contains("UTF-8"),
+            "{text:?}"
+        );
+        assert!(
+            text[1].contains("title") && text[1].contains("control character"),
+            "{text:?}"
+        );
+        let missing = mapping
+            .desired(&user(&[]), DateTime::UNIX_EPOCH)
+            .resource
+            .unwrap_err();
+        assert!(missing[0].to_string().contains("no uid"), "{missing:?}");
+    }
+
+    #[test]
+    fn wrong_rules_are_refused_with_their_name() {
+        let problems = Mapping::new(
+            vec![
+                rule("email", Source::Attribute("mail".into())),
+                rule(
+                    "emails[type eq \"work\"].value",
+                    Source::Attribute("mail2".into()),
+                ),
+                rule("title", Source::Expression("{{ x".into())),
+            ],
+            Source::Attribute("cn".into()),
+            StatusRules::of(DirectoryType::Ldap, Vec::new()),
+        )
+        .unwrap_err();
+        let names: Vec<&str> = problems.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["title", "emails[type eq \"work\"].value", "username"]
+        );
+    }
+
+    #[test]
+    fn an_expression_that_never_ends_is_that_entrys_error() {
+        let endless =
+            "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}";
+        let mapping = mapping(vec![
+            rule("username", Source::Attribute("uid".into())),
+            rule("title", Source::Expression(endless.into())),
+        ]);
+        let problems = mapping
+            .desired(&user(&[("uid", &["ann"])]), DateTime::UNIX_EPOCH)
+            .resource
+            .unwrap_err();
+        assert!(
+            problems[0].to_string().contains("expression"),
+            "{problems:?}"
+        );
+    }
+}

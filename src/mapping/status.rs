@@ -1,0 +1,157 @@
+//! Whether a directory says that an account is active (specification page 5 and page 8, 18).
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{DirectoryType, Identity, Value};
+
+/// userAccountControl: the account is disabled (MS-ADTS §2.2.16, ADS_UF_ACCOUNTDISABLE).
+const ACCOUNT_DISABLED: i64 = 0x2;
+/// pwdAccountLockedTime: locked for good (draft-behera-ldap-password-policy §5.3.3). Any other value is a lock-out
+/// after wrong passwords, which must not let anybody suspend a colleague.
+const LOCKED_FOR_GOOD: &str = "000001010000Z";
+/// Seconds between 1601-01-01, where Windows counts from, and 1970-01-01.
+const WINDOWS_EPOCH_S: i64 = 11_644_473_600;
+
+/// An attribute value that means that the account is disabled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisabledWhen {
+    /// The attribute.
+    pub attribute: String,
+    /// The value, case ignored.
+    pub value: String,
+}
+
+/// How an account is known to be disabled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusRules {
+    directory_type: DirectoryType,
+    further: Vec<DisabledWhen>,
+}
+
+impl StatusRules {
+    /// The rules of a directory type, and further attributes that an administrator named.
+    pub fn of(directory_type: DirectoryType, further: Vec<DisabledWhen>) -> Self {
+        Self {
+            directory_type,
+            further,
+        }
+    }
+
+    /// The attributes that must be read.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = String> + '_ {
+        let usual: &[&str] = match self.directory_type {
+            DirectoryType::ActiveDirectory => &["userAccountControl", "accountExpires"],
+            DirectoryType::Ldap => &["nsAccountLock", "pwdAccountLockedTime"],
+        };
+        usual
+            .iter()
+            .map(|name| (*name).to_owned())
+            .chain(self.further.iter().map(|rule| rule.attribute.clone()))
+    }
+
+    /// Whether the account is active at a point in time; `None` when the entry does not say, which happens in Active
+    /// Directory when userAccountControl may not be read.
+    pub fn active(&self, identity: &Identity, now: DateTime<Utc>) -> Option<bool> {
+        if self
+            .further
+            .iter()
+            .any(|rule| has(identity, &rule.attribute, &rule.value))
+        {
+            return Some(false);
+        }
+        match self.directory_type {
+            DirectoryType::Ldap => Some(
+                !has(identity, "nsAccountLock", "true")
+                    && !has(identity, "pwdAccountLockedTime", LOCKED_FOR_GOOD),
+            ),
+            DirectoryType::ActiveDirectory => {
+                let control: i64 = identity.text("userAccountControl")?.parse().ok()?;
+                Some(control & ACCOUNT_DISABLED == 0 && !has_expired(identity, now))
+            }
+        }
+    }
+}
+
+fn has(identity: &Identity, attribute: &str, wanted: &str) -> bool {
+    identity
+        .values(attribute)
+        .iter()
+        .any(|value| matches!(value, Value::Text(text) if text.trim().eq_ignore_ascii_case(wanted)))
+}
+
+/// accountExpires counts 100 ns since 1601; 0 and the largest number mean never (MS-ADTS §2.3.4, MS-SAMR §2.2.1.8).
+fn has_expired(identity: &Identity, now: DateTime<Utc>) -> bool {
+    match identity
+        .text("accountExpires")
+        .and_then(|text| text.parse::<i64>().ok())
+    {
+        None | Some(0 | i64::MAX) => false,
+        Some(ticks) => ticks / 10_000_000 - WINDOWS_EPOCH_S <= now.timestamp(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::tests::user;
+
+    #[test]
+    fn ldap_accounts_are_disabled_by_what_is_meant_for_it() {
+        let further = vec![DisabledWhen {
+            attribute: "employeeStatus".into(),
+            value: "Terminated".into(),
+        }];
+        let rules = StatusRules::of(DirectoryType::Ldap, further);
+        for (attribute, value, active) in [
+            ("cn", "x", true),
+            ("nsAccountLock", "TRUE", false),
+            ("nsAccountLock", "false", true),
+            ("pwdAccountLockedTime", "000001010000Z", false),
+            ("pwdAccountLockedTime", "20261121090000Z", true),
+            ("employeeStatus", "terminated", false),
+        ] {
+            let entry = user(&[(attribute, &[value])]);
+            assert_eq!(
+                rules.active(&entry, DateTime::UNIX_EPOCH),
+                Some(active),
+                "{attribute}={value}"
+            );
+        }
+    }
+
+    #[test]
+    fn active_directory_accounts_are_disabled_or_expired_or_unknown() {
+        let rules = StatusRules::of(DirectoryType::ActiveDirectory, Vec::new());
+        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap_or_default();
+        let at = |seconds: i64| ((seconds + WINDOWS_EPOCH_S) * 10_000_000).to_string();
+        for (control, expires, active) in [
+            (Some("512"), None, Some(true)),
+            (Some("514"), None, Some(false)),
+            (Some("66050"), None, Some(false)),
+            (Some("512"), Some("0".to_owned()), Some(true)),
+            (Some("512"), Some(i64::MAX.to_string()), Some(true)),
+            (Some("512"), Some(at(1_700_000_000)), Some(false)),
+            (Some("512"), Some(at(1_700_000_001)), Some(true)),
+            (None, None, None),
+            (Some("x"), None, None),
+        ] {
+            let mut attributes: Vec<(&str, Vec<&str>)> = Vec::new();
+            attributes.extend(control.map(|control| ("userAccountControl", vec![control])));
+            attributes.extend(
+                expires
+                    .as_deref()
+                    .map(|expires| ("accountExpires", vec![expires])),
+            );
+            let attributes: Vec<(&str, &[&str])> = attributes
+                .iter()
+                .map(|(name, values)| (*name, values.as_slice()))
+                .collect();
+            assert_eq!(
+                rules.active(&user(&attributes), now),
+                active,
+                "{control:?} {expires:?}"
+            );
+        }
+    }
+}
