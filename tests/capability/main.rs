@@ -1,0 +1,6 @@
+//! What the product promises, shown with real servers: one file for each promise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../support/mod.rs"]
+mod support;
+mod support_itself;
