@@ -8,6 +8,7 @@ use crate::identity::digest::{self, Digest};
 use crate::job::schedule::Schedule;
 use crate::mapping::Mapping;
 use crate::plan::guard::Limits;
+use crate::plan::membership::{AbsentGroups, NestedGroups};
 
 /// One way of reading a directory for one target.
 #[derive(Clone, Debug)]
@@ -70,30 +71,6 @@ pub enum MembershipType {
     /// User ids.
     #[serde(rename = "UID")]
     Uid,
-}
-
-/// How groups within groups are treated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NestedGroups {
-    /// Only members that are users; groups within groups are left out.
-    #[default]
-    Direct,
-    /// The users of groups within a group become its own members.
-    Flatten,
-    /// A group within a group becomes a member of the target's group.
-    Nested,
-}
-
-/// What happens to a group that is deleted or out of scope.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AbsentGroups {
-    /// The members that the relay put there are taken out.
-    #[default]
-    Empty,
-    /// It stays as it is.
-    Keep,
 }
 
 /// How an entry is linked to an account that the target already has under its name.

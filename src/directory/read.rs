@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::directory::profile::{
-    AbsentGroups, Linking, MembershipType, NestedGroups, Profile, Scope,
-};
+use crate::directory::profile::{Linking, MembershipType, Profile, Scope};
 use crate::directory::{Connection, Directory, Pem};
 use crate::document::{Fields, Node, Problems, Value};
 use crate::id::{DirectoryId, ProfileName, TenantName};
@@ -15,6 +13,7 @@ use crate::mapping::rule::{Rule, Source};
 use crate::mapping::status::{DisabledWhen, StatusRules};
 use crate::mapping::{Mapping, default_anchor, default_rules};
 use crate::plan::guard::Limits;
+use crate::plan::membership::{AbsentGroups, NestedGroups};
 use crate::scim::path::AttributePath;
 
 /// People as a plain LDAP directory has them.

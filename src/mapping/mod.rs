@@ -102,6 +102,19 @@ impl Mapping {
         self.needed(&self.groups).collect()
     }
 
+    /// The attributes that the relay maintains: no other one is ever compared or sent.
+    pub fn maintained(&self, kind: Kind) -> BTreeSet<AttributePath> {
+        let rules = match kind {
+            Kind::User => &self.users,
+            Kind::Group => &self.groups,
+        };
+        rules
+            .iter()
+            .map(|rule| rule.path.clone())
+            .chain([AttributePath::external_id()])
+            .collect()
+    }
+
     fn needed<'a>(&'a self, rules: &'a [Rule]) -> impl Iterator<Item = String> + 'a {
         rules
             .iter()

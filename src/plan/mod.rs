@@ -1,6 +1,8 @@
 //! The plan: what must change, in what order, and why. Pure; reading, sending and storing happen elsewhere.
 
+pub mod decide;
 pub mod guard;
+pub mod membership;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -95,6 +97,8 @@ pub enum Action {
     Create {
         /// All mapped attributes.
         attributes: Attributes,
+        /// Attributes that are sent on creation only, and not maintained afterwards.
+        once: Attributes,
         /// A group's members.
         members: Vec<RowKey>,
     },

@@ -1,0 +1,825 @@
+//! What one row needs: the difference between what it shall be and what the target last acknowledged.
+
+use std::collections::BTreeSet;
+
+use crate::identity::{Kind, RowKey};
+use crate::mapping::Desired;
+use crate::plan::membership::AbsentGroups;
+use crate::plan::{Action, Class, Reason, Step};
+use crate::scim::path::AttributePath;
+use crate::scim::{AttributeChange, Attributes, Value};
+use crate::snapshot::{Applied, Match, MatchedBy, Row, Seen, Standing};
+
+/// How a profile decides.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The attributes that the relay maintains, of users.
+    pub user_attributes: BTreeSet<AttributePath>,
+    /// The attributes that the relay maintains, of groups.
+    pub group_attributes: BTreeSet<AttributePath>,
+    /// Whether a match by name is linked without asking.
+    pub link_by_name: bool,
+    /// What happens to absent groups.
+    pub absent_groups: AbsentGroups,
+}
+
+/// What a row needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The steps, in order. None when nothing differs.
+    pub steps: Vec<Step>,
+    /// Why the row, or a part of it, cannot be brought up to date; in words that name the cure.
+    pub problem: Option<String>,
+}
+
+impl Verdict {
+    fn nothing() -> Self {
+        Self {
+            steps: Vec::new(),
+            problem: None,
+        }
+    }
+
+    fn problem(text: impl Into<String>) -> Self {
+        Self {
+            steps: Vec::new(),
+            problem: Some(text.into()),
+        }
+    }
+
+    /// Whether the row does not differ any more.
+    pub fn is_clean(&self) -> bool {
+        self.steps.is_empty() && self.problem.is_none()
+    }
+}
+
+/// What a user's row needs. `once` is what is sent on creation only.
+pub fn user(
+    row: &Row,
+    seen: &Seen,
+    desired: Desired,
+    once: Attributes,
+    policy: &Policy,
+) -> Verdict {
+    let step = |class, reason, action| Step {
+        key: row.key.clone(),
+        dn: seen.identity.dn.clone(),
+        class,
+        action,
+        reason,
+        based_on: seen.digest,
+        last_of_row: true,
+    };
+    match (&row.applied, seen.standing) {
+        (None, Standing::Absent { .. }) => Verdict::nothing(),
+        (Some(applied), Standing::Absent { .. }) => match deactivation(applied) {
+            Some(change) => one(step(
+                Class::Deactivate,
+                Reason::Absent,
+                Action::Change {
+                    changes: vec![change],
+                },
+            )),
+            None => Verdict::nothing(),
+        },
+        (None, Standing::Present) => unlinked_user(row, desired, once, policy, step),
+        (Some(applied), Standing::Present) => linked_user(applied, desired, policy, step),
+    }
+}
+
+fn one(step: Step) -> Verdict {
+    Verdict {
+        steps: vec![step],
+        problem: None,
+    }
+}
+
+fn unlinked_user(
+    row: &Row,
+    desired: Desired,
+    once: Attributes,
+    policy: &Policy,
+    step: impl Fn(Class, Reason, Action) -> Step,
+) -> Verdict {
+    let ours = row
+        .found
+        .as_ref()
+        .is_some_and(|found| found.by == MatchedBy::ExternalId);
+    let active = match desired.active {
+        // A user who is already disabled when first seen is not created (specification page 8, 11).
+        Some(false) if !ours => return Verdict::nothing(),
+        Some(active) => active,
+        None => {
+            return Verdict::problem(
+                "whether the account is enabled cannot be told: the reading account may not see userAccountControl; \
+                 grant it read access to that attribute",
+            );
+        }
+    };
+    let mut attributes = match desired.resource {
+        Ok(attributes) => attributes,
+        Err(problems) => return Verdict::problem(words(&problems)),
+    };
+    attributes.insert(AttributePath::active(), Value::Bool(active));
+    match link(row.found.as_ref(), policy, "userName") {
+        Linking::Create => one(step(
+            Class::CreateUser,
+            Reason::New,
+            Action::Create {
+                attributes,
+                once,
+                members: Vec::new(),
+            },
+        )),
+        Linking::Link(id, reason) => {
+            one(step(Class::Link, reason, Action::Link { id, attributes }))
+        }
+        Linking::Refused(problem) => Verdict::problem(problem),
+    }
+}
+
+fn linked_user(
+    applied: &Applied,
+    desired: Desired,
+    policy: &Policy,
+    step: impl Fn(Class, Reason, Action) -> Step,
+) -> Verdict {
+    let (changes, problem) = match desired.resource {
+        Ok(wanted) => (
+            changes(&applied.attributes, &wanted, &policy.user_attributes),
+            None,
+        ),
+        Err(problems) => (Vec::new(), Some(words(&problems))),
+    };
+    let mut steps = Vec::new();
+    let attributes_known = problem.is_none();
+    match desired.active {
+        // Deactivating goes alone, so that an attribute that the target refuses cannot keep the account alive.
+        Some(false) if applied.is_active() => {
+            let change = deactivation(applied).into_iter().collect();
+            steps.push(step(
+                Class::Deactivate,
+                Reason::Disabled,
+                Action::Change { changes: change },
+            ));
+            push_update(&mut steps, changes, &step);
+        }
+        Some(true) if !applied.is_active() && attributes_known => {
+            let mut all = vec![active_change(applied, true)];
+            all.extend(changes);
+            steps.push(step(
+                Class::Reactivate,
+                Reason::Back,
+                Action::Change { changes: all },
+            ));
+        }
+        _ => push_update(&mut steps, changes, &step),
+    }
+    Verdict {
+        steps: with_last_marked(steps, attributes_known),
+        problem,
+    }
+}
+
+fn push_update(
+    steps: &mut Vec<Step>,
+    changes: Vec<AttributeChange>,
+    step: &impl Fn(Class, Reason, Action) -> Step,
+) {
+    if !changes.is_empty() {
+        steps.push(step(
+            Class::Update,
+            Reason::Changed,
+            Action::Change { changes },
+        ));
+    }
+}
+
+/// Only the last step of a row may declare that nothing differs any more, and only when nothing else is wrong with it.
+fn with_last_marked(mut steps: Vec<Step>, complete: bool) -> Vec<Step> {
+    let count = steps.len();
+    for (at, step) in steps.iter_mut().enumerate() {
+        step.last_of_row = complete && at + 1 == count;
+    }
+    steps
+}
+
+fn deactivation(applied: &Applied) -> Option<AttributeChange> {
+    applied.is_active().then(|| active_change(applied, false))
+}
+
+fn active_change(applied: &Applied, active: bool) -> AttributeChange {
+    let path = AttributePath::active();
+    AttributeChange {
+        before: applied.attributes.get(&path).cloned(),
+        after: Some(Value::Bool(active)),
+        path,
+    }
+}
+
+/// The maintained attributes that differ, in order of their paths.
+pub fn changes(
+    base: &Attributes,
+    wanted: &Attributes,
+    maintained: &BTreeSet<AttributePath>,
+) -> Vec<AttributeChange> {
+    maintained
+        .iter()
+        .filter_map(|path| {
+            let (before, after) = (base.get(path), wanted.get(path));
+            (before != after).then(|| AttributeChange {
+                path: path.clone(),
+                before: before.cloned(),
+                after: after.cloned(),
+            })
+        })
+        .collect()
+}
+
+enum Linking {
+    Create,
+    Link(String, Reason),
+    Refused(String),
+}
+
+fn link(found: Option<&Match>, policy: &Policy, name: &str) -> Linking {
+    match found {
+        None => Linking::Create,
+        Some(Match {
+            id,
+            by: MatchedBy::ExternalId,
+        }) => Linking::Link(id.clone(), Reason::ExternalIdMatches),
+        Some(Match {
+            id,
+            by: MatchedBy::Name,
+        }) if policy.link_by_name => Linking::Link(id.clone(), Reason::NameMatches),
+        Some(Match {
+            id,
+            by: MatchedBy::Name,
+        }) => Linking::Refused(format!(
+            "the target already has resource {id} with this {name}, not managed by anybody; a person must decide \
+             whether it is the same: rename one of them, or set linking = \"automatic\" to link such matches"
+        )),
+        Some(Match {
+            id,
+            by: MatchedBy::TakenName,
+        }) => Linking::Refused(format!(
+            "the target already has resource {id} with this {name}, and it belongs to another externalId; rename one of \
+             the two"
+        )),
+    }
+}
+
+/// What a group's row needs. `wanted` are the members that it shall have and that are, or are about to be, linked;
+/// `present` are those that the relay put there. Both in order.
+pub fn group(
+    row: &Row,
+    seen: &Seen,
+    desired: Desired,
+    wanted: &[RowKey],
+    present: &[RowKey],
+    policy: &Policy,
+) -> Verdict {
+    debug_assert_eq!(row.key.kind, Kind::Group);
+    let step = |class, reason, action| Step {
+        key: row.key.clone(),
+        dn: seen.identity.dn.clone(),
+        class,
+        action,
+        reason,
+        based_on: seen.digest,
+        last_of_row: true,
+    };
+    match (&row.applied, seen.standing) {
+        (None, Standing::Absent { .. }) => Verdict::nothing(),
+        (Some(_), Standing::Absent { .. })
+            if present.is_empty() || policy.absent_groups == AbsentGroups::Keep =>
+        {
+            Verdict::nothing()
+        }
+        (Some(_), Standing::Absent { .. }) => one(step(
+            Class::RemoveMembers,
+            Reason::Absent,
+            Action::RemoveMembers(present.to_vec()),
+        )),
+        (None, Standing::Present) => match desired.resource {
+            Ok(attributes) => unlinked_group(row, attributes, wanted, policy, step),
+            Err(problems) => Verdict::problem(words(&problems)),
+        },
+        (Some(applied), Standing::Present) => {
+            linked_group(applied, desired, wanted, present, policy, step)
+        }
+    }
+}
+
+fn unlinked_group(
+    row: &Row,
+    attributes: Attributes,
+    wanted: &[RowKey],
+    policy: &Policy,
+    step: impl Fn(Class, Reason, Action) -> Step,
+) -> Verdict {
+    match link(row.found.as_ref(), policy, "displayName") {
+        Linking::Create => one(step(
+            Class::Group,
+            Reason::New,
+            Action::Create {
+                attributes,
+                once: Attributes::new(),
+                members: wanted.to_vec(),
+            },
+        )),
+        Linking::Link(id, reason) => {
+            let mut steps = vec![step(Class::Group, reason, Action::Link { id, attributes })];
+            if !wanted.is_empty() {
+                steps.push(step(
+                    Class::AddMembers,
+                    Reason::Membership,
+                    Action::AddMembers(wanted.to_vec()),
+                ));
+            }
+            Verdict {
+                steps: with_last_marked(steps, true),
+                problem: None,
+            }
+        }
+        Linking::Refused(problem) => Verdict::problem(problem),
+    }
+}
+
+fn linked_group(
+    applied: &Applied,
+    desired: Desired,
+    wanted: &[RowKey],
+    present: &[RowKey],
+    policy: &Policy,
+    step: impl Fn(Class, Reason, Action) -> Step,
+) -> Verdict {
+    let (changes, problem) = match desired.resource {
+        Ok(attributes) => (
+            changes(&applied.attributes, &attributes, &policy.group_attributes),
+            None,
+        ),
+        Err(problems) => (Vec::new(), Some(words(&problems))),
+    };
+    let mut steps = Vec::new();
+    let removed = missing_from(present, wanted);
+    if !removed.is_empty() {
+        steps.push(step(
+            Class::RemoveMembers,
+            Reason::Membership,
+            Action::RemoveMembers(removed),
+        ));
+    }
+    if !changes.is_empty() {
+        steps.push(step(
+            Class::Group,
+            Reason::Changed,
+            Action::Change { changes },
+        ));
+    }
+    let added = missing_from(wanted, present);
+    if !added.is_empty() {
+        steps.push(step(
+            Class::AddMembers,
+            Reason::Membership,
+            Action::AddMembers(added),
+        ));
+    }
+    Verdict {
+        steps: with_last_marked(steps, problem.is_none()),
+        problem,
+    }
+}
+
+/// Those of one ordered list that are not in the other.
+fn missing_from(these: &[RowKey], those: &[RowKey]) -> Vec<RowKey> {
+    these
+        .iter()
+        .filter(|row| those.binary_search(row).is_err())
+        .cloned()
+        .collect()
+}
+
+fn words(problems: &[crate::mapping::rule::FieldProblem]) -> String {
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ProfileName;
+    use crate::identity::digest::Digest;
+    use crate::identity::{Anchor, Identity};
+    use crate::mapping::rule::FieldProblem;
+    use chrono::DateTime;
+
+    fn attributes(mail: &str) -> Attributes {
+        [
+            (AttributePath::user_name(), "ann"),
+            (AttributePath::work_email(), mail),
+        ]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(path, value)| (path, Value::Text(value.to_owned())))
+        .collect()
+    }
+
+    fn applied(mail: &str, active: bool) -> Option<Applied> {
+        let mut attributes = attributes(mail);
+        attributes.insert(AttributePath::active(), Value::Bool(active));
+        Some(Applied {
+            id: "7".into(),
+            attributes,
+        })
+    }
+
+    fn desired(mail: &str, active: Option<bool>) -> Desired {
+        Desired {
+            active,
+            resource: Ok(attributes(mail)),
+        }
+    }
+
+    fn broken(active: Option<bool>) -> Desired {
+        let problem = FieldProblem {
+            path: AttributePath::user_name(),
+            message: "no uid".into(),
+        };
+        Desired {
+            active,
+            resource: Err(vec![problem]),
+        }
+    }
+
+    fn found(by: MatchedBy) -> Option<Match> {
+        Some(Match { id: "9".into(), by })
+    }
+
+    fn policy(link_by_name: bool) -> Policy {
+        let user_attributes =
+            BTreeSet::from([AttributePath::user_name(), AttributePath::work_email()]);
+        Policy {
+            group_attributes: BTreeSet::from([AttributePath::display_name()]),
+            user_attributes,
+            link_by_name,
+            absent_groups: AbsentGroups::Empty,
+        }
+    }
+
+    fn row(
+        kind: Kind,
+        applied: Option<Applied>,
+        found: Option<Match>,
+        standing: Standing,
+    ) -> (Row, Seen) {
+        let anchor = Anchor::Text("a".into());
+        let identity = Identity {
+            kind,
+            anchor: anchor.clone(),
+            dn: "uid=ann".into(),
+            attributes: Default::default(),
+            members: Vec::new(),
+            names: Vec::new(),
+        };
+        let seen = Seen {
+            identity,
+            digest: Digest::default(),
+            standing,
+        };
+        let row = Row {
+            key: RowKey { kind, anchor },
+            seen: vec![(ProfileName::default(), seen.clone())],
+            applied,
+            found,
+        };
+        (row, seen)
+    }
+
+    const PRESENT: Standing = Standing::Present;
+    const ABSENT: Standing = Standing::Absent {
+        since: DateTime::UNIX_EPOCH,
+    };
+
+    /// Steps as words: class, reason, changed paths; `!` when the last one makes the row clean, `?` for a problem.
+    fn told(verdict: &Verdict) -> String {
+        let mut words: Vec<String> = verdict
+            .steps
+            .iter()
+            .map(|step| {
+                let changed = match &step.action {
+                    Action::Change { changes } => changes
+                        .iter()
+                        .map(|change| change.path.name.clone())
+                        .collect(),
+                    Action::Create { .. } => vec!["create".to_owned()],
+                    Action::Link { id, .. } => vec![id.clone()],
+                    Action::AddMembers(rows) | Action::RemoveMembers(rows) => {
+                        rows.iter().map(|row| row.anchor.to_string()).collect()
+                    }
+                };
+                format!(
+                    "{}:{}{}",
+                    step.class.as_str(),
+                    changed.join("+"),
+                    if step.last_of_row { "!" } else { "" }
+                )
+            })
+            .collect();
+        words.extend(verdict.problem.as_ref().map(|_| "?".to_owned()));
+        words.join(" ")
+    }
+
+    #[test]
+    fn every_state_of_a_user_has_its_steps() {
+        let cases = [
+            // applied, found, standing, desired, expected
+            (
+                None,
+                None,
+                PRESENT,
+                desired("m", Some(true)),
+                "create_user:create!",
+            ),
+            (None, None, PRESENT, desired("m", Some(false)), ""),
+            (None, None, PRESENT, desired("m", None), "?"),
+            (None, None, PRESENT, broken(Some(true)), "?"),
+            (None, None, PRESENT, broken(Some(false)), ""),
+            (None, None, ABSENT, desired("m", Some(true)), ""),
+            (
+                None,
+                found(MatchedBy::ExternalId),
+                PRESENT,
+                desired("m", Some(true)),
+                "link:9!",
+            ),
+            (
+                None,
+                found(MatchedBy::ExternalId),
+                PRESENT,
+                desired("m", Some(false)),
+                "link:9!",
+            ),
+            (
+                None,
+                found(MatchedBy::Name),
+                PRESENT,
+                desired("m", Some(true)),
+                "?",
+            ),
+            (
+                None,
+                found(MatchedBy::TakenName),
+                PRESENT,
+                desired("m", Some(true)),
+                "?",
+            ),
+            (
+                applied("m", true),
+                None,
+                PRESENT,
+                desired("m", Some(true)),
+                "",
+            ),
+            (
+                applied("m", true),
+                None,
+                PRESENT,
+                desired("n", Some(true)),
+                "update:emails!",
+            ),
+            (
+                applied("m", true),
+                None,
+                PRESENT,
+                desired("", Some(true)),
+                "update:emails!",
+            ),
+            (
+                applied("m", true),
+                None,
+                PRESENT,
+                desired("m", Some(false)),
+                "deactivate:active!",
+            ),
+            (
+                applied("m", true),
+                None,
+                PRESENT,
+                desired("n", Some(false)),
+                "deactivate:active update:emails!",
+            ),
+            (applied("m", true), None, PRESENT, desired("m", None), ""),
+            (
+                applied("m", true),
+                None,
+                PRESENT,
+                broken(Some(false)),
+                "deactivate:active ?",
+            ),
+            (applied("m", true), None, PRESENT, broken(Some(true)), "?"),
+            (
+                applied("m", true),
+                None,
+                ABSENT,
+                broken(None),
+                "deactivate:active!",
+            ),
+            (
+                applied("m", false),
+                None,
+                ABSENT,
+                desired("m", Some(true)),
+                "",
+            ),
+            (
+                applied("m", false),
+                None,
+                PRESENT,
+                desired("n", Some(true)),
+                "reactivate:active+emails!",
+            ),
+            (
+                applied("m", false),
+                None,
+                PRESENT,
+                desired("m", Some(false)),
+                "",
+            ),
+            (
+                applied("m", false),
+                None,
+                PRESENT,
+                desired("n", Some(false)),
+                "update:emails!",
+            ),
+            (applied("m", false), None, PRESENT, broken(Some(true)), "?"),
+        ];
+        for (applied, found, standing, desired, expected) in cases {
+            let (row, seen) = row(Kind::User, applied.clone(), found.clone(), standing);
+            let verdict = user(
+                &row,
+                &seen,
+                desired.clone(),
+                Attributes::new(),
+                &policy(false),
+            );
+            assert_eq!(
+                told(&verdict),
+                expected,
+                "{applied:?} {found:?} {standing:?} {desired:?}"
+            );
+        }
+        let (row, seen) = row(Kind::User, None, found(MatchedBy::Name), PRESENT);
+        let linked = user(
+            &row,
+            &seen,
+            desired("m", Some(true)),
+            Attributes::new(),
+            &policy(true),
+        );
+        assert_eq!(told(&linked), "link:9!");
+    }
+
+    #[test]
+    fn attributes_outside_the_mapping_are_not_compared() {
+        let (row, seen) = row(Kind::User, applied("m", true), None, PRESENT);
+        let mut narrow = policy(false);
+        narrow.user_attributes.remove(&AttributePath::work_email());
+        let verdict = user(
+            &row,
+            &seen,
+            desired("n", Some(true)),
+            Attributes::new(),
+            &narrow,
+        );
+        assert!(verdict.is_clean());
+    }
+
+    fn members(names: &[&str]) -> Vec<RowKey> {
+        names
+            .iter()
+            .map(|name| RowKey {
+                kind: Kind::User,
+                anchor: Anchor::Text((*name).into()),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_state_of_a_group_has_its_steps() {
+        let named = |name: &str| {
+            Attributes::from([(AttributePath::display_name(), Value::Text(name.into()))])
+        };
+        let wanted = |name: &str| Desired {
+            active: Some(true),
+            resource: Ok(named(name)),
+        };
+        let there = |name: &str| {
+            Some(Applied {
+                id: "7".into(),
+                attributes: named(name),
+            })
+        };
+        for (applied, found, standing, desired, members_wanted, members_present, expected) in [
+            (
+                None,
+                None,
+                PRESENT,
+                wanted("g"),
+                &["a"][..],
+                &[][..],
+                "group:create!",
+            ),
+            (None, None, ABSENT, wanted("g"), &[], &[], ""),
+            (
+                None,
+                found(MatchedBy::ExternalId),
+                PRESENT,
+                wanted("g"),
+                &["a"],
+                &[],
+                "group:9 add_members:a!",
+            ),
+            (
+                None,
+                found(MatchedBy::Name),
+                PRESENT,
+                wanted("g"),
+                &["a"],
+                &[],
+                "?",
+            ),
+            (
+                there("g"),
+                None,
+                PRESENT,
+                wanted("g"),
+                &["a", "b"],
+                &["a", "b"],
+                "",
+            ),
+            (
+                there("g"),
+                None,
+                PRESENT,
+                wanted("g"),
+                &["a", "c"],
+                &["a", "b"],
+                "remove_members:b add_members:c!",
+            ),
+            (
+                there("g"),
+                None,
+                PRESENT,
+                wanted("h"),
+                &["a"],
+                &["a"],
+                "group:displayName!",
+            ),
+            (
+                there("g"),
+                None,
+                PRESENT,
+                wanted("h"),
+                &[],
+                &["a"],
+                "remove_members:a group:displayName!",
+            ),
+            (
+                there("g"),
+                None,
+                PRESENT,
+                broken(Some(true)),
+                &[],
+                &["a"],
+                "remove_members:a ?",
+            ),
+            (
+                there("g"),
+                None,
+                ABSENT,
+                wanted("g"),
+                &["a"],
+                &["a", "b"],
+                "remove_members:a+b!",
+            ),
+            (there("g"), None, ABSENT, wanted("g"), &[], &[], ""),
+        ] {
+            let (row, seen) = row(Kind::Group, applied, found, standing);
+            let (wanted, present) = (members(members_wanted), members(members_present));
+            let verdict = group(&row, &seen, desired, &wanted, &present, &policy(false));
+            assert_eq!(told(&verdict), expected);
+        }
+        let (row, seen) = row(Kind::Group, there("g"), None, ABSENT);
+        let keep = Policy {
+            absent_groups: AbsentGroups::Keep,
+            ..policy(false)
+        };
+        assert!(group(&row, &seen, wanted("g"), &[], &members(&["a"]), &keep).is_clean());
+    }
+}
