@@ -111,6 +111,8 @@ pub struct ProfileState {
     pub fingerprint: Option<Digest>,
     /// How many entries the last plausible complete read met.
     pub baseline: Option<Baseline>,
+    /// What the last complete read met, when that was not plausible: removals wait until a plausible one, or approval.
+    pub implausible: Option<Baseline>,
     /// When the last read that was proved complete ended.
     pub last_complete_read: Option<DateTime<Utc>>,
     /// When the last job started, whatever became of it.

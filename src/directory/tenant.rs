@@ -26,6 +26,8 @@ pub struct Tenant {
     pub connect_timeout_s: u32,
     /// Seconds to wait for an answer.
     pub answer_timeout_s: u32,
+    /// Seconds after which a look-up that finds nothing is believed, for targets that take a while to show a write.
+    pub settle_s: u32,
     /// What is said of an e-mail address on creation.
     pub email_verified: EmailVerified,
     /// The manner of the target.
@@ -85,6 +87,7 @@ pub fn read(node: &Node, pointer: &str, problems: &mut Problems) -> Option<Tenan
     let ca_certificate = fields.parsed("caCertificate", problems, Pem::parse);
     let connect_timeout_s = fields.integer("connectTimeoutSeconds", 10, 1..=300, problems);
     let answer_timeout_s = fields.integer("answerTimeoutSeconds", 30, 1..=600, problems);
+    let settle_s = fields.integer("settleSeconds", 2, 0..=60, problems);
     let email_verified = EmailVerified {
         path: fields.parsed("emailVerifiedAttribute", problems, str::parse),
         domains: fields
@@ -105,6 +108,7 @@ pub fn read(node: &Node, pointer: &str, problems: &mut Problems) -> Option<Tenan
         ca_certificate,
         connect_timeout_s: u32::try_from(connect_timeout_s).ok()?,
         answer_timeout_s: u32::try_from(answer_timeout_s).ok()?,
+        settle_s: u32::try_from(settle_s).ok()?,
         email_verified,
         dialect,
     })

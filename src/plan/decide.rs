@@ -53,14 +53,8 @@ impl Verdict {
     }
 }
 
-/// What a user's row needs. `once` is what is sent on creation only.
-pub fn user(
-    row: &Row,
-    seen: &Seen,
-    desired: Desired,
-    once: Attributes,
-    policy: &Policy,
-) -> Verdict {
+/// What a user's row needs.
+pub fn user(row: &Row, seen: &Seen, desired: Desired, policy: &Policy) -> Verdict {
     let step = |class, reason, action| Step {
         key: row.key.clone(),
         dn: seen.identity.dn.clone(),
@@ -82,7 +76,7 @@ pub fn user(
             )),
             None => Verdict::nothing(),
         },
-        (None, Standing::Present) => unlinked_user(row, desired, once, policy, step),
+        (None, Standing::Present) => unlinked_user(row, desired, policy, step),
         (Some(applied), Standing::Present) => linked_user(applied, desired, policy, step),
     }
 }
@@ -97,7 +91,6 @@ fn one(step: Step) -> Verdict {
 fn unlinked_user(
     row: &Row,
     desired: Desired,
-    once: Attributes,
     policy: &Policy,
     step: impl Fn(Class, Reason, Action) -> Step,
 ) -> Verdict {
@@ -127,7 +120,6 @@ fn unlinked_user(
             Reason::New,
             Action::Create {
                 attributes,
-                once,
                 members: Vec::new(),
             },
         )),
@@ -325,7 +317,6 @@ fn unlinked_group(
             Reason::New,
             Action::Create {
                 attributes,
-                once: Attributes::new(),
                 members: wanted.to_vec(),
             },
         )),
@@ -661,13 +652,7 @@ mod tests {
         ];
         for (applied, found, standing, desired, expected) in cases {
             let (row, seen) = row(Kind::User, applied.clone(), found.clone(), standing);
-            let verdict = user(
-                &row,
-                &seen,
-                desired.clone(),
-                Attributes::new(),
-                &policy(false),
-            );
+            let verdict = user(&row, &seen, desired.clone(), &policy(false));
             assert_eq!(
                 told(&verdict),
                 expected,
@@ -675,13 +660,7 @@ mod tests {
             );
         }
         let (row, seen) = row(Kind::User, None, found(MatchedBy::Name), PRESENT);
-        let linked = user(
-            &row,
-            &seen,
-            desired("m", Some(true)),
-            Attributes::new(),
-            &policy(true),
-        );
+        let linked = user(&row, &seen, desired("m", Some(true)), &policy(true));
         assert_eq!(told(&linked), "link:9!");
     }
 

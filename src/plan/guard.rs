@@ -35,8 +35,8 @@ impl Default for Limits {
 pub struct Evidence {
     /// What the read's silence means.
     pub coverage: Coverage,
-    /// Entries that the read met.
-    pub met: Baseline,
+    /// What the last complete read met, when that was not plausible.
+    pub implausible: Option<Baseline>,
     /// Entries that the last plausible complete read met; absent before the first.
     pub baseline: Option<Baseline>,
     /// Deactivations in the plan that rest on absence.
@@ -64,7 +64,8 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
             release: Release::CompleteRead,
             message: format!("removals wait for a complete read, because this one was not: {why}"),
         });
-    } else if !is_plausible(limits, evidence.met, evidence.baseline) {
+    }
+    if let Some(met) = evidence.implausible {
         let then = evidence.baseline.unwrap_or_default();
         holds.push(Hold {
             classes: vec![Class::Deactivate, Class::RemoveMembers],
@@ -73,7 +74,7 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
                 "the directory answered with {} users and {} groups, where the last complete read met {} and {}: fewer \
                  than {} %. Check base DN, filters and the account's rights; removals wait until entries are back or \
                  somebody approves",
-                evidence.met.users, evidence.met.groups, then.users, then.groups, limits.plausible_percent
+                met.users, met.groups, then.users, then.groups, limits.plausible_percent
             ),
         });
     }
@@ -108,10 +109,7 @@ mod tests {
     fn evidence(deactivations: u64, active_users: u64) -> Evidence {
         Evidence {
             coverage: Coverage::Complete,
-            met: Baseline {
-                users: active_users,
-                groups: 0,
-            },
+            implausible: None,
             baseline: Some(Baseline {
                 users: active_users,
                 groups: 0,
@@ -171,7 +169,7 @@ mod tests {
             );
         }
         let mut empty = evidence(3, 100);
-        empty.met = base(0, 0);
+        empty.implausible = Some(base(0, 0));
         let held = holds(&limits, &empty);
         assert!(
             held[0].classes.contains(&Class::Deactivate) && held[0].message.contains("0 users"),

@@ -97,8 +97,6 @@ pub enum Action {
     Create {
         /// All mapped attributes.
         attributes: Attributes,
-        /// Attributes that are sent on creation only, and not maintained afterwards.
-        once: Attributes,
         /// A group's members.
         members: Vec<RowKey>,
     },

@@ -134,8 +134,8 @@ pub enum LookupBy {
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
-    /// The resources of this page, those without an id left out.
-    pub resources: Vec<Found>,
+    /// The resources of this page as the target sent them.
+    pub resources: Vec<Json>,
     /// Where the next page starts (1-based); `None` after the last one.
     pub next: Option<u64>,
 }

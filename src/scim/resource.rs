@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::scim::path::AttributePath;
+use crate::scim::{Attributes, GROUP_SCHEMA, USER_SCHEMA, Value};
+
 /// What the relay needs to know of a resource that it found at the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
@@ -50,6 +53,56 @@ pub fn member_ids(resource: &Json) -> Option<Vec<String>> {
             .filter_map(|member| attribute(member, "value")?.as_str().map(str::to_owned))
             .collect(),
     )
+}
+
+/// The values of certain attributes of a resource, as far as it has them: the inverse of writing them.
+pub fn project<'a>(
+    resource: &Json,
+    paths: impl IntoIterator<Item = &'a AttributePath>,
+) -> Attributes {
+    paths
+        .into_iter()
+        .filter_map(|path| Some((path.clone(), value_at(resource, path)?)))
+        .collect()
+}
+
+fn value_at(resource: &Json, path: &AttributePath) -> Option<Value> {
+    let home = match &path.urn {
+        Some(urn) if *urn != USER_SCHEMA && *urn != GROUP_SCHEMA => attribute(resource, urn)?,
+        _ => resource,
+    };
+    let mut value = attribute(home, &path.name)?;
+    if let Some(element) = &path.element {
+        let elements = value.as_array()?;
+        let has_type = |found: &&Json| {
+            attribute(found, "type")
+                .and_then(Json::as_str)
+                .is_some_and(|kind| kind.eq_ignore_ascii_case(element))
+        };
+        value = elements.iter().find(has_type)?;
+    }
+    if let Some(sub) = &path.sub {
+        value = attribute(value, sub)?;
+    }
+    match value {
+        Json::String(text) if text.is_empty() => None,
+        Json::String(text) if path.name == "active" => {
+            truth(&Json::from(text.as_str())).map(Value::Bool)
+        }
+        Json::String(text) => Some(Value::Text(text.clone())),
+        Json::Bool(truth) => Some(Value::Bool(*truth)),
+        Json::Number(number) => Some(Value::Text(number.to_string())),
+        Json::Array(items) if path.takes_many() => {
+            let mut texts: Vec<String> = items
+                .iter()
+                .filter_map(|item| attribute(item, "value")?.as_str().map(str::to_owned))
+                .collect();
+            texts.sort();
+            texts.dedup();
+            (!texts.is_empty()).then_some(Value::Texts(texts))
+        }
+        _ => None,
+    }
 }
 
 /// One page of a list answer (RFC 7644 §3.4.2), or what is wrong with it.
@@ -142,6 +195,36 @@ mod tests {
         );
         assert_eq!(Found::from_json(&json!({"userName": "ann"})), None);
         assert_eq!(Found::from_json(&json!({"id": ""})), None);
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let mut wanted: Attributes = [
+            ("username", "ann"),
+            ("email", "ann@x"),
+            ("firstName", "Ann"),
+            ("department", "R&D"),
+            (r#"addresses[type eq "work"].locality"#, "Ulm"),
+        ]
+        .into_iter()
+        .map(|(path, value)| {
+            (
+                AttributePath::from_rule(path).unwrap(),
+                Value::Text(value.into()),
+            )
+        })
+        .collect();
+        wanted.insert(AttributePath::active(), Value::Bool(true));
+        wanted.insert(
+            AttributePath::core("roles"),
+            Value::Texts(vec!["a".into(), "b".into()]),
+        );
+        let body = crate::scim::encode::create(crate::scim::ResourceType::User, &wanted, &[])
+            .body
+            .unwrap();
+        assert_eq!(project(&body, wanted.keys()), wanted);
+        let title = AttributePath::core("title");
+        assert_eq!(project(&json!({"title": ""}), [&title]), Attributes::new());
     }
 
     #[test]

@@ -1,0 +1,110 @@
+//! Adopting: a resource that the target already has is taken under management and brought up to date.
+
+use std::collections::BTreeSet;
+
+use crate::fault::Fault;
+use crate::identity::RowKey;
+use crate::plan::decide;
+use crate::provider::{Lane, LookupBy, Outcome, Refusal};
+use crate::scim::path::AttributePath;
+use crate::scim::{Attributes, encode, resource};
+use crate::snapshot::Applied;
+use crate::sync::Relay;
+use crate::sync::prepare::resource_type;
+
+/// What became of an adoption.
+pub(super) enum Adopted {
+    /// The resource is linked and up to date; of the members that were meant to be sent with it, these are there.
+    Done {
+        /// What the target holds now.
+        applied: Applied,
+        /// Members that are there.
+        members: Vec<RowKey>,
+    },
+    /// The resource is linked, but could not be brought up to date.
+    Linked {
+        /// What the target holds.
+        applied: Applied,
+        /// Why it could not be changed.
+        refusal: Refusal,
+    },
+    /// It could not even be read.
+    Refused(Refusal),
+}
+
+/// The attributes of a row that the relay maintains at the target, `active` included.
+pub(super) fn maintained(relay: &Relay, key: &RowKey) -> BTreeSet<AttributePath> {
+    let mut paths = relay.profile.mapping.maintained(key.kind);
+    if key.kind == crate::identity::Kind::User {
+        paths.insert(AttributePath::active());
+    }
+    paths
+}
+
+/// Reads the resource, and patches what differs from what it shall be.
+pub(super) async fn bring_up_to_date(
+    relay: &Relay,
+    key: &RowKey,
+    id: &str,
+    wanted: &Attributes,
+    members: &[(RowKey, String)],
+) -> Adopted {
+    let kind = resource_type(key.kind);
+    let resource = match relay.provider.get(kind, id).await {
+        Ok(Some(resource)) => resource,
+        Ok(None) => return Adopted::Refused(vanished(id)),
+        Err(refusal) => return Adopted::Refused(refusal),
+    };
+    let paths = maintained(relay, key);
+    let present = resource::member_ids(&resource).unwrap_or_default();
+    let members = members.iter().filter(|(_, id)| present.contains(id)).map(|(row, _)| row.clone()).collect();
+    let held = resource::project(&resource, &paths);
+    let changes = decide::changes(&held, wanted, &paths);
+    let applied = |attributes| Applied { id: id.to_owned(), attributes };
+    if changes.is_empty() {
+        return Adopted::Done { applied: applied(held), members };
+    }
+    let request = encode::update(kind, id, &held, &changes);
+    match relay.provider.submit(&request, Lane::Ordinary).await {
+        Outcome::Acknowledged { .. } => Adopted::Done { applied: applied(wanted.clone()), members },
+        Outcome::Refused(refusal) | Outcome::Unknown(refusal) => {
+            Adopted::Linked { applied: applied(held), refusal }
+        }
+    }
+}
+
+fn vanished(id: &str) -> Refusal {
+    Refusal {
+        fault: Fault::Drifted,
+        status: Some(404),
+        scim_type: None,
+        message: format!("resource {id} was found at the target and is gone again; the next run looks anew"),
+    }
+}
+
+/// The id of the one resource whose externalId is the row's anchor; more than one is an error that names them.
+pub(super) async fn find_by_external_id(relay: &Relay, key: &RowKey) -> Result<Option<String>, Refusal> {
+    let anchor = key.anchor.to_string();
+    let kind = resource_type(key.kind);
+    let found = relay.provider.find(kind, LookupBy::ExternalId, &anchor, Lane::Ordinary).await?;
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one.id.clone())),
+        several => Err(Refusal {
+            fault: Fault::Rejected,
+            status: None,
+            scim_type: None,
+            message: format!(
+                "the target has {} resources with externalId {anchor} ({}); remove the duplicates there",
+                several.len(),
+                several.iter().map(|found| found.id.as_str()).collect::<Vec<_>>().join(", ")
+            ),
+        }),
+    }
+}
+
+/// The members that a group has at the target; `None` when the target does not show them.
+pub(super) async fn members_at_target(relay: &Relay, id: &str) -> Result<Option<BTreeSet<String>>, Refusal> {
+    let group = relay.provider.get(crate::scim::ResourceType::Group, id).await?;
+    Ok(group.map(|group| resource::member_ids(&group).unwrap_or_default().into_iter().collect()))
+}

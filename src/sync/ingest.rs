@@ -1,0 +1,132 @@
+//! Ingest: the directory is read into the *seen* column, and what the read's silence means is settled.
+
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+
+use crate::fault::Fault;
+use crate::identity::observation::{Coverage, Observation, ReadEnd, Unreadable};
+use crate::job::ObjectError;
+use crate::plan::guard;
+use crate::snapshot::{Baseline, ProfileState};
+use crate::store::Lease;
+use crate::sync::proof::Reader;
+use crate::sync::tracker::Tracker;
+use crate::sync::{Error, Relay};
+
+/// Observations between the reader and the store; a slow store holds the directory's server back.
+const OBSERVATIONS_WAITING_MAX: usize = 1_024;
+/// Entries written in one transaction.
+const ENTRIES_PER_WRITE: usize = 2_000;
+/// Rows marked absent in one transaction.
+const ABSENCES_PER_WRITE: usize = 10_000;
+
+/// Reads the directory. Whatever was read is stored; only a complete read marks what it did not meet as absent.
+pub(super) async fn read_directory(
+    relay: &Relay,
+    lease: &Lease,
+    reader: &Reader<'_>,
+    tracker: &Tracker,
+) -> Result<(), Error> {
+    tracker.update(|job| job.change_detection = Some("full scan".to_owned()));
+    tracker.phase("reading").await;
+    let mut state = note_attempt(relay, lease).await?;
+    let source = reader.source().await?;
+    let mut known = relay.store.known(&relay.key()).await?;
+    let (sink, observations) = mpsc::channel(OBSERVATIONS_WAITING_MAX);
+    let read = async { source.read(&mut known, sink).await.map_err(Error::from) };
+    let (end, ()) = tokio::try_join!(read, write_observations(relay, lease, tracker, observations))?;
+    tracker.update(|job| {
+        job.complete_read = Some(end.coverage.is_complete());
+        job.progress.users_read = end.users;
+        job.progress.groups_read = end.groups;
+    });
+    match &end.coverage {
+        Coverage::Partial(why) => {
+            let detail = format!("the directory was not read completely, so nothing counts as absent: {why}");
+            tracker.record(ObjectError::of_job("read", Fault::Transient, detail));
+        }
+        Coverage::Complete => {
+            let now = Utc::now();
+            mark_absent(relay, lease, known, now).await?;
+            note_complete_read(relay, &mut state, &end, now);
+        }
+    }
+    relay.store.save_profile_state(lease, &relay.key(), &state).await?;
+    Ok(())
+}
+
+/// Notes that a run was tried, and marks every row where scope or mapping are not what they were.
+async fn note_attempt(relay: &Relay, lease: &Lease) -> Result<ProfileState, Error> {
+    let mut state = relay.store.profile_state(&relay.key()).await?;
+    state.last_attempt = Some(Utc::now());
+    let fingerprint = Some(relay.profile.fingerprint());
+    if state.fingerprint != fingerprint {
+        relay.store.mark_all_dirty(lease).await?;
+        state.fingerprint = fingerprint;
+    }
+    relay.store.save_profile_state(lease, &relay.key(), &state).await?;
+    Ok(state)
+}
+
+async fn write_observations(
+    relay: &Relay,
+    lease: &Lease,
+    tracker: &Tracker,
+    mut observations: mpsc::Receiver<Observation>,
+) -> Result<(), Error> {
+    let mut entries = Vec::with_capacity(ENTRIES_PER_WRITE);
+    while let Some(observation) = observations.recv().await {
+        match observation {
+            Observation::Present(identity, digest) => entries.push((*identity, digest)),
+            Observation::Unreadable(unreadable) => tracker.record(unreadable_error(unreadable)),
+        }
+        if entries.len() == ENTRIES_PER_WRITE {
+            relay.store.record_seen(lease, &relay.key(), std::mem::take(&mut entries)).await?;
+        }
+    }
+    if !entries.is_empty() {
+        relay.store.record_seen(lease, &relay.key(), entries).await?;
+    }
+    Ok(())
+}
+
+fn unreadable_error(unreadable: Unreadable) -> ObjectError {
+    ObjectError {
+        kind: unreadable.kind.as_str().to_owned(),
+        anchor: unreadable.anchor.map(|anchor| anchor.to_string()),
+        dn: Some(unreadable.dn),
+        operation: "read".to_owned(),
+        fault: Fault::Rejected,
+        status: None,
+        scim_type: None,
+        detail: unreadable.problem,
+    }
+}
+
+async fn mark_absent(
+    relay: &Relay,
+    lease: &Lease,
+    known: crate::identity::known::Known,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if known.unmet() == 0 {
+        return Ok(());
+    }
+    let absent = relay.store.unmet(&relay.key(), known).await?;
+    for rows in absent.chunks(ABSENCES_PER_WRITE) {
+        relay.store.record_absent(lease, &relay.key(), rows.to_vec(), now).await?;
+    }
+    Ok(())
+}
+
+/// A complete read becomes the baseline that later ones are measured by, if it is plausible itself.
+fn note_complete_read(relay: &Relay, state: &mut ProfileState, end: &ReadEnd, now: DateTime<Utc>) {
+    let met = Baseline { users: end.users, groups: end.groups };
+    state.last_complete_read = Some(now);
+    if guard::is_plausible(&relay.profile.limits, met, state.baseline) {
+        state.baseline = Some(met);
+        state.implausible = None;
+    } else {
+        state.implausible = Some(met);
+    }
+}

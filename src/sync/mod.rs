@@ -1,0 +1,122 @@
+//! The four flights: ingest, observe, propose, apply. Each starts and ends in the store, so each can be run, repeated
+//! and resumed alone. [`run`] is where to start reading.
+
+mod adopt;
+mod apply;
+mod ingest;
+mod observe;
+mod prepare;
+mod proof;
+mod propose;
+mod recover;
+mod send;
+mod settle;
+pub mod tracker;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::directory::Directory;
+use crate::directory::profile::Profile;
+use crate::directory::tenant::Tenant;
+use crate::fault::Fault;
+use crate::id::ProfileKey;
+use crate::job::{Mode, Status};
+use crate::provider::{Provider, Refusal};
+use crate::store::Store;
+use crate::sync::proof::Reader;
+use crate::sync::tracker::Tracker;
+
+/// Everything that a run of one profile needs.
+pub struct Relay {
+    /// The directory, with all of its profiles.
+    pub directory: Arc<Directory>,
+    /// The profile that runs.
+    pub profile: Arc<Profile>,
+    /// The tenant that receives.
+    pub tenant: Arc<Tenant>,
+    /// How the directory is reached, secrets included.
+    pub source: crate::source::Settings,
+    /// The tenant's IAM; shared by all directories of the tenant.
+    pub provider: Arc<dyn Provider>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+}
+
+impl Relay {
+    /// The key of the profile.
+    pub fn key(&self) -> ProfileKey {
+        self.directory.profile_key(&self.profile.name)
+    }
+}
+
+/// Runs a job to its end: reads the directory, plans the difference, and sends what nothing holds.
+///
+/// The job's end is recorded in the tracker whatever happens; `stop` ends the run after the requests in flight.
+pub async fn run(relay: &Relay, tracker: &Tracker, mode: Mode, stop: &CancellationToken) -> Status {
+    let ended = flights(relay, tracker, mode, stop).await;
+    let status = match ended {
+        Ok(waits) if !stop.is_cancelled() => tracker.verdict(waits),
+        Ok(_) => Status::Interrupted,
+        Err(error) => {
+            tracker.fail(&error);
+            Status::Failed
+        }
+    };
+    tracker.end(status, relay.provider.counts()).await;
+    status
+}
+
+/// The flights of one run; answers whether something waits for a person.
+async fn flights(relay: &Relay, tracker: &Tracker, mode: Mode, stop: &CancellationToken) -> Result<bool, Error> {
+    let lease = relay.store.lease(relay.directory.id).await?;
+    if mode.applies() {
+        recover::settle_open_intents(relay, &lease, tracker).await?;
+    }
+    let reader = Reader::new(&relay.source);
+    ingest::read_directory(relay, &lease, &reader, tracker).await?;
+    if observe::is_due(relay, mode).await? {
+        observe::read_target(relay, &lease, mode, tracker).await?;
+    }
+    let plan = propose::make_plan(relay, &lease, mode, tracker).await?;
+    if mode.applies() {
+        apply::carry_out(relay, &lease, &plan, &reader, tracker, stop).await?;
+    }
+    reader.close().await;
+    Ok(plan.waits_for_approval())
+}
+
+/// Why a run stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory could not be read at all.
+    #[error(transparent)]
+    Source(#[from] crate::source::Error),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    /// The target refuses everything.
+    #[error(transparent)]
+    Target(#[from] Refusal),
+}
+
+impl Error {
+    /// Who must act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Source(error) => error.fault(),
+            Self::Store(error) => error.fault(),
+            Self::Target(refusal) => refusal.fault,
+        }
+    }
+
+    /// Which part of the run it was.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::Source(_) => "read",
+            Self::Store(_) => "store",
+            Self::Target(_) => "send",
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Observe: the target is read, at first contact to find what is already there, and to reconcile.
+
+use std::collections::HashMap;
+
+use chrono::Utc;
+use serde_json::Value as Json;
+
+use crate::fault::Fault;
+use crate::identity::{Kind, RowKey};
+use crate::job::Mode;
+use crate::scim::Value;
+use crate::scim::path::AttributePath;
+use crate::scim::resource::{self, Found};
+use crate::snapshot::{Applied, Match, MatchedBy, Row};
+use crate::store::Lease;
+use crate::sync::prepare::resource_type;
+use crate::sync::tracker::{Tracker, row_error};
+use crate::sync::{Error, Relay, adopt};
+
+/// Rows looked at in one turn.
+const ROWS_PER_TURN: usize = 1_000;
+
+/// Whether the target must be read: at first contact, and when a job reconciles.
+pub(super) async fn is_due(relay: &Relay, mode: Mode) -> Result<bool, Error> {
+    if mode == Mode::Reconcile {
+        return Ok(true);
+    }
+    Ok(!relay.store.profile_state(&relay.key()).await?.first_contact_done)
+}
+
+/// Reads all users, then all groups.
+pub(super) async fn read_target(relay: &Relay, lease: &Lease, mode: Mode, tracker: &Tracker) -> Result<(), Error> {
+    tracker.phase("observing").await;
+    relay.provider.discover().await?;
+    let groups = relay.profile.scope.groups_dn.is_some();
+    for kind in [Kind::User, Kind::Group].into_iter().filter(|kind| groups || *kind == Kind::User) {
+        let mut linked = linked_ids(relay, kind).await?;
+        let free = read_pages(relay, lease, kind, &mut linked).await?;
+        if mode == Mode::Reconcile {
+            confirm_missing(relay, lease, linked, tracker).await?;
+        }
+        find_matches(relay, lease, kind, &free).await?;
+    }
+    if mode.applies() {
+        let mut state = relay.store.profile_state(&relay.key()).await?;
+        state.first_contact_done = true;
+        relay.store.save_profile_state(lease, &relay.key(), &state).await?;
+    }
+    Ok(())
+}
+
+/// The rows of a kind that are linked, by the target's id.
+async fn linked_ids(relay: &Relay, kind: Kind) -> Result<HashMap<String, RowKey>, Error> {
+    let mut ids = HashMap::new();
+    let mut after = None;
+    loop {
+        let rows = relay.store.linked_rows(relay.directory.id, after, ROWS_PER_TURN).await?;
+        let Some((last, _)) = rows.last() else { return Ok(ids) };
+        after = Some(last.clone());
+        ids.extend(rows.into_iter().filter(|(row, _)| row.kind == kind).map(|(row, applied)| (applied.id, row)));
+    }
+}
+
+/// Resources that are not linked, by what they can be recognized by.
+#[derive(Default)]
+struct Free {
+    by_external_id: HashMap<String, String>,
+    by_name: HashMap<String, Vec<Found>>,
+}
+
+impl Free {
+    fn add(&mut self, found: Found) {
+        if let Some(external_id) = &found.external_id {
+            self.by_external_id.insert(external_id.clone(), found.id.clone());
+        }
+        if let Some(name) = &found.name {
+            self.by_name.entry(name.to_lowercase()).or_default().push(found);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_external_id.is_empty() && self.by_name.is_empty()
+    }
+}
+
+/// Reads every page. Linked resources that differ from *applied* correct it; the others are answered. What was met is
+/// taken out of `linked`.
+async fn read_pages(
+    relay: &Relay,
+    lease: &Lease,
+    kind: Kind,
+    linked: &mut HashMap<String, RowKey>,
+) -> Result<Free, Error> {
+    let mut free = Free::default();
+    let mut start = Some(1);
+    while let Some(at) = start {
+        let page = relay.provider.list(resource_type(kind), at).await?;
+        start = page.next;
+        let mut known = Vec::new();
+        for resource in page.resources {
+            let Some(found) = Found::from_json(&resource) else { continue };
+            match linked.remove(&found.id) {
+                Some(row) => known.push((row, found.id, resource)),
+                None => free.add(found),
+            }
+        }
+        compare(relay, lease, known).await?;
+    }
+    Ok(free)
+}
+
+/// Where the target holds something else than was acknowledged, *applied* becomes what it holds; the plan then brings
+/// the directory's values back (the policy `directory_wins`).
+async fn compare(relay: &Relay, lease: &Lease, known: Vec<(RowKey, String, Json)>) -> Result<(), Error> {
+    let names = relay.directory.profile_names();
+    let keys = known.iter().map(|(row, _, _)| row.clone()).collect();
+    let rows = relay.store.rows(relay.directory.id, &names, keys).await?;
+    let mut observed = Vec::new();
+    for ((key, id, resource), row) in known.into_iter().zip(rows) {
+        let paths = adopt::maintained(relay, &key);
+        let held = resource::project(&resource, &paths);
+        let differs = row.applied.as_ref().is_some_and(|applied| {
+            paths.iter().any(|path| applied.attributes.get(path) != held.get(path))
+        });
+        if differs {
+            observed.push((key, Some(Applied { id, attributes: held })));
+        }
+    }
+    if !observed.is_empty() {
+        relay.store.record_observed(lease, observed).await?;
+    }
+    Ok(())
+}
+
+/// Absence from a list proves nothing (lists may be cut short); a read by id does.
+async fn confirm_missing(
+    relay: &Relay,
+    lease: &Lease,
+    missing: HashMap<String, RowKey>,
+    tracker: &Tracker,
+) -> Result<(), Error> {
+    for (id, row) in missing {
+        if relay.provider.get(resource_type(row.kind), &id).await?.is_none() {
+            let detail = format!("resource {id} was removed at the target; it is created again if the entry is in scope");
+            tracker.record(row_error(&row, "", "observe", Fault::Drifted, detail));
+            relay.store.record_observed(lease, vec![(row, None)]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Compares rows that are not linked with the resources that are free.
+async fn find_matches(relay: &Relay, lease: &Lease, kind: Kind, free: &Free) -> Result<(), Error> {
+    if free.is_empty() {
+        return Ok(());
+    }
+    let names = relay.directory.profile_names();
+    let mut after = None;
+    loop {
+        let rows = relay.store.dirty_rows(relay.directory.id, &names, after, ROWS_PER_TURN).await?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        after = Some(last.key.clone());
+        let unlinked = rows.iter().filter(|row| row.key.kind == kind && row.applied.is_none());
+        let found: Vec<_> = unlinked.filter_map(|row| Some((row.key.clone(), matching(relay, row, free)?))).collect();
+        if !found.is_empty() {
+            relay.store.record_found(lease, found).await?;
+        }
+    }
+}
+
+fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {
+    if let Some(id) = free.by_external_id.get(&row.key.anchor.to_string()) {
+        return Some(Match { id: id.clone(), by: MatchedBy::ExternalId });
+    }
+    let (_, seen) = row.owner()?;
+    let desired = relay.profile.mapping.desired(&seen.identity, Utc::now()).resource.ok()?;
+    let path = match row.key.kind {
+        Kind::User => AttributePath::user_name(),
+        Kind::Group => AttributePath::display_name(),
+    };
+    let name = desired.get(&path).and_then(Value::as_text)?;
+    let candidates = free.by_name.get(&name.to_lowercase())?;
+    let (one, several) = (candidates.first()?, candidates.len() > 1);
+    // More than one resource of the name can never be linked without a person (specification page 2).
+    let by = if several || one.external_id.is_some() { MatchedBy::TakenName } else { MatchedBy::Name };
+    Some(Match { id: one.id.clone(), by })
+}

@@ -1,0 +1,275 @@
+//! Prepare: steps of the plan become operations, proved, resolved to ids, and written down before they are sent.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::fault::Fault;
+use crate::identity::{Kind, RowKey};
+use crate::plan::{Action, Class, Step};
+use crate::scim::encode::{self, Request};
+use crate::scim::path::AttributePath;
+use crate::scim::{Attributes, ResourceType, Value};
+use crate::snapshot::{Applied, Row};
+use crate::store::{Intent, Position};
+use crate::sync::apply::Flight;
+use crate::sync::proof::{self, Proof};
+use crate::sync::tracker::row_error;
+use crate::sync::Error;
+
+/// Steps taken from the plan in one turn; their intents are one transaction.
+pub(super) const STEPS_PER_TURN: usize = 256;
+
+/// One request to come, or one resource to adopt, for a step or a part of it.
+#[derive(Clone, Debug)]
+pub(super) struct Operation {
+    /// The step.
+    pub(super) step: Arc<Step>,
+    /// Which part of the step.
+    pub(super) part: u32,
+    /// Whether the step is done with this part.
+    pub(super) last_part: bool,
+    /// What the target last acknowledged of the row.
+    pub(super) applied: Option<Applied>,
+    /// Members that the request adds or removes, with their ids at the target.
+    pub(super) members: Vec<(RowKey, String)>,
+    /// What to do.
+    pub(super) task: Task,
+}
+
+/// What an operation does.
+#[derive(Clone, Debug)]
+pub(super) enum Task {
+    /// Sends a request.
+    Send(Request),
+    /// Takes a resource under management, and brings it up to date.
+    Adopt {
+        /// The target's id.
+        id: String,
+        /// What it shall be.
+        attributes: Attributes,
+    },
+    /// Nothing is left to send: the step is settled as it is.
+    Settle,
+}
+
+/// The endpoint of a row.
+pub(super) fn resource_type(kind: Kind) -> ResourceType {
+    match kind {
+        Kind::User => ResourceType::User,
+        Kind::Group => ResourceType::Group,
+    }
+}
+
+/// Feeds the operations of some classes, in order, until the plan has no more of them or the flight ends.
+pub(super) async fn feed(
+    flight: &Flight<'_>,
+    classes: &[Class],
+    prepared: mpsc::Sender<Operation>,
+) -> Result<(), Error> {
+    for &class in classes {
+        let held = flight.plan.holds_class(class);
+        let mut after = before(class);
+        loop {
+            let steps = flight.relay.store.steps(flight.plan.job, after, STEPS_PER_TURN).await?;
+            after = steps.last().map(|(position, _)| *position);
+            let count = steps.len();
+            let steps: Vec<Step> =
+                steps.into_iter().filter(|(position, _)| position.class == class).map(|(_, step)| step).collect();
+            let ended = count < STEPS_PER_TURN || steps.len() < count;
+            if held {
+                steps.iter().for_each(|step| flight.leave_unfinished(&step.key));
+            } else {
+                let operations = operations(flight, steps).await?;
+                write_intents(flight, &operations).await?;
+                for operation in operations {
+                    if flight.stop.is_cancelled() || prepared.send(operation).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            if ended || flight.stop.is_cancelled() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The position just before a class.
+fn before(class: Class) -> Option<Position> {
+    let earlier = Class::ALL.iter().rev().find(|earlier| **earlier < class)?;
+    Some(Position { class: *earlier, number: u64::MAX })
+}
+
+async fn write_intents(flight: &Flight<'_>, operations: &[Operation]) -> Result<(), Error> {
+    let intents: Vec<Intent> = operations
+        .iter()
+        .filter(|operation| !matches!(operation.task, Task::Settle))
+        .map(|operation| Intent {
+            key: operation.step.key.clone(),
+            class: operation.step.class,
+            part: operation.part,
+            job: flight.plan.job,
+            members: operation.members.iter().map(|(row, _)| row.clone()).collect(),
+        })
+        .collect();
+    if intents.is_empty() {
+        return Ok(());
+    }
+    Ok(flight.relay.store.intend(flight.lease, intents).await?)
+}
+
+async fn operations(flight: &Flight<'_>, steps: Vec<Step>) -> Result<Vec<Operation>, Error> {
+    let names = flight.relay.directory.profile_names();
+    let keys: Vec<RowKey> = steps.iter().map(|step| step.key.clone()).collect();
+    let rows = flight.relay.store.rows(flight.relay.directory.id, &names, keys).await?;
+    let mut operations = Vec::with_capacity(steps.len());
+    for (step, row) in steps.into_iter().zip(rows) {
+        if step.class.is_removal() && !is_proved(flight, &step, &row).await? {
+            continue;
+        }
+        operations.extend(of_step(flight, step, row).await?);
+    }
+    Ok(operations)
+}
+
+/// Looks whether a removal's reason still holds; a step whose reason does not is dropped, and the job says so.
+async fn is_proved(flight: &Flight<'_>, step: &Step, row: &Row) -> Result<bool, Error> {
+    let Some((_, seen)) = row.owner() else { return Ok(false) };
+    let proof = proof::of_removal(flight.relay, flight.reader, step, seen).await?;
+    let Proof::Fails(why) = proof else { return Ok(true) };
+    flight.leave_unfinished(&step.key);
+    let detail = format!("nothing was taken away: {why}; the next run reads it again");
+    flight.tracker.record(row_error(&step.key, &step.dn, step.class.as_str(), Fault::Drifted, detail));
+    flight.tracker.update(|job| job.counters.skipped += 1);
+    Ok(false)
+}
+
+async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operation>, Error> {
+    let kind = resource_type(step.key.kind);
+    let step = Arc::new(step);
+    let single = |task, members| Operation {
+        step: step.clone(),
+        part: 0,
+        last_part: true,
+        applied: row.applied.clone(),
+        members,
+        task,
+    };
+    Ok(match (&step.action, &row.applied) {
+        (Action::Create { .. }, Some(_)) | (Action::Link { .. }, Some(_)) => Vec::new(), // linked in the meantime
+        (Action::Create { attributes, members }, None) => {
+            let mut attributes = attributes.clone();
+            attributes.extend(once(flight, &attributes));
+            let members = resolved(flight, members).await?;
+            created(flight, &step, &attributes, members)
+        }
+        (Action::Link { id, attributes }, None) => {
+            vec![single(Task::Adopt { id: id.clone(), attributes: attributes.clone() }, Vec::new())]
+        }
+        (Action::Change { changes }, Some(applied)) => {
+            let request = encode::update(kind, &applied.id, &applied.attributes, changes);
+            vec![single(Task::Send(request), Vec::new())]
+        }
+        (Action::AddMembers(members), Some(applied)) => {
+            let present = flight.relay.store.applied_members(flight.relay.directory.id, &step.key).await?;
+            let missing: Vec<RowKey> =
+                members.iter().filter(|row| present.binary_search(row).is_err()).cloned().collect();
+            let members = resolved(flight, &missing).await?;
+            let dialect = &flight.relay.tenant.dialect;
+            in_parts(&step, &row, members, dialect.members_per_request, |ids| {
+                encode::add_members(&applied.id, ids, dialect)
+            })
+        }
+        (Action::RemoveMembers(members), Some(applied)) => {
+            let members = resolved(flight, members).await?;
+            let per_request = flight.relay.tenant.dialect.members_per_operation;
+            in_parts(&step, &row, members, per_request, |ids| encode::remove_members(&applied.id, ids))
+        }
+        (Action::Change { .. } | Action::AddMembers(_) | Action::RemoveMembers(_), None) => {
+            flight.leave_unfinished(&step.key); // its link was lost in the meantime; the next run plans it again
+            Vec::new()
+        }
+    })
+}
+
+/// A create; members beyond what one request takes follow as parts of the same step.
+fn created(flight: &Flight<'_>, step: &Arc<Step>, attributes: &Attributes, members: Vec<(RowKey, String)>) -> Vec<Operation> {
+    let dialect = &flight.relay.tenant.dialect;
+    let with_it = members.len().min(dialect.members_per_request);
+    if with_it < members.len() {
+        // The rest is planned as additions by the next turn of this run: see `send::created`.
+        flight.leave_unfinished(&step.key);
+    }
+    let members: Vec<(RowKey, String)> = members.into_iter().take(with_it).collect();
+    let ids: Vec<String> = members.iter().map(|(_, id)| id.clone()).collect();
+    let request = encode::create(resource_type(step.key.kind), attributes, &ids);
+    vec![Operation {
+        step: step.clone(),
+        part: 0,
+        last_part: true,
+        applied: None,
+        members,
+        task: Task::Send(request),
+    }]
+}
+
+fn in_parts(
+    step: &Arc<Step>,
+    row: &Row,
+    members: Vec<(RowKey, String)>,
+    per_request: usize,
+    request: impl Fn(&[String]) -> Request,
+) -> Vec<Operation> {
+    if members.is_empty() {
+        return vec![Operation {
+            step: step.clone(),
+            part: 0,
+            last_part: true,
+            applied: row.applied.clone(),
+            members,
+            task: Task::Settle,
+        }];
+    }
+    let parts = members.chunks(per_request.max(1));
+    let count = parts.len();
+    parts
+        .enumerate()
+        .map(|(part, members)| {
+            let ids: Vec<String> = members.iter().map(|(_, id)| id.clone()).collect();
+            Operation {
+                step: step.clone(),
+                part: u32::try_from(part).unwrap_or(u32::MAX),
+                last_part: part + 1 == count,
+                applied: row.applied.clone(),
+                members: members.to_vec(),
+                task: Task::Send(request(&ids)),
+            }
+        })
+        .collect()
+}
+
+/// The members that have a resource at the target now, with its id.
+async fn resolved(flight: &Flight<'_>, members: &[RowKey]) -> Result<Vec<(RowKey, String)>, Error> {
+    if members.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = flight.relay.store.links(flight.relay.directory.id, members.to_vec()).await?;
+    Ok(members.iter().cloned().zip(ids).filter_map(|(row, id)| Some((row, id?))).collect())
+}
+
+/// What is sent on creation only: that the e-mail address is verified, where the target has an attribute for it and
+/// the tenant vouches for the domain.
+fn once(flight: &Flight<'_>, attributes: &Attributes) -> HashMap<AttributePath, Value> {
+    let settings = &flight.relay.tenant.email_verified;
+    let discovered = || flight.capabilities.email_verified.as_deref().and_then(|path| path.parse().ok());
+    let Some(path) = settings.path.clone().or_else(discovered) else { return HashMap::new() };
+    let email = attributes.get(&AttributePath::work_email()).and_then(Value::as_text);
+    let domain = email.and_then(|email| email.rsplit_once('@')).map(|(_, domain)| domain);
+    let vouched = domain.is_some_and(|domain| {
+        settings.domains.is_empty() || settings.domains.iter().any(|known| known.eq_ignore_ascii_case(domain))
+    });
+    if vouched { HashMap::from([(path, Value::Bool(true))]) } else { HashMap::new() }
+}

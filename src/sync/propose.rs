@@ -1,0 +1,305 @@
+//! Propose: the rows that differ become a stored plan, and the guard says what of it waits.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+
+use crate::fault::Fault;
+use crate::identity::digest::short;
+use crate::identity::observation::Coverage;
+use crate::identity::{Kind, RowKey};
+use crate::job::{Counters, Mode};
+use crate::plan::decide::{self, Policy, Verdict};
+use crate::plan::membership::{self, Named};
+use crate::plan::{Action, Class, Plan, Reason, Step, guard};
+use crate::directory::profile::Linking;
+use crate::scim::path::AttributePath;
+use crate::snapshot::{Row, Seen};
+use crate::store::Lease;
+use crate::sync::tracker::{Tracker, row_error};
+use crate::sync::{Error, Relay};
+
+/// Rows looked at in one turn.
+const ROWS_PER_TURN: usize = 1_000;
+
+/// Plans everything that differs, and stores the plan.
+pub(super) async fn make_plan(relay: &Relay, lease: &Lease, mode: Mode, tracker: &Tracker) -> Result<Plan, Error> {
+    tracker.phase("planning").await;
+    let mut draft = Draft::new(relay, lease, tracker).await?;
+    let names = relay.directory.profile_names();
+    let mut after = None;
+    loop {
+        let rows = relay.store.dirty_rows(relay.directory.id, &names, after, ROWS_PER_TURN).await?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.key.clone());
+        draft.add_rows(rows).await?;
+    }
+    let plan = draft.seal().await?;
+    tracker.update(|job| {
+        job.plan_digest = Some(plan.digest.clone());
+        job.progress.steps_planned = plan.steps();
+        job.holds = plan.holds.iter().map(|hold| hold.message.clone()).collect();
+        if mode == Mode::Preview {
+            job.counters = would_change(&plan, job.counters);
+        }
+    });
+    Ok(plan)
+}
+
+/// What a preview counts: the steps as if each had been acknowledged.
+fn would_change(plan: &Plan, counted: Counters) -> Counters {
+    let mut counters = counted;
+    for (class, count) in &plan.counts {
+        match class {
+            Class::Deactivate => counters.users_deactivated += count,
+            Class::Reactivate => counters.users_reactivated += count,
+            Class::Update => counters.users_updated += count,
+            Class::CreateUser => counters.users_created += count,
+            Class::Link => counters.linked += count,
+            // Groups and members are counted while the plan is made, because a step has several.
+            Class::Group | Class::AddMembers | Class::RemoveMembers => {}
+        }
+    }
+    counters
+}
+
+/// A plan that is being made.
+struct Draft<'a> {
+    relay: &'a Relay,
+    lease: &'a Lease,
+    tracker: &'a Tracker,
+    policy: Policy,
+    now: DateTime<Utc>,
+    /// Users that become linked if this plan is carried out, by a short digest of their keys.
+    joining: HashSet<[u8; 16]>,
+    /// Who is to be created under which userName, by a short digest of the name in lower case.
+    names: HashMap<[u8; 16], (RowKey, String)>,
+    colliding: BTreeSet<RowKey>,
+    anybody_linked: bool,
+    absent_users: u64,
+    deactivations: u64,
+    members: Counters,
+}
+
+impl<'a> Draft<'a> {
+    async fn new(relay: &'a Relay, lease: &'a Lease, tracker: &'a Tracker) -> Result<Self, Error> {
+        let linked = relay.store.linked_counts(relay.directory.id).await?;
+        Ok(Self {
+            relay,
+            lease,
+            tracker,
+            policy: Policy {
+                user_attributes: relay.profile.mapping.maintained(Kind::User),
+                group_attributes: relay.profile.mapping.maintained(Kind::Group),
+                link_by_name: relay.profile.linking == Linking::Automatic,
+                absent_groups: relay.profile.absent_groups,
+            },
+            now: Utc::now(),
+            joining: HashSet::new(),
+            names: HashMap::new(),
+            colliding: BTreeSet::new(),
+            anybody_linked: linked.users > 0,
+            absent_users: 0,
+            deactivations: 0,
+            members: Counters::default(),
+        })
+    }
+
+    /// Decides what each of these rows needs. Rows come in order: all users, then all groups.
+    async fn add_rows(&mut self, rows: Vec<Row>) -> Result<(), Error> {
+        let mut steps = Vec::new();
+        let mut clean = Vec::new();
+        let mine: Vec<&Row> = rows.iter().filter(|row| self.is_mine(row)).collect();
+        let named = self.named_members(&mine).await?;
+        for row in mine {
+            let Some((_, seen)) = row.owner() else { continue };
+            let verdict = match row.key.kind {
+                Kind::User => self.decide_user(row, seen).await?,
+                Kind::Group => self.decide_group(row, seen, &named).await?,
+            };
+            if verdict.is_clean() {
+                clean.push((row.key.clone(), seen.digest));
+            }
+            self.take(row, seen, verdict, &mut steps);
+        }
+        self.relay.store.clear_dirty(self.lease, clean).await?;
+        self.relay.store.add_steps(self.lease, self.tracker.job().id, steps).await?;
+        Ok(())
+    }
+
+    /// A row belongs to the first profile that sees it; the others leave it alone.
+    fn is_mine(&self, row: &Row) -> bool {
+        row.owner().is_some_and(|(profile, _)| *profile == self.relay.profile.name)
+    }
+
+    fn take(&mut self, row: &Row, seen: &Seen, verdict: Verdict, steps: &mut Vec<Step>) {
+        if let Some(problem) = verdict.problem {
+            self.tracker.record(row_error(&row.key, &seen.identity.dn, "map", Fault::Rejected, problem));
+        }
+        for step in &verdict.steps {
+            self.count(step);
+        }
+        steps.extend(verdict.steps);
+    }
+
+    fn count(&mut self, step: &Step) {
+        match (&step.action, step.class) {
+            (Action::Change { .. }, Class::Deactivate) => {
+                self.deactivations += 1;
+                self.absent_users += u64::from(step.reason == Reason::Absent);
+            }
+            (Action::Create { members, .. }, Class::Group) => {
+                self.members.groups_created += 1;
+                self.members.members_added += members.len() as u64;
+            }
+            (Action::Change { .. }, Class::Group) => self.members.groups_updated += 1,
+            (Action::Link { .. }, Class::Group) => self.members.linked += 1,
+            (Action::AddMembers(members), _) => self.members.members_added += members.len() as u64,
+            (Action::RemoveMembers(members), _) => self.members.members_removed += members.len() as u64,
+            _ => {}
+        }
+    }
+
+    async fn decide_user(&mut self, row: &Row, seen: &Seen) -> Result<Verdict, Error> {
+        let desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
+        let verdict = decide::user(row, seen, desired, &self.policy);
+        let Some(step) = verdict.steps.first() else { return Ok(verdict) };
+        match &step.action {
+            Action::Link { .. } => {
+                self.joining.insert(short(&[&row.key.to_key()]));
+                Ok(verdict)
+            }
+            Action::Create { attributes, .. } => {
+                let name = attributes.get(&AttributePath::user_name()).and_then(|name| name.as_text());
+                let name = name.unwrap_or_default().to_lowercase();
+                match self.rival(row, seen, &name).await? {
+                    Some(problem) => Ok(Verdict { steps: Vec::new(), problem: Some(problem) }),
+                    None => {
+                        self.joining.insert(short(&[&row.key.to_key()]));
+                        Ok(verdict)
+                    }
+                }
+            }
+            _ => Ok(verdict),
+        }
+    }
+
+    /// Whether somebody else has the userName, or wants it too. Of two new entries with one name none gets it, so that
+    /// the order of reading never decides who may log in under a name.
+    async fn rival(&mut self, row: &Row, seen: &Seen, name: &str) -> Result<Option<String>, Error> {
+        if self.anybody_linked
+            && let Some(holder) = self.relay.store.holder_of_name(self.relay.directory.id, name).await?
+            && holder != row.key
+        {
+            return Ok(Some(format!(
+                "the user name is taken by the linked account of another entry ({}); rename one of the two, or decide \
+                 that it is the same person",
+                holder.anchor
+            )));
+        }
+        let slot = short(&[name.as_bytes()]);
+        let Some((other, other_dn)) = self.names.get(&slot) else {
+            self.names.insert(slot, (row.key.clone(), seen.identity.dn.clone()));
+            return Ok(None);
+        };
+        if self.colliding.insert(other.clone()) {
+            let problem = collision(&seen.identity.dn);
+            self.tracker.record(row_error(other, other_dn, "map", Fault::Rejected, problem));
+        }
+        Ok(Some(collision(other_dn)))
+    }
+
+    /// The members that the groups among these rows name, with all groups within where they are flattened.
+    async fn named_members(&self, rows: &[&Row]) -> Result<Named, Error> {
+        let groups: Vec<RowKey> =
+            rows.iter().filter(|row| row.key.kind == Kind::Group).map(|row| row.key.clone()).collect();
+        let mut named = Named::new();
+        loop {
+            let missing = membership::missing(&groups, self.relay.profile.nested_groups, &named);
+            if missing.is_empty() {
+                return Ok(named);
+            }
+            let names = self.relay.directory.profile_names();
+            let members = self.relay.store.members(self.relay.directory.id, &names, missing.clone()).await?;
+            named.extend(missing.into_iter().zip(members));
+        }
+    }
+
+    async fn decide_group(&mut self, row: &Row, seen: &Seen, named: &Named) -> Result<Verdict, Error> {
+        let desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
+        let wanted = membership::membership(&row.key, self.relay.profile.nested_groups, named);
+        let (members, unlinked) = self.linked_or_joining(wanted.members).await?;
+        self.members.members_left_out += wanted.left_out + unlinked;
+        let present = match &row.applied {
+            Some(_) => self.relay.store.applied_members(self.relay.directory.id, &row.key).await?,
+            None => Vec::new(),
+        };
+        let verdict = decide::group(row, seen, desired, &members, &present, &self.policy);
+        if verdict.steps.iter().any(|step| matches!(step.action, Action::Create { .. } | Action::Link { .. })) {
+            self.joining.insert(short(&[&row.key.to_key()]));
+        }
+        Ok(verdict)
+    }
+
+    /// Members that have, or will have, a resource at the target; and how many have none.
+    async fn linked_or_joining(&self, members: Vec<RowKey>) -> Result<(Vec<RowKey>, u64), Error> {
+        let joins = |row: &RowKey| self.joining.contains(&short(&[&row.to_key()]));
+        let asked: Vec<RowKey> = members.iter().filter(|row| row.kind == Kind::Group || !joins(row)).cloned().collect();
+        let links = self.relay.store.links(self.relay.directory.id, asked.clone()).await?;
+        let unlinked: HashSet<RowKey> = asked
+            .into_iter()
+            .zip(links)
+            // A group within a group may be planned after it; it is resolved when members are sent.
+            .filter(|(row, link)| link.is_none() && row.kind == Kind::User)
+            .map(|(row, _)| row)
+            .collect();
+        let count = unlinked.len() as u64;
+        Ok((members.into_iter().filter(|row| !unlinked.contains(row)).collect(), count))
+    }
+
+    async fn seal(self) -> Result<Plan, Error> {
+        let job = self.tracker.job();
+        if !self.colliding.is_empty() {
+            let rows = self.colliding.iter().cloned().collect();
+            self.relay.store.drop_steps(self.lease, job.id, rows).await?;
+        }
+        let state = self.relay.store.profile_state(&self.relay.key()).await?;
+        let linked = self.relay.store.linked_counts(self.relay.directory.id).await?;
+        let coverage = match job.complete_read {
+            Some(true) => Coverage::Complete,
+            _ => Coverage::Partial("see the job's errors".to_owned()),
+        };
+        let evidence = guard::Evidence {
+            coverage,
+            implausible: state.implausible,
+            baseline: state.baseline,
+            absent_users: self.absent_users,
+            deactivations: self.deactivations,
+            linked,
+        };
+        let members = self.members;
+        self.tracker.update(|job| {
+            job.counters.members_left_out = members.members_left_out;
+            if job.mode == Mode::Preview {
+                job.counters = members;
+            }
+        });
+        let draft = Plan {
+            job: job.id,
+            directory: self.relay.directory.id,
+            profile: self.relay.profile.name.clone(),
+            created_at: self.now,
+            counts: Vec::new(),
+            holds: guard::holds(&self.relay.profile.limits, &evidence),
+            digest: String::new(),
+        };
+        let mut plan = self.relay.store.seal_plan(self.lease, draft).await?;
+        plan.holds.retain(|hold| plan.counts.iter().any(|(class, count)| *count > 0 && hold.classes.contains(class)));
+        Ok(plan)
+    }
+}
+
+fn collision(other: &str) -> String {
+    format!("two new entries have the same user name, so neither is created; the other one is {other}. Rename one of the two")
+}
+

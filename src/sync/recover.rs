@@ -1,0 +1,121 @@
+//! Recovery: what an earlier process was about to send when it ended is looked at before anything else is sent.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+
+use crate::identity::{Kind, RowKey};
+use crate::plan::Class;
+use crate::provider::Refusal;
+use crate::scim::resource;
+use crate::snapshot::Applied;
+use crate::store::{Effect, Intent, Lease, Settlement};
+use crate::sync::prepare::resource_type;
+use crate::sync::tracker::Tracker;
+use crate::sync::{Error, Relay, adopt};
+
+/// Settlements written in one transaction.
+const SETTLEMENTS_PER_WRITE: usize = 512;
+
+/// Settles every intent that was left open. A create is looked up by externalId, twice if need be, and adopted when it
+/// is there; members are compared with what the group holds; everything else may be sent again as it is. The rows stay
+/// different, so whatever is still missing is planned by this very run.
+pub(super) async fn settle_open_intents(relay: &Relay, lease: &Lease, tracker: &Tracker) -> Result<(), Error> {
+    let intents = relay.store.intents(relay.directory.id).await?;
+    if intents.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(directory = %relay.directory.id, intents = intents.len(),
+        "an earlier run was cut off; looking at what it was about to send");
+    tracker.phase("recovering").await;
+    let (settlements, missing) = look_at_all(relay, lease, intents).await?;
+    settle(relay, lease, tracker, settlements).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // A target may take a while to show what it was sent last.
+    tokio::time::sleep(Duration::from_secs(u64::from(relay.tenant.settle_s))).await;
+    let (mut settlements, missing) = look_at_all(relay, lease, missing).await?;
+    settlements.extend(missing.iter().map(|intent| settled(intent, Effect::Nothing)));
+    settle(relay, lease, tracker, settlements).await
+}
+
+async fn settle(relay: &Relay, lease: &Lease, tracker: &Tracker, settlements: Vec<Settlement>) -> Result<(), Error> {
+    let job = tracker.job().id;
+    for part in settlements.chunks(SETTLEMENTS_PER_WRITE) {
+        relay.store.settle(lease, job, part.to_vec()).await?;
+    }
+    Ok(())
+}
+
+fn settled(intent: &Intent, effect: Effect) -> Settlement {
+    Settlement { key: intent.key.clone(), class: intent.class, part: intent.part, effect, clean: None, change: None }
+}
+
+/// What is known of the intents now, and the creates that were not found.
+async fn look_at_all(relay: &Relay, lease: &Lease, intents: Vec<Intent>) -> Result<(Vec<Settlement>, Vec<Intent>), Error> {
+    debug_assert_eq!(lease.directory, relay.directory.id);
+    let looks = stream::iter(intents)
+        .map(|intent| async move {
+            let effect = look(relay, &intent).await?;
+            Ok::<_, Error>((intent, effect))
+        })
+        .buffer_unordered(relay.tenant.concurrency);
+    let looks: Vec<Result<(Intent, Option<Effect>), Error>> = looks.collect().await;
+    let mut settlements = Vec::new();
+    let mut missing = Vec::new();
+    for look in looks {
+        match look? {
+            (intent, Some(effect)) => settlements.push(settled(&intent, effect)),
+            (intent, None) => missing.push(intent),
+        }
+    }
+    Ok((settlements, missing))
+}
+
+/// What became of one intent; `None` for a create that is not at the target.
+async fn look(relay: &Relay, intent: &Intent) -> Result<Option<Effect>, Error> {
+    let directory = relay.directory.id;
+    let link = relay.store.links(directory, vec![intent.key.clone()]).await?.pop().flatten();
+    match (intent.class, link) {
+        (Class::CreateUser | Class::Link | Class::Group, None) => Ok(look_for_resource(relay, intent).await?),
+        (Class::AddMembers | Class::RemoveMembers, Some(id)) => Ok(Some(look_at_members(relay, intent, &id).await?)),
+        _ => Ok(Some(Effect::Nothing)),
+    }
+}
+
+async fn look_for_resource(relay: &Relay, intent: &Intent) -> Result<Option<Effect>, Error> {
+    let Some(id) = adopt::find_by_external_id(relay, &intent.key).await? else { return Ok(None) };
+    let kind = resource_type(intent.key.kind);
+    let Some(found) = relay.provider.get(kind, &id).await? else { return Ok(None) };
+    let attributes = resource::project(&found, &adopt::maintained(relay, &intent.key));
+    let applied = Applied { id, attributes };
+    Ok(Some(match intent.key.kind {
+        Kind::User => Effect::Applied(applied),
+        Kind::Group => {
+            let present = resource::member_ids(&found).unwrap_or_default();
+            Effect::AppliedWithMembers(applied, among(relay, &intent.members, |id| present.contains(id)).await?)
+        }
+    }))
+}
+
+async fn look_at_members(relay: &Relay, intent: &Intent, id: &str) -> Result<Effect, Refusal> {
+    if !relay.tenant.dialect.members_readable {
+        return Ok(Effect::Nothing);
+    }
+    let Some(present) = adopt::members_at_target(relay, id).await? else { return Ok(Effect::Nothing) };
+    let chosen = |wanted: bool| among(relay, &intent.members, move |id| present.contains(id) == wanted);
+    Ok(match intent.class {
+        Class::AddMembers => chosen(true).await.map(Effect::MembersAdded),
+        _ => chosen(false).await.map(Effect::MembersRemoved),
+    }
+    .unwrap_or(Effect::Nothing))
+}
+
+/// Those of the rows whose id at the target passes.
+async fn among(relay: &Relay, rows: &[RowKey], passes: impl Fn(&String) -> bool) -> Result<Vec<RowKey>, crate::store::Error> {
+    let ids = relay.store.links(relay.directory.id, rows.to_vec()).await?;
+    let pairs = rows.iter().cloned().zip(ids);
+    Ok(pairs.filter(|(_, id)| id.as_ref().is_some_and(&passes)).map(|(row, _)| row).collect())
+}

@@ -1,0 +1,364 @@
+//! Send: operations go to the target, and every answer, clear or not, becomes a settlement.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use crate::fault::Fault;
+use crate::identity::{Kind, RowKey};
+use crate::plan::{Action, Class};
+use crate::provider::{Lane, LookupBy, Outcome, Refusal};
+use crate::scim::encode::Request;
+use crate::scim::path::AttributePath;
+use crate::scim::{Attributes, Value};
+use crate::snapshot::{Applied, Match, MatchedBy};
+use crate::store::{Change, Effect, Settlement};
+use crate::sync::adopt::{self, Adopted};
+use crate::sync::apply::Flight;
+use crate::sync::prepare::{Operation, Task, resource_type};
+use crate::sync::tracker::target_error;
+
+/// What became of one operation.
+pub(super) struct Settled {
+    pub(super) operation: Operation,
+    pub(super) effect: Effect,
+    /// What went wrong; absent when the target acknowledged it.
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// Sends everything that was prepared, as many at once as the tenant allows.
+pub(super) async fn all(flight: &Flight<'_>, prepared: mpsc::Receiver<Operation>, sent: mpsc::Sender<Settled>) {
+    let operations = stream::unfold(prepared, |mut prepared| async move {
+        prepared.recv().await.map(|operation| (operation, prepared))
+    });
+    operations
+        .for_each_concurrent(flight.relay.tenant.concurrency, |operation| {
+            let sent = &sent;
+            async move {
+                // After a halt the rest is left alone: its intents are settled as never sent.
+                let settled = if flight.stop.is_cancelled() {
+                    untouched(operation)
+                } else {
+                    carry_out(flight, operation).await
+                };
+                if settled.refusal.as_ref().is_some_and(|refusal| refusal.fault.stops_the_run())
+                    && let Some(refusal) = &settled.refusal
+                {
+                    flight.halt(refusal.clone());
+                }
+                // The settling stage ends only after this one, unless the store failed; then the run ends anyway.
+                let _ = sent.send(settled).await;
+            }
+        })
+        .await;
+}
+
+/// An operation that was prepared and never sent.
+fn untouched(operation: Operation) -> Settled {
+    let refusal = Refusal {
+        fault: Fault::Transient,
+        status: None,
+        scim_type: None,
+        message: "not sent, because the run ended; the next run sends it".to_owned(),
+    };
+    Settled { operation, effect: Effect::Nothing, refusal: Some(refusal) }
+}
+
+async fn carry_out(flight: &Flight<'_>, operation: Operation) -> Settled {
+    match &operation.task {
+        Task::Settle => Settled { effect: Effect::MembersAdded(Vec::new()), operation, refusal: None },
+        Task::Adopt { id, attributes } => {
+            let (id, attributes) = (id.clone(), attributes.clone());
+            adopted(flight, operation, &id, &attributes).await
+        }
+        Task::Send(request) => {
+            let request = request.clone();
+            match operation.step.action {
+                Action::Create { .. } => create(flight, operation, request).await,
+                _ => change(flight, operation, request).await,
+            }
+        }
+    }
+}
+
+fn lane(class: Class) -> Lane {
+    if class.is_removal() { Lane::Urgent } else { Lane::Ordinary }
+}
+
+fn settled(operation: Operation, effect: Effect) -> Settled {
+    Settled { operation, effect, refusal: None }
+}
+
+fn failed(operation: Operation, effect: Effect, refusal: Refusal) -> Settled {
+    Settled { operation, effect, refusal: Some(refusal) }
+}
+
+/// What *applied* becomes when a create is acknowledged: what is maintained, not what is sent once.
+fn created_attributes(operation: &Operation) -> Attributes {
+    match &operation.step.action {
+        Action::Create { attributes, .. } => attributes.clone(),
+        _ => Attributes::new(),
+    }
+}
+
+fn with_members(applied: Applied, operation: &Operation) -> Effect {
+    match operation.step.key.kind {
+        Kind::User => Effect::Applied(applied),
+        Kind::Group => {
+            Effect::AppliedWithMembers(applied, operation.members.iter().map(|(row, _)| row.clone()).collect())
+        }
+    }
+}
+
+/// A create is sent once. When its outcome is not known it is looked for, with patience, and sent a second time only
+/// when it is not there (hazards H40, H42).
+async fn create(flight: &Flight<'_>, operation: Operation, request: Request) -> Settled {
+    let mut tries_left = 2;
+    loop {
+        match flight.relay.provider.submit(&request, Lane::Ordinary).await {
+            Outcome::Acknowledged { id: Some(id), .. } => {
+                let applied = Applied { id, attributes: created_attributes(&operation) };
+                let effect = with_members(applied, &operation);
+                return settled(operation, effect);
+            }
+            Outcome::Refused(refusal) if refusal.fault == Fault::Rejected => {
+                return refused_create(flight, operation, refusal).await;
+            }
+            Outcome::Refused(refusal) => return failed(operation, Effect::Nothing, refusal),
+            Outcome::Acknowledged { id: None, .. } | Outcome::Unknown(_) => {}
+        }
+        tries_left -= 1;
+        match look_with_patience(flight, &operation).await {
+            Ok(Some(id)) => {
+                let attributes = created_attributes(&operation);
+                return adopted(flight, operation, &id, &attributes).await;
+            }
+            Ok(None) if tries_left > 0 => {}
+            Ok(None) => return failed(operation, Effect::StillUnknown, unanswered()),
+            Err(refusal) => return failed(operation, Effect::StillUnknown, refusal),
+        }
+    }
+}
+
+fn unanswered() -> Refusal {
+    Refusal {
+        fault: Fault::Transient,
+        status: None,
+        scim_type: None,
+        message: "the target did not say whether the resource was created, and it cannot be found there; the next run \
+                  looks again before it sends anything"
+            .to_owned(),
+    }
+}
+
+/// Looks for a resource of ours whose create was not answered; a target may take a while to show it.
+async fn look_with_patience(flight: &Flight<'_>, operation: &Operation) -> Result<Option<String>, Refusal> {
+    let settle = Duration::from_secs(u64::from(flight.relay.tenant.settle_s));
+    for pause in [Duration::ZERO, settle, settle * 2] {
+        tokio::time::sleep(pause).await;
+        if let Some(id) = find_ours(flight, &operation.step.key).await? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+/// The id of the one resource whose externalId is the row's anchor.
+pub(super) async fn find_ours(flight: &Flight<'_>, key: &RowKey) -> Result<Option<String>, Refusal> {
+    adopt::find_by_external_id(flight.relay, key).await
+}
+
+/// A refused create leads to the same look-up as first contact: ours, somebody else's, or free to propose.
+async fn refused_create(flight: &Flight<'_>, operation: Operation, refusal: Refusal) -> Settled {
+    let is_conflict = refusal.status == Some(409)
+        || refusal.scim_type.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case("uniqueness"))
+        || refusal.message.to_lowercase().contains("exist");
+    if !is_conflict {
+        return failed(operation, Effect::Nothing, refusal);
+    }
+    match find_ours(flight, &operation.step.key).await {
+        Ok(Some(id)) => {
+            let attributes = created_attributes(&operation);
+            return adopted(flight, operation, &id, &attributes).await;
+        }
+        Ok(None) => {}
+        Err(second) => return failed(operation, Effect::Nothing, second),
+    }
+    let path = match operation.step.key.kind {
+        Kind::User => AttributePath::user_name(),
+        Kind::Group => AttributePath::display_name(),
+    };
+    let attributes = created_attributes(&operation);
+    let Some(name) = attributes.get(&path).and_then(Value::as_text) else {
+        return failed(operation, Effect::Nothing, refusal);
+    };
+    let kind = resource_type(operation.step.key.kind);
+    let found = flight.relay.provider.find(kind, LookupBy::Name, name, Lane::Ordinary).await;
+    let effect = match found.as_deref() {
+        Ok([one]) => {
+            let by = if one.external_id.is_some() { MatchedBy::TakenName } else { MatchedBy::Name };
+            Effect::Found(Match { id: one.id.clone(), by })
+        }
+        _ => Effect::Nothing,
+    };
+    failed(operation, effect, refusal)
+}
+
+/// Takes a resource under management.
+async fn adopted(flight: &Flight<'_>, operation: Operation, id: &str, wanted: &Attributes) -> Settled {
+    match adopt::bring_up_to_date(flight.relay, &operation.step.key, id, wanted, &operation.members).await {
+        Adopted::Done { applied, members } => {
+            let effect = match operation.step.key.kind {
+                Kind::User => Effect::Applied(applied),
+                Kind::Group => {
+                    if members.len() < operation.members.len() {
+                        flight.leave_unfinished(&operation.step.key);
+                    }
+                    Effect::AppliedWithMembers(applied, members)
+                }
+            };
+            settled(operation, effect)
+        }
+        Adopted::Linked { applied, refusal } => {
+            failed(operation, Effect::AppliedWithMembers(applied, Vec::new()), refusal)
+        }
+        Adopted::Refused(refusal) => failed(operation, Effect::Nothing, refusal),
+    }
+}
+
+/// A change of a linked resource: attributes or members.
+async fn change(flight: &Flight<'_>, operation: Operation, request: Request) -> Settled {
+    match flight.relay.provider.submit(&request, lane(operation.step.class)).await {
+        Outcome::Acknowledged { .. } => {
+            let effect = acknowledged(&operation);
+            settled(operation, effect)
+        }
+        Outcome::Refused(refusal) if refusal.status == Some(404) => gone(flight, operation, refusal).await,
+        Outcome::Refused(refusal) => failed(operation, Effect::Nothing, refusal),
+        Outcome::Unknown(refusal) if operation.step.class == Class::AddMembers => {
+            unclear_addition(flight, operation, request, refusal).await
+        }
+        // Everything else may be sent again as it is; the row stays different, so the next run does.
+        Outcome::Unknown(refusal) => failed(operation, Effect::Nothing, refusal),
+    }
+}
+
+fn acknowledged(operation: &Operation) -> Effect {
+    let members = || operation.members.iter().map(|(row, _)| row.clone()).collect();
+    match (&operation.step.action, &operation.applied) {
+        (Action::AddMembers(_), _) => Effect::MembersAdded(members()),
+        (Action::RemoveMembers(_), _) => Effect::MembersRemoved(members()),
+        (Action::Change { changes }, Some(applied)) => {
+            let mut applied = applied.clone();
+            for change in changes {
+                match &change.after {
+                    Some(value) => applied.attributes.insert(change.path.clone(), value.clone()),
+                    None => applied.attributes.remove(&change.path),
+                };
+            }
+            Effect::Applied(applied)
+        }
+        _ => Effect::Nothing,
+    }
+}
+
+/// The target no longer has the resource. Another one with our externalId takes its place; else the link is dropped,
+/// and the next run creates the resource again if the entry is in scope and active.
+async fn gone(flight: &Flight<'_>, operation: Operation, refusal: Refusal) -> Settled {
+    match find_ours(flight, &operation.step.key).await {
+        Ok(Some(id)) if operation.applied.as_ref().is_none_or(|applied| applied.id != id) => {
+            let attributes =
+                operation.applied.as_ref().map(|applied| applied.attributes.clone()).unwrap_or_default();
+            let mut settled = adopted(flight, operation, &id, &attributes).await;
+            settled.refusal.get_or_insert(refusal);
+            settled
+        }
+        Ok(Some(_)) => failed(operation, Effect::Nothing, refusal),
+        // What is gone cannot log in: a deactivation of it is done.
+        Ok(None) if operation.step.class.is_removal() => settled(operation, Effect::Unlinked),
+        Ok(None) => {
+            let message = format!("{}; it was removed at the target, and the next run creates it again", refusal.message);
+            failed(operation, Effect::Unlinked, Refusal { message, ..refusal })
+        }
+        Err(second) => failed(operation, Effect::Nothing, second),
+    }
+}
+
+/// Members were added, or not: the group is read, and only what is missing is sent again, because some targets keep a
+/// member twice (scim-targets: scimmy).
+async fn unclear_addition(flight: &Flight<'_>, operation: Operation, request: Request, refusal: Refusal) -> Settled {
+    let Some(id) = request.id.as_deref() else { return failed(operation, Effect::Nothing, refusal) };
+    if !flight.relay.tenant.dialect.members_readable {
+        return failed(operation, Effect::Nothing, refusal);
+    }
+    let present = match adopt::members_at_target(flight.relay, id).await {
+        Ok(Some(present)) => present,
+        Ok(None) => return failed(operation, Effect::Nothing, refusal),
+        Err(second) => return failed(operation, Effect::StillUnknown, second),
+    };
+    let (there, missing): (Vec<_>, Vec<_>) =
+        operation.members.iter().cloned().partition(|(_, member)| present.contains(member));
+    if missing.is_empty() {
+        return settled(operation, Effect::MembersAdded(there.into_iter().map(|(row, _)| row).collect()));
+    }
+    let ids: Vec<String> = missing.iter().map(|(_, id)| id.clone()).collect();
+    let rest = crate::scim::encode::add_members(id, &ids, &flight.relay.tenant.dialect);
+    match flight.relay.provider.submit(&rest, Lane::Ordinary).await {
+        Outcome::Acknowledged { .. } => {
+            let effect = acknowledged(&operation);
+            settled(operation, effect)
+        }
+        Outcome::Refused(second) | Outcome::Unknown(second) => {
+            failed(operation, Effect::MembersAdded(there.into_iter().map(|(row, _)| row).collect()), second)
+        }
+    }
+}
+
+/// The line in the journal.
+pub(super) fn journal_line(settled: &Settled) -> Change {
+    let step = &settled.operation.step;
+    let id = match &settled.effect {
+        Effect::Applied(applied) | Effect::AppliedWithMembers(applied, _) => Some(applied.id.clone()),
+        _ => settled.operation.applied.as_ref().map(|applied| applied.id.clone()),
+    };
+    let rows = || settled.operation.members.iter().map(|(row, _)| row.clone()).collect();
+    let action = match &step.action {
+        Action::AddMembers(_) => Action::AddMembers(rows()),
+        Action::RemoveMembers(_) => Action::RemoveMembers(rows()),
+        Action::Create { attributes, .. } => {
+            Action::Create { attributes: attributes.clone(), members: rows() }
+        }
+        other => other.clone(),
+    };
+    Change {
+        at: Utc::now(),
+        key: step.key.clone(),
+        dn: step.dn.clone(),
+        id,
+        action,
+        class: step.class,
+        reason: step.reason,
+        error: settled.refusal.as_ref().map(|refusal| target_error(&step.key, &step.dn, step.class.as_str(), refusal)),
+    }
+}
+
+/// One settlement for the store.
+pub(super) fn settlement(flight: &Flight<'_>, settled: &Settled) -> Settlement {
+    let step = &settled.operation.step;
+    let done = settled.refusal.is_none()
+        && settled.operation.last_part
+        && step.last_of_row
+        && !flight.is_unfinished(&step.key);
+    let empty = matches!(settled.operation.task, Task::Settle);
+    Settlement {
+        key: step.key.clone(),
+        class: step.class,
+        part: settled.operation.part,
+        effect: settled.effect.clone(),
+        clean: done.then_some(step.based_on),
+        change: (!empty).then(|| journal_line(settled)),
+    }
+}

@@ -1,0 +1,74 @@
+//! Settle: outcomes are committed in groups, so that a large load is not bounded by the disk's sync.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::plan::{Action, Class};
+use crate::store::{Effect, Settlement};
+use crate::sync::apply::Flight;
+use crate::sync::send::{Settled, settlement};
+use crate::sync::tracker::target_error;
+use crate::sync::Error;
+
+/// Outcomes committed in one transaction at the most.
+pub(super) const OUTCOMES_PER_WRITE: usize = 512;
+/// How long an outcome waits for others at the most.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Commits outcomes until there are no more.
+pub(super) async fn all(flight: &Flight<'_>, mut outcomes: mpsc::Receiver<Settled>) -> Result<(), Error> {
+    while let Some(first) = outcomes.recv().await {
+        let mut settlements = vec![count_and_settle(flight, first)];
+        let deadline = Instant::now() + GATHER;
+        while settlements.len() < OUTCOMES_PER_WRITE {
+            match timeout_at(deadline, outcomes.recv()).await {
+                Ok(Some(next)) => settlements.push(count_and_settle(flight, next)),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        flight.relay.store.settle(flight.lease, flight.plan.job, settlements).await?;
+    }
+    Ok(())
+}
+
+fn count_and_settle(flight: &Flight<'_>, settled: Settled) -> Settlement {
+    let step = &settled.operation.step;
+    match &settled.refusal {
+        None => count(flight, &settled),
+        Some(refusal) => {
+            flight.leave_unfinished(&step.key);
+            // What stops the run is recorded once, on the job.
+            if !refusal.fault.stops_the_run() && !flight.stop.is_cancelled() {
+                flight.tracker.record(target_error(&step.key, &step.dn, step.class.as_str(), refusal));
+            }
+        }
+    }
+    flight.tracker.update(|job| job.progress.steps_done += u64::from(settled.operation.last_part));
+    settlement(flight, &settled)
+}
+
+fn count(flight: &Flight<'_>, settled: &Settled) {
+    let step = &settled.operation.step;
+    let members = settled.operation.members.len() as u64;
+    flight.tracker.update(|job| {
+        let counters = &mut job.counters;
+        match (step.class, &step.action) {
+            (Class::Deactivate, _) => counters.users_deactivated += 1,
+            (Class::Reactivate, _) => counters.users_reactivated += 1,
+            (Class::Update, _) => counters.users_updated += 1,
+            (Class::CreateUser, _) => counters.users_created += 1,
+            (Class::Link, _) | (Class::Group, Action::Link { .. }) => counters.linked += 1,
+            (Class::Group, Action::Create { .. }) => {
+                counters.groups_created += 1;
+                if let Effect::AppliedWithMembers(_, members) = &settled.effect {
+                    counters.members_added += members.len() as u64;
+                }
+            }
+            (Class::Group, _) => counters.groups_updated += 1,
+            (Class::AddMembers, _) => counters.members_added += members,
+            (Class::RemoveMembers, _) => counters.members_removed += members,
+        }
+    });
+}

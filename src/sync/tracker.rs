@@ -1,0 +1,122 @@
+//! The job of a run while it runs: counters, errors and progress, written to the store now and then.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::Utc;
+
+use crate::fault::Fault;
+use crate::identity::RowKey;
+use crate::job::{Job, ObjectError, Requests, Status};
+use crate::provider::{Refusal, RequestCounts};
+use crate::store::Store;
+use crate::sync::Error;
+
+/// Called whenever a job was written, for those who watch.
+pub type Listener = Arc<dyn Fn(&Job) + Send + Sync>;
+
+/// A job under way.
+pub struct Tracker {
+    job: Mutex<Job>,
+    store: Arc<dyn Store>,
+    before: RequestCounts,
+    listener: Option<Listener>,
+}
+
+impl Tracker {
+    /// Starts to keep a job; `before` is what the provider had sent by then.
+    pub fn new(job: Job, store: Arc<dyn Store>, before: RequestCounts, listener: Option<Listener>) -> Self {
+        Self { job: Mutex::new(job), store, before, listener }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Job> {
+        // A panic elsewhere does not make counters wrong enough to lose the job over.
+        self.job.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The job as it is now.
+    pub fn job(&self) -> Job {
+        self.lock().clone()
+    }
+
+    /// Changes the job.
+    pub fn update(&self, change: impl FnOnce(&mut Job)) {
+        change(&mut self.lock());
+    }
+
+    /// Names the phase, and writes the job.
+    pub async fn phase(&self, phase: &str) {
+        self.update(|job| job.progress.phase = phase.to_owned());
+        self.save().await;
+    }
+
+    /// Writes the job; a store that refuses is reported where the run itself meets it.
+    pub async fn save(&self) {
+        let job = self.job();
+        if let Some(listener) = &self.listener {
+            listener(&job);
+        }
+        if let Err(error) = self.store.save_job(&job).await {
+            tracing::error!(job = %job.id, error = %error, "the job's progress could not be stored");
+        }
+    }
+
+    /// Records an error of one object.
+    pub fn record(&self, error: ObjectError) {
+        tracing::debug!(kind = error.kind, anchor = error.anchor, operation = error.operation, fault = %error.fault,
+            status = error.status, "an object could not be synchronized");
+        self.update(|job| job.record(error));
+    }
+
+    /// Records why the run stopped.
+    pub fn fail(&self, error: &Error) {
+        self.update(|job| job.record(ObjectError::of_job(error.operation(), error.fault(), error.to_string())));
+    }
+
+    /// How a run that went to its end is called.
+    pub fn verdict(&self, waits_for_approval: bool) -> Status {
+        self.lock().verdict(waits_for_approval)
+    }
+
+    /// Ends the job and writes it.
+    pub async fn end(&self, status: Status, sent: RequestCounts) {
+        self.update(|job| {
+            job.requests = Requests {
+                read: sent.read.saturating_sub(self.before.read),
+                write: sent.write.saturating_sub(self.before.write),
+            };
+            job.end(status, Utc::now());
+        });
+        self.save().await;
+        let job = self.job();
+        tracing::info!(job = %job.id, directory = %job.directory_id, status = job.status.as_str(),
+            errors = job.error_count, reads = job.requests.read, writes = job.requests.write, "job ended");
+    }
+}
+
+/// An error of one object at the target.
+pub fn target_error(key: &RowKey, dn: &str, operation: &str, refusal: &Refusal) -> ObjectError {
+    ObjectError {
+        kind: key.kind.as_str().to_owned(),
+        anchor: Some(key.anchor.to_string()),
+        dn: Some(dn.to_owned()),
+        operation: operation.to_owned(),
+        fault: refusal.fault,
+        status: refusal.status,
+        scim_type: refusal.scim_type.clone(),
+        detail: refusal.message.clone(),
+    }
+}
+
+/// An error of one object that was found before anything was sent.
+pub fn row_error(key: &RowKey, dn: &str, operation: &str, fault: Fault, detail: impl Into<String>) -> ObjectError {
+    ObjectError {
+        kind: key.kind.as_str().to_owned(),
+        anchor: Some(key.anchor.to_string()),
+        dn: Some(dn.to_owned()),
+        operation: operation.to_owned(),
+        fault,
+        status: None,
+        scim_type: None,
+        detail: detail.into(),
+    }
+}
