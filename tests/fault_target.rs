@@ -292,3 +292,21 @@ async fn the_index_lags_behind_but_not_for_ever() {
     // The target's clock has milliseconds, and the answer to the creation took a while.
     assert!(made.elapsed() > lag / 2, "{:?}", made.elapsed());
 }
+
+#[tokio::test]
+async fn what_a_client_gave_up_waiting_for_is_known_to_have_happened() {
+    let target = FaultTarget::start(on_post(Fault::Slow(Duration::from_secs(60)))).await;
+    let body =
+        json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "ada"});
+    let request = client()
+        .post(format!("{}/Users", target.base_url()))
+        .timeout(Duration::from_millis(500))
+        .json(&body);
+    assert!(request.send().await.unwrap_err().is_timeout());
+    let journal = target.journal();
+    assert_eq!(
+        (journal.len(), journal[0].took_effect(), journal[0].sent),
+        (1, true, None)
+    );
+    assert!(target.target().user_named("ada").is_some());
+}
