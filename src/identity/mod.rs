@@ -64,8 +64,8 @@ impl Anchor {
     /// The bytes by which the store orders rows: a tag, then the value; distinct anchors give distinct bytes.
     pub fn to_key(&self) -> Vec<u8> {
         match self {
-            Self::Uuid(uuid) => [&[b'u'], uuid.as_bytes().as_slice()].concat(),
-            Self::Text(text) => [&[b't'], text.as_bytes()].concat(),
+            Self::Uuid(uuid) => [b"u", uuid.as_bytes().as_slice()].concat(),
+            Self::Text(text) => [b"t", text.as_bytes()].concat(),
         }
     }
 

@@ -3,4 +3,6 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+
+mod fault_target;
 mod support_itself;

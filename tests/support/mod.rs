@@ -1,2 +1,46 @@
-//! The servers that tests talk to.
+//! The servers and the harness that the tests share: real slapd, real scim2-server, a made-up company, the relay itself.
+
+// Every test binary takes what it needs; the rest is not dead, it is used by the others.
+#![allow(dead_code)]
+
 pub mod fault_target;
+pub mod ldif;
+pub mod process;
+pub mod relay;
+pub mod scim2_server;
+pub mod slapd;
+pub mod tls;
+pub mod world;
+
+use std::time::{Duration, Instant};
+
+/// Asks again and again, every 10 ms, until `probe` has an answer.
+///
+/// # Panics
+/// When there is none within `limit`; the message names `what` was waited for.
+pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs a future to its end, whether or not the caller is inside a runtime of its own.
+pub fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .expect("a tokio runtime")
+                    .block_on(future)
+            })
+            .join()
+            .expect("the future ran to its end")
+    })
+}

@@ -1,6 +1,4 @@
 //! The fault-injecting target does what its faults say, and its truth stays true.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-mod support;
 
 use std::time::{Duration, Instant, SystemTime};
 

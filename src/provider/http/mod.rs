@@ -1,0 +1,343 @@
+//! The provider over HTTP: how a request becomes an outcome, with repetition where it is harmless.
+
+mod auth;
+mod client;
+mod lists;
+mod outcome;
+mod pacing;
+mod probe;
+mod retry_after;
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use reqwest::Method;
+use serde_json::Value as Json;
+use tokio::time::Instant;
+
+use crate::fault::Fault;
+use crate::id::TenantName;
+use crate::provider::http::auth::Credentials;
+use crate::provider::http::client::{Answer, Body, Call, Trouble, Wire};
+use crate::provider::http::lists::LastPage;
+use crate::provider::http::pacing::{Pace, Repetition};
+use crate::provider::{
+    Capabilities, Lane, LookupBy, Outcome, Page, Provider, Refusal, RequestCounts, Settings,
+};
+use crate::scim::ResourceType;
+use crate::scim::encode::{self, Request};
+use crate::scim::resource::Found;
+use crate::secret::Secret;
+
+/// How long a read that worked proves that the credentials are good.
+const READ_PROOF: Duration = Duration::from_secs(60);
+
+/// One tenant's IAM, spoken to over HTTP.
+struct Http {
+    tenant: TenantName,
+    wire: Wire,
+    credentials: Credentials,
+    pace: Pace,
+    repetition: Repetition,
+    page_resources: usize,
+    reads: AtomicU64,
+    writes: AtomicU64,
+    /// When a harmless read last worked.
+    read_worked: Mutex<Option<Instant>>,
+    /// Which look-ups the target does not filter: users by external id, by name; groups by external id, by name.
+    unfiltered: [AtomicBool; 4],
+    /// The last page that was listed, to notice a target that gives the same one again: of users, of groups.
+    last_page: Mutex<[Option<LastPage>; 2]>,
+}
+
+/// See [`crate::provider::open`].
+pub(super) fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
+    let rate = NonZeroU32::new(settings.requests_per_second).ok_or_else(|| {
+        outcome::denied("the tenant's requests per second must be at least 1".to_owned())
+    })?;
+    if settings.concurrency == 0 {
+        let message = "the tenant's requests in flight must be at least 1".to_owned();
+        return Err(outcome::denied(message));
+    }
+    let wire = Wire::new(&settings)?;
+    let repetition = Repetition {
+        attempts_max: settings.attempts_max.max(1),
+        pause: settings.retry_pause,
+    };
+    Ok(Box::new(Http {
+        tenant: settings.tenant,
+        wire,
+        credentials: Credentials::new(settings.auth, repetition),
+        pace: Pace::new(rate, settings.concurrency, repetition),
+        repetition,
+        page_resources: settings.dialect.page_resources.max(1),
+        reads: AtomicU64::new(0),
+        writes: AtomicU64::new(0),
+        read_worked: Mutex::new(None),
+        unfiltered: Default::default(),
+        last_page: Mutex::default(),
+    }))
+}
+
+#[async_trait]
+impl Provider for Http {
+    async fn discover(&self) -> Result<Capabilities, Refusal> {
+        self.capabilities().await
+    }
+
+    async fn submit(&self, request: &Request, lane: Lane) -> Outcome {
+        match self.write(request, lane).await {
+            Outcome::Refused(refusal) if outcome::is_no_target(&refusal) => {
+                self.remove_in_parts(request, lane, refusal).await
+            }
+            Outcome::Refused(refusal) if refusal.status == Some(403) => {
+                Outcome::Refused(self.judge_forbidden(refusal, lane).await)
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn find(
+        &self,
+        resource_type: ResourceType,
+        by: LookupBy,
+        value: &str,
+        lane: Lane,
+    ) -> Result<Vec<Found>, Refusal> {
+        self.look_up(resource_type, by, value, lane).await
+    }
+
+    async fn get(&self, resource_type: ResourceType, id: &str) -> Result<Option<Json>, Refusal> {
+        let call = Call {
+            id: Some(id),
+            ..Call::get(resource_type.endpoint(), Vec::new())
+        };
+        let answer = self.read(&call, Lane::Ordinary).await?;
+        if is_absent(&answer) {
+            return Ok(None);
+        }
+        let resource = outcome::json_of(&call.to_string(), answer)?;
+        match Found::from_json(&resource) {
+            Some(found) if found.id == id => Ok(Some(resource)),
+            _ => Err(Refusal {
+                fault: Fault::Transient,
+                status: None,
+                scim_type: None,
+                message: format!(
+                    "{call} answered something other than that resource; check the SCIM base URL"
+                ),
+            }),
+        }
+    }
+
+    async fn list(&self, resource_type: ResourceType, start: u64) -> Result<Page, Refusal> {
+        self.list_from(resource_type, start).await
+    }
+
+    fn counts(&self) -> RequestCounts {
+        RequestCounts {
+            read: self.reads.load(Ordering::Relaxed),
+            write: self.writes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Http {
+    /// Sends a request that writes, again where that is harmless, until its outcome is as clear as it gets.
+    async fn write(&self, request: &Request, lane: Lane) -> Outcome {
+        let call = call(request);
+        let label = call.to_string();
+        let repeatable = outcome::is_repeatable(request);
+        let mut in_doubt = false;
+        let mut attempt = 1;
+        loop {
+            let outcome = match self.send(&call, lane, attempt > 1).await {
+                Ok(answer) => outcome::classify(request, &label, &answer),
+                Err(Trouble::NotSent(refusal)) => Outcome::Refused(refusal),
+                Err(Trouble::Unclear(refusal)) => Outcome::Unknown(refusal),
+            };
+            let (again, status) = match &outcome {
+                Outcome::Acknowledged { .. } => return outcome,
+                Outcome::Refused(refusal) => (is_passing(refusal), refusal.status),
+                Outcome::Unknown(refusal) => {
+                    in_doubt = true;
+                    (repeatable, refusal.status)
+                }
+            };
+            if !again || attempt >= self.repetition.attempts_max {
+                return settle(outcome, in_doubt);
+            }
+            self.pause(status, attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// Sends a request that reads, again after a passing failure; the answer may still be a refusal.
+    async fn read(&self, call: &Call<'_>, lane: Lane) -> Result<Answer, Refusal> {
+        let label = call.to_string();
+        let mut attempt = 1;
+        loop {
+            let refusal = match self.send(call, lane, attempt > 1).await {
+                Ok(answer) => match outcome::refusal(&label, &answer) {
+                    refusal if is_passing(&refusal) => refusal,
+                    _ => return Ok(answer),
+                },
+                Err(trouble) => trouble.into_refusal(),
+            };
+            if !is_passing(&refusal) || attempt >= self.repetition.attempts_max {
+                return Err(refusal);
+            }
+            self.pause(refusal.status, attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// After 429 and 503 the gate holds all requests of the tenant; anything else concerns this one only.
+    async fn pause(&self, status: Option<u16>, attempt: u32) {
+        if !matches!(status, Some(429 | 503)) {
+            tokio::time::sleep(self.repetition.pause_after(attempt)).await;
+        }
+    }
+
+    /// One exchange, and one more with another token when the token was refused: 401 means not carried out.
+    async fn send(&self, call: &Call<'_>, lane: Lane, repetition: bool) -> Result<Answer, Trouble> {
+        let token = self.credentials.token(&self.wire).await;
+        let token = token.map_err(Trouble::NotSent)?;
+        let answer = self.send_with(call, &token, lane, repetition).await?;
+        if answer.status != 401 {
+            return Ok(answer);
+        }
+        let other = self.credentials.instead_of(&token, &self.wire).await;
+        match other.map_err(Trouble::NotSent)? {
+            Some(other) => self.send_with(call, &other, lane, true).await,
+            None => Ok(answer),
+        }
+    }
+
+    /// One exchange, at the tenant's pace.
+    async fn send_with(
+        &self,
+        call: &Call<'_>,
+        token: &Secret,
+        lane: Lane,
+        repetition: bool,
+    ) -> Result<Answer, Trouble> {
+        let permit = self.pace.enter(lane, repetition).await;
+        let begun = Instant::now();
+        let result = self.wire.exchange(call, token).await;
+        if let Ok(answer) = &result {
+            match answer.status {
+                429 | 503 => self
+                    .pace
+                    .hold(retry_after::retry_after(&answer.headers, SystemTime::now())),
+                _ => self.pace.flowing(),
+            }
+        }
+        drop(permit);
+        if !matches!(result, Err(Trouble::NotSent(_))) {
+            let counter = if call.method == Method::GET {
+                &self.reads
+            } else {
+                &self.writes
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        tracing::debug!(
+            tenant = %self.tenant,
+            request = %call,
+            status = result.as_ref().map_or(0, |answer| answer.status),
+            milliseconds = begun.elapsed().as_millis(),
+            "request to the target"
+        );
+        result
+    }
+
+    /// A target that refuses a PATCH because one of its removals has nothing to remove has carried out none of them.
+    /// Halving finds the ones that are done already; the others are carried out on the way.
+    async fn remove_in_parts(&self, request: &Request, lane: Lane, refusal: Refusal) -> Outcome {
+        let Some([first, second]) = outcome::halves(request) else {
+            return Outcome::Refused(refusal);
+        };
+        let mut parts = vec![second, first];
+        let mut some_done = false;
+        while let Some(part) = parts.pop() {
+            match (self.write(&part, lane).await, outcome::halves(&part)) {
+                (Outcome::Acknowledged { .. }, _) => some_done = true,
+                (Outcome::Refused(refusal), Some([first, second]))
+                    if outcome::is_no_target(&refusal) =>
+                {
+                    parts.extend([second, first]);
+                }
+                (Outcome::Refused(refusal), _) if some_done => return Outcome::Unknown(refusal),
+                (outcome, _) => return outcome,
+            }
+        }
+        Outcome::Acknowledged {
+            id: None,
+            resource: None,
+        }
+    }
+
+    /// A 403 concerns one row, unless a harmless read is refused too.
+    async fn judge_forbidden(&self, refusal: Refusal, lane: Lane) -> Refusal {
+        let worked = *self
+            .read_worked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if worked.is_some_and(|time| time.elapsed() < READ_PROOF) {
+            return refusal;
+        }
+        match self.harmless_read(lane).await {
+            Err(read) if matches!(read.status, Some(401 | 403)) => Refusal {
+                fault: Fault::Denied,
+                message: format!(
+                    "{}; reads are refused too: {}",
+                    refusal.message, read.message
+                ),
+                ..refusal
+            },
+            _ => refusal,
+        }
+    }
+}
+
+/// A read that the target has to answer "not there".
+fn is_absent(answer: &Answer) -> bool {
+    answer.status == 404 && answer.body != Body::Html
+}
+
+/// Whether the same request may well work later.
+fn is_passing(refusal: &Refusal) -> bool {
+    matches!(refusal.fault, Fault::Transient | Fault::Throttled)
+}
+
+/// A request that was not let in at the end may have been carried out by an earlier try.
+fn settle(outcome: Outcome, in_doubt: bool) -> Outcome {
+    match outcome {
+        Outcome::Refused(refusal) if in_doubt && is_passing(&refusal) => Outcome::Unknown(refusal),
+        outcome => outcome,
+    }
+}
+
+fn call(request: &Request) -> Call<'_> {
+    Call {
+        method: match request.method {
+            encode::Method::Post => Method::POST,
+            encode::Method::Patch => Method::PATCH,
+            encode::Method::Delete => Method::DELETE,
+        },
+        endpoint: request.resource_type.endpoint(),
+        id: request.id.as_deref(),
+        query: Vec::new(),
+        body: request
+            .body
+            .as_ref()
+            .map(|body| Bytes::from(body.to_string())),
+    }
+}

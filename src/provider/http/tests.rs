@@ -1,0 +1,8 @@
+//! The provider against a server that answers as told and remembers what it was asked.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod authentication;
+mod lookups;
+mod outcomes;
+mod target;

@@ -1,0 +1,263 @@
+//! Headers, tokens, and TLS.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::response::Response;
+use base64::Engine;
+use rustls::pki_types::PrivateKeyDer;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::target::{Asked, TOKEN, Target, change, create, list, reply, settings};
+use crate::fault::Fault;
+use crate::provider::{Auth, Lane, Outcome, Provider, open};
+use crate::secret::Secret;
+
+fn client(target: &Target) -> Box<dyn Provider> {
+    let mut settings = settings(&target.url);
+    settings.auth = Auth::ClientCredentials {
+        token_url: target.url.replace("/scim", "/token"),
+        client_id: "relay".into(),
+        client_secret: Secret::new("canary-secret-4712".into()),
+        scope: Some("scim".into()),
+    };
+    open(settings).unwrap()
+}
+
+/// A token endpoint whose tokens are t0, t1 and so on by how often it was asked; `None` for other requests.
+fn token(asked: &Asked, issued: &AtomicUsize) -> Option<Response> {
+    (asked.path == "/token").then(|| {
+        let number = issued.fetch_add(1, Ordering::SeqCst);
+        reply(200, json!({"access_token": format!("t{number}"), "token_type": "Bearer", "expires_in": 3600}))
+    })
+}
+
+#[tokio::test]
+async fn a_request_carries_what_servers_ask_for() {
+    let target = Target::start(|_| reply(201, json!({"id": "7"}))).await;
+    let outcome = target.provider().submit(&create(), Lane::Ordinary).await;
+    let created = Outcome::Acknowledged {
+        id: Some("7".into()),
+        resource: Some(json!({"id": "7"})),
+    };
+    assert_eq!(outcome, created);
+    let asked = &target.asked()[0];
+    assert_eq!(
+        (asked.method.as_str(), asked.path.as_str()),
+        ("POST", "/scim/Users")
+    );
+    assert_eq!(asked.header("authorization"), format!("Bearer {TOKEN}"));
+    assert_eq!(asked.header("content-type"), "application/scim+json");
+    assert_eq!(asked.header("accept"), "application/scim+json");
+    assert!(asked.header("user-agent").starts_with("scim-relay/"));
+}
+
+#[tokio::test]
+async fn a_refused_token_stops_the_run_and_is_in_no_message() {
+    let target = Target::start(|asked| {
+        let token = asked.header("authorization").to_owned();
+        reply(401, json!({"detail": format!("I do not know {token}")}))
+    })
+    .await;
+    let outcome = target.provider().submit(&change(), Lane::Ordinary).await;
+    let Outcome::Refused(refusal) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(refusal.fault, Fault::Denied);
+    assert!(
+        refusal.message.contains("I do not know Bearer ***"),
+        "{refusal}"
+    );
+    assert_eq!(target.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn one_token_is_fetched_for_many_requests_at_once() {
+    let issued = AtomicUsize::new(0);
+    let issued = Arc::new(issued);
+    let target = Target::start(move |asked| {
+        token(asked, &issued).unwrap_or_else(|| reply(201, json!({"id": "7"})))
+    })
+    .await;
+    let provider = client(&target);
+    let request = create();
+    let submits = (0..20).map(|_| provider.submit(&request, Lane::Ordinary));
+    for outcome in futures_util::future::join_all(submits).await {
+        assert!(
+            matches!(outcome, Outcome::Acknowledged { .. }),
+            "{outcome:?}"
+        );
+    }
+    let asked = target.asked();
+    let (tokens, writes): (Vec<_>, Vec<_>) = asked.iter().partition(|asked| asked.path == "/token");
+    assert_eq!((tokens.len(), writes.len()), (1, 20));
+    assert_eq!(tokens[0].body, "grant_type=client_credentials&scope=scim");
+    let basic = base64::engine::general_purpose::STANDARD.encode("relay:canary-secret-4712");
+    assert_eq!(tokens[0].header("authorization"), format!("Basic {basic}"));
+    assert!(
+        writes
+            .iter()
+            .all(|asked| asked.header("authorization") == "Bearer t0")
+    );
+    assert_eq!(provider.counts().write, 20);
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_renewed_once_for_all_and_the_request_repeated() {
+    let issued = Arc::new(AtomicUsize::new(0));
+    let target = Target::start(move |asked| {
+        token(asked, &issued).unwrap_or_else(|| match asked.header("authorization") {
+            "Bearer t1" => reply(201, json!({"id": "7"})),
+            _ => reply(401, json!({})),
+        })
+    })
+    .await;
+    let provider = client(&target);
+    let request = create();
+    let submits = (0..6).map(|_| provider.submit(&request, Lane::Ordinary));
+    for outcome in futures_util::future::join_all(submits).await {
+        assert!(
+            matches!(outcome, Outcome::Acknowledged { .. }),
+            "{outcome:?}"
+        );
+    }
+    let asked = target.asked();
+    let tokens = asked.iter().filter(|asked| asked.path == "/token");
+    assert_eq!(tokens.count(), 2);
+}
+
+#[tokio::test]
+async fn a_fresh_token_that_is_refused_too_stops_the_run() {
+    let issued = Arc::new(AtomicUsize::new(0));
+    let target =
+        Target::start(move |asked| token(asked, &issued).unwrap_or_else(|| reply(401, json!({}))))
+            .await;
+    let outcome = client(&target).submit(&change(), Lane::Ordinary).await;
+    assert!(
+        matches!(&outcome, Outcome::Refused(refusal) if refusal.fault == Fault::Denied),
+        "{outcome:?}"
+    );
+    assert_eq!(target.asked().len(), 4, "token, try, token, try");
+}
+
+#[tokio::test]
+async fn credentials_that_are_refused_in_the_header_are_tried_in_the_form() {
+    let target = Target::start(|asked| match asked.path.as_str() {
+        "/token" if asked.header("authorization").is_empty() => {
+            reply(200, json!({"access_token": "t"}))
+        }
+        "/token" => reply(401, json!({"error": "invalid_client"})),
+        _ => reply(204, json!({})),
+    })
+    .await;
+    let outcome = client(&target).submit(&change(), Lane::Ordinary).await;
+    assert!(
+        matches!(outcome, Outcome::Acknowledged { .. }),
+        "{outcome:?}"
+    );
+    let form = &target.asked()[1].body;
+    assert!(
+        form.ends_with("client_id=relay&client_secret=canary-secret-4712"),
+        "{form}"
+    );
+}
+
+#[tokio::test]
+async fn refused_credentials_stop_the_run_and_are_in_no_message() {
+    let target = Target::start(|_| {
+        reply(
+            401,
+            json!({"error_description": "canary-secret-4712 is wrong"}),
+        )
+    })
+    .await;
+    let outcome = client(&target).submit(&create(), Lane::Ordinary).await;
+    let Outcome::Refused(refusal) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(refusal.fault, Fault::Denied);
+    assert!(refusal.message.contains("*** is wrong"), "{refusal}");
+    assert!(target.asked().iter().all(|asked| asked.path == "/token"));
+}
+
+/// A TLS server for this name that answers every request with an empty list; its address, and its authority as PEM.
+async fn tls_target(name: &str) -> (String, Vec<u8>) {
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = ca.self_signed(&ca_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(ca, ca_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!(
+        "https://localhost:{}",
+        listener.local_addr().unwrap().port()
+    );
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let _ = stream.read(&mut [0; 4_000]).await;
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 19\r\nConnection: close\r\n\r\n{\"totalResults\": 0}";
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    (url, pem.into_bytes())
+}
+
+#[tokio::test]
+async fn a_certificate_of_the_named_authority_is_trusted_and_no_other() {
+    let (url, own) = tls_target("localhost").await;
+    let (_, foreign) = tls_target("localhost").await;
+    let (misnamed, its) = tls_target("other.example.com").await;
+    for (url, authority, trusted) in [
+        (&url, Some(own), true),
+        (&url, Some(foreign), false),
+        (&url, None, false),
+        (&misnamed, Some(its), false),
+    ] {
+        let mut settings = settings(url);
+        settings.ca_certificate = authority;
+        let provider = open(settings).unwrap();
+        let result = provider.list(crate::scim::ResourceType::User, 1).await;
+        match result {
+            Ok(page) => assert!(trusted && page.next.is_none()),
+            Err(refusal) => {
+                assert!(!trusted, "{refusal}");
+                assert_eq!(refusal.fault, Fault::Denied, "{refusal}");
+                assert!(refusal.message.contains("certificate"), "{refusal}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn settings_that_make_no_sense_are_refused() {
+    let target = Target::start(|_| list(0, &[])).await;
+    let wrong: [fn(&mut crate::provider::Settings); 5] = [
+        |settings| settings.requests_per_second = 0,
+        |settings| settings.concurrency = 0,
+        |settings| settings.base_url = "nowhere".into(),
+        |settings| settings.ca_certificate = Some(Vec::new()),
+        |settings| settings.ca_certificate = Some(b"-----BEGIN CERTIFICATE-----\n!".to_vec()),
+    ];
+    for wrong in wrong {
+        let mut settings = settings(&target.url);
+        wrong(&mut settings);
+        assert_eq!(open(settings).err().unwrap().fault, Fault::Denied);
+    }
+}
