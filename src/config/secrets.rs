@@ -1,0 +1,62 @@
+//! The values behind references: secrets from the environment, files and systemd credentials, and certificates.
+
+use std::path::Path;
+
+use crate::directory::Pem;
+use crate::secret::{Secret, SecretRef};
+
+/// The longest file that is read as a secret or a certificate, in bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Reads a secret; `what` names it in errors, for example "the bind password of directory hq".
+///
+/// # Errors
+/// Names the secret, where it was looked for, and the cure; never the value.
+pub fn resolve(reference: &SecretRef, what: &str) -> Result<Secret, String> {
+    let value = match reference {
+        SecretRef::Env(name) => std::env::var(name)
+            .map_err(|_| format!("{what}: the environment variable {name} is not set; set it, or name another place"))?,
+        SecretRef::File(path) => first_line(&read(path, what)?),
+        SecretRef::Credential(name) => {
+            let home = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+                format!("{what}: there are no systemd credentials here; start the relay as a unit with LoadCredential={name}")
+            })?;
+            first_line(&read(&Path::new(&home).join(name), what)?)
+        }
+    };
+    if value.is_empty() {
+        return Err(format!("{what}: {reference} is empty; put the secret there"));
+    }
+    Ok(Secret::new(value))
+}
+
+/// Reads a certificate in PEM form.
+///
+/// # Errors
+/// Names the certificate, the file and the cure.
+pub fn certificate(pem: &Pem, what: &str) -> Result<Vec<u8>, String> {
+    let text = match pem {
+        Pem::Text(text) => text.clone(),
+        Pem::File(path) => read(path, what)?,
+    };
+    if text.contains("-----BEGIN CERTIFICATE-----") {
+        Ok(text.into_bytes())
+    } else {
+        Err(format!("{what}: there is no certificate in PEM form (-----BEGIN CERTIFICATE-----) in it"))
+    }
+}
+
+fn read(path: &Path, what: &str) -> Result<String, String> {
+    let refused = |reason: &dyn std::fmt::Display| {
+        format!("{what}: the file {} cannot be read: {reason}; correct the path or its rights", path.display())
+    };
+    let size = std::fs::metadata(path).map_err(|error| refused(&error))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(refused(&"it is larger than 1 MiB"));
+    }
+    std::fs::read_to_string(path).map_err(|error| refused(&error))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}

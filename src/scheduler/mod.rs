@@ -1,0 +1,253 @@
+//! The scheduler: when jobs run, one at a time for each profile. It knows no LDAP and no SCIM.
+//!
+//! A job is asked for by a person, by the clock, or by the end of an earlier process; whoever asks gets the job that
+//! was queued, or the name of the one that already runs. The table of running jobs is in memory, because the store
+//! belongs to one process; the jobs themselves are in the store.
+
+mod clock;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::fault::Fault;
+use crate::id::{JobId, ProfileKey};
+use crate::job::schedule::Schedule;
+use crate::job::{Job, Mode, ObjectError, Status, Trigger};
+use crate::store::Store;
+
+/// Jobs that run at the same time, over all directories.
+const JOBS_AT_ONCE: usize = 4;
+
+/// How jobs are run; what stands behind it reads directories and speaks to targets.
+#[async_trait]
+pub trait Runner: Send + Sync {
+    /// The profiles that can run, with their schedules, and whether these are in force.
+    fn profiles(&self) -> Vec<Scheduled>;
+
+    /// Runs a job to its end, and stores that end.
+    async fn run(&self, job: Job, stop: CancellationToken) -> Status;
+}
+
+/// A profile and when it runs.
+#[derive(Clone, Debug)]
+pub struct Scheduled {
+    /// The profile.
+    pub key: ProfileKey,
+    /// When it runs by itself.
+    pub schedule: Schedule,
+    /// Whether the schedule is in force.
+    pub enabled: bool,
+}
+
+/// Why a job was not queued.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// A job of that profile runs already.
+    #[error("job {0} of this profile is running; wait until it has ended, or cancel it")]
+    Running(JobId),
+    /// Nobody configured such a profile.
+    #[error("there is no such profile")]
+    Unknown,
+    /// The relay is shutting down.
+    #[error("the relay is shutting down")]
+    Stopping,
+    /// The store could not keep the job.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+}
+
+/// Queues jobs and runs them.
+#[derive(Clone)]
+pub struct Scheduler(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    runner: Arc<dyn Runner>,
+    running: Mutex<HashMap<ProfileKey, Running>>,
+    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    started: DateTime<Utc>,
+}
+
+struct Running {
+    job: JobId,
+    stop: CancellationToken,
+    cancelled: bool,
+}
+
+impl Scheduler {
+    /// A scheduler that waits for jobs; [`Scheduler::start`] begins with the clock.
+    pub fn new(store: Arc<dyn Store>, runner: Arc<dyn Runner>) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            runner,
+            running: Mutex::default(),
+            places: Arc::new(Semaphore::new(JOBS_AT_ONCE)),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            started: Utc::now(),
+        }))
+    }
+
+    /// Goes on with what an earlier process did not finish, and starts the clock.
+    ///
+    /// # Errors
+    /// When the store cannot be read or the clock does not start.
+    pub async fn start(&self) -> Result<(), String> {
+        self.resume().await.map_err(|error| error.to_string())?;
+        clock::start(self.clone()).await
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<ProfileKey, Running>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a job for a profile and starts it as soon as there is a place.
+    ///
+    /// # Errors
+    /// When one of that profile runs already, when there is no such profile, or when the relay shuts down.
+    pub async fn enqueue(&self, key: &ProfileKey, trigger: Trigger, mode: Mode) -> Result<Job, Refused> {
+        if self.0.stop.is_cancelled() {
+            return Err(Refused::Stopping);
+        }
+        if !self.0.runner.profiles().iter().any(|profile| profile.key == *key) {
+            return Err(Refused::Unknown);
+        }
+        let job = Job::queued(JobId(Uuid::now_v7()), key, trigger, mode, Utc::now());
+        let stop = self.0.stop.child_token();
+        {
+            let mut table = self.table();
+            if let Some(running) = table.get(key) {
+                return Err(Refused::Running(running.job));
+            }
+            table.insert(key.clone(), Running { job: job.id, stop: stop.clone(), cancelled: false });
+        }
+        if let Err(error) = self.0.store.save_job(&job).await {
+            self.table().remove(key);
+            return Err(error.into());
+        }
+        let scheduler = self.clone();
+        let queued = job.clone();
+        self.0.tasks.spawn(async move { scheduler.run(queued, stop).await });
+        Ok(job)
+    }
+
+    /// Stops a running job after the requests in flight. Answers whether it was running.
+    pub fn cancel(&self, job: JobId) -> bool {
+        let mut table = self.table();
+        let running = table.values_mut().find(|running| running.job == job);
+        running.is_some_and(|running| {
+            running.cancelled = true;
+            running.stop.cancel();
+            true
+        })
+    }
+
+    /// Runs a job in a task of its own, so that a panic in it ends the job and nothing else.
+    async fn run(&self, mut job: Job, stop: CancellationToken) {
+        let key = job.profile_key();
+        let place = self.0.places.clone().acquire_owned().await;
+        job.start(Utc::now());
+        let runner = self.0.runner.clone();
+        let running = job.clone();
+        let ended = tokio::spawn(async move { runner.run(running, stop).await }).await;
+        drop(place);
+        if let Err(panic) = ended {
+            let detail = "the run ended by a defect of the relay; please report it with the log";
+            tracing::error!(job = %job.id, error = %panic, "a job ended by a defect");
+            job.record(ObjectError::of_job("run", Fault::Defect, detail));
+            job.end(Status::Failed, Utc::now());
+            self.save(&job).await;
+        }
+        let cancelled = self.table().remove(&key).is_some_and(|running| running.cancelled);
+        if cancelled {
+            self.mark_cancelled(job.id).await;
+        }
+    }
+
+    /// A job that a person stopped is cancelled, not interrupted: it is not resumed.
+    async fn mark_cancelled(&self, id: JobId) {
+        match self.0.store.job(id).await {
+            Ok(Some(mut job)) if job.status == Status::Interrupted => {
+                job.status = Status::Cancelled;
+                self.save(&job).await;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(job = %id, error = %error, "a cancelled job could not be read"),
+        }
+    }
+
+    async fn save(&self, job: &Job) {
+        if let Err(error) = self.0.store.save_job(job).await {
+            tracing::error!(job = %job.id, error = %error, "the job's end could not be stored");
+        }
+    }
+
+    /// Jobs that were cut off are interrupted, and their profiles run again.
+    async fn resume(&self) -> Result<(), crate::store::Error> {
+        for mut job in self.0.store.unfinished_jobs().await? {
+            job.end(Status::Interrupted, Utc::now());
+            self.0.store.save_job(&job).await?;
+        }
+        for profile in self.0.runner.profiles() {
+            let newest = self.0.store.jobs(Some(profile.key.directory), None, 50).await?;
+            let newest = newest.into_iter().find(|job| job.profile == profile.key.profile);
+            let Some(job) = newest.filter(|job| job.status == Status::Interrupted && job.mode.applies()) else {
+                continue;
+            };
+            tracing::info!(job = %job.id, directory = %job.directory_id, "an interrupted job is resumed");
+            if let Err(refused) = self.enqueue(&profile.key, Trigger::Resume, job.mode).await {
+                tracing::warn!(job = %job.id, error = %refused, "an interrupted job could not be resumed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues what is due by now. Missed times coalesce: however many there were, a profile runs once.
+    async fn queue_what_is_due(&self) {
+        for profile in self.0.runner.profiles().into_iter().filter(|profile| profile.enabled) {
+            match self.next_run(&profile).await {
+                Ok(Some(due)) if due <= Utc::now() => {
+                    match self.enqueue(&profile.key, Trigger::Schedule, Mode::Incremental).await {
+                        Ok(_) | Err(Refused::Running(_) | Refused::Stopping) => {}
+                        Err(error) => {
+                            tracing::error!(profile = %profile.key, error = %error, "a scheduled job could not be queued");
+                        }
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(profile = %profile.key, error = %error, "the schedule could not be read"),
+            }
+        }
+    }
+
+    /// When a profile is due next; may lie in the past.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn next_run(&self, profile: &Scheduled) -> Result<Option<DateTime<Utc>>, crate::store::Error> {
+        if !profile.enabled || profile.schedule == Schedule::Manual {
+            return Ok(None);
+        }
+        let state = self.0.store.profile_state(&profile.key).await?;
+        Ok(profile.schedule.next_run(state.last_attempt, self.0.started))
+    }
+
+    /// Lets no new job begin, asks the running ones to end after their requests in flight, and waits for them.
+    pub async fn shut_down(&self, patience: Duration) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        if tokio::time::timeout(patience, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!("jobs did not end in time; they are resumed at the next start");
+        }
+    }
+}
