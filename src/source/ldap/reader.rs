@@ -1,0 +1,376 @@
+//! The paged read (RFC 2696) of everything in scope, and the proof that it was complete.
+
+use std::collections::HashMap;
+
+use tokio::sync::mpsc;
+
+use crate::identity::digest::{self, Digest};
+use crate::identity::known::{Known, Seen};
+use crate::identity::observation::{Coverage, Observation, ReadEnd, Unreadable};
+use crate::identity::{Anchor, Kind, RowKey};
+use crate::source::Error;
+use crate::source::ldap::answer::Answer;
+use crate::source::ldap::frame::Message;
+use crate::source::ldap::ranges::{self, Followed};
+use crate::source::ldap::request::{self, Reach, Search};
+use crate::source::ldap::scope::{Parts, Scope, readable_dn};
+use crate::source::ldap::session::Session;
+use crate::source::ldap::wire::{Reply, Wire, WireError};
+use crate::source::ldap::words;
+
+/// Why a search ended before its end.
+enum Stop {
+    Wire(WireError),
+    Answer(Answer),
+    /// Success without the paging control: whether more would follow is not known.
+    NoCookie,
+    /// More entries with ranges in one page than the page may have entries.
+    Flooded,
+    /// Nobody takes the observations any more.
+    NoReceiver,
+}
+
+impl From<WireError> for Stop {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl Stop {
+    fn words(&self) -> String {
+        match self {
+            Self::Wire(error) => format!("{error}; the next run tries again"),
+            Self::Answer(answer) => format!("{}; {}", answer.words(), words::cure(answer.code)),
+            Self::NoCookie => "the server said success without saying whether more pages follow; it does not page \
+                               (RFC 2696) as it must, so look for a proxy or a limit in between"
+                .to_owned(),
+            Self::Flooded => "the server sent more entries in a page than were asked for".to_owned(),
+            Self::NoReceiver => "the read was given up".to_owned(),
+        }
+    }
+
+    /// Whether another search on the same connection can be tried.
+    fn spares_the_wire(&self) -> bool {
+        matches!(self, Self::Answer(_) | Self::NoCookie)
+    }
+}
+
+/// An entry with open ranges, read again when its page has ended.
+struct Deferred {
+    dn: String,
+    anchor: Result<Anchor, String>,
+}
+
+/// A read on its way.
+struct Reading<'a> {
+    session: &'a mut Session,
+    known: &'a mut Known,
+    sink: mpsc::Sender<Observation>,
+    end: ReadEnd,
+    /// Anything at all that the server gave.
+    received: bool,
+    /// What was not read: the first, and how many.
+    gap: Option<String>,
+    gaps: u64,
+    /// The names behind anchors that an administrator chose, since those may not be unique.
+    chosen: HashMap<[u8; 16], [u8; 16]>,
+}
+
+/// Reads users, then groups.
+pub(super) async fn read(
+    session: &mut Session,
+    known: &mut Known,
+    sink: mpsc::Sender<Observation>,
+) -> Result<ReadEnd, Error> {
+    session.check_bases().await?;
+    let mut reading = Reading {
+        session,
+        known,
+        sink,
+        end: ReadEnd {
+            coverage: Coverage::Complete,
+            users: 0,
+            groups: 0,
+        },
+        received: false,
+        gap: None,
+        gaps: 0,
+        chosen: HashMap::new(),
+    };
+    for scope in reading.session.scopes() {
+        let Err(stop) = reading.search(&scope).await else {
+            continue;
+        };
+        if !reading.received {
+            return Err(reading.error(&scope, stop));
+        }
+        let read = match scope.kind {
+            Kind::User => reading.end.users,
+            Kind::Group => reading.end.groups,
+        };
+        reading.lack(format!(
+            "the search for {}s below `{}` broke off after {read}: {}",
+            scope.kind,
+            scope.base,
+            stop.words()
+        ));
+        if !stop.spares_the_wire() {
+            break;
+        }
+    }
+    Ok(reading.ended())
+}
+
+impl Reading<'_> {
+    /// Reads one search, page by page.
+    async fn search(&mut self, scope: &Scope) -> Result<(), Stop> {
+        let attributes: Vec<&str> = scope.wanted.iter().map(String::as_str).collect();
+        let mut cookie = Vec::new();
+        loop {
+            let search = Search {
+                base: &scope.base,
+                reach: Reach::Subtree,
+                filter: scope.filter.clone(),
+                entries_max: 0,
+                attributes: &attributes,
+            };
+            let mut controls = scope.controls();
+            controls.push(request::page(self.session.page_entries, cookie));
+            self.session.wire.search(search, controls).await?;
+            let (answer, next) = self.page(scope).await?;
+            if !answer.is_success() {
+                return Err(Stop::Answer(answer));
+            }
+            self.received = true;
+            match next {
+                None => return Err(Stop::NoCookie),
+                Some(next) if next.is_empty() => return Ok(()),
+                Some(next) => cookie = next,
+            }
+        }
+    }
+
+    /// Reads one page, then the rest of those of its entries that came in parts.
+    async fn page(&mut self, scope: &Scope) -> Result<(Answer, Option<Vec<u8>>), Stop> {
+        let mut deferred = Vec::new();
+        let end = loop {
+            match self.session.wire.reply().await? {
+                Reply::Entry(message) => {
+                    self.received = true;
+                    if let Some(entry) = self.entry(scope, message).await? {
+                        if deferred.len() == usize::from(self.session.page_entries) {
+                            return Err(Stop::Flooded);
+                        }
+                        deferred.push(entry);
+                    }
+                }
+                Reply::Reference(uris) => self.reference(scope, &uris),
+                Reply::Done(answer, cookie) => break (answer, cookie),
+            }
+        };
+        if end.0.is_success() {
+            for entry in deferred {
+                self.whole(scope, entry).await?;
+            }
+        } else if let Some(entry) = deferred.first() {
+            let dn = &entry.dn;
+            self.lack(format!("`{dn}` was read only in part"));
+        }
+        Ok(end)
+    }
+
+    /// Takes an entry in, unless it has to be read further.
+    async fn entry(&mut self, scope: &Scope, message: Message) -> Result<Option<Deferred>, Stop> {
+        let messages = [message];
+        let parts = scope.parts(&messages).map_err(WireError::from)?;
+        let anchor = scope.anchor(&parts);
+        if !parts.ranged {
+            self.take(scope, parts, anchor).await?;
+            return Ok(None);
+        }
+        match readable_dn(parts.dn) {
+            Ok(dn) => Ok(Some(Deferred {
+                dn: dn.to_owned(),
+                anchor,
+            })),
+            Err(problem) => {
+                let dn = parts.dn_for_people();
+                self.gap(scope, anchor.ok(), dn, problem).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads an entry with all its values, and takes it in.
+    async fn whole(&mut self, scope: &Scope, entry: Deferred) -> Result<(), Stop> {
+        let bytes_max = self.session.message_bytes_max;
+        let wire: &mut Wire = &mut self.session.wire;
+        match ranges::follow(wire, scope, &entry.dn, bytes_max).await? {
+            Followed::Gap(why) => self.gap(scope, entry.anchor.ok(), entry.dn, why).await,
+            Followed::Whole(messages) => {
+                let parts = scope.parts(&messages).map_err(WireError::from)?;
+                let anchor = scope.anchor(&parts);
+                if anchor == entry.anchor {
+                    return self.take(scope, parts, anchor).await;
+                }
+                let why = "another entry took its name while it was read".to_owned();
+                self.gap(scope, entry.anchor.ok(), entry.dn, why).await
+            }
+        }
+    }
+
+    /// Meets an entry: states it when it is new, changed or cannot be used.
+    async fn take(
+        &mut self,
+        scope: &Scope,
+        mut parts: Parts<'_>,
+        anchor: Result<Anchor, String>,
+    ) -> Result<(), Stop> {
+        let anchor = match anchor {
+            Ok(anchor) => anchor,
+            Err(problem) => {
+                let dn = parts.dn_for_people();
+                return self.gap(scope, None, dn, problem).await;
+            }
+        };
+        let dn = match readable_dn(parts.dn) {
+            Ok(dn) => dn,
+            Err(problem) => {
+                let dn = parts.dn_for_people();
+                return self.unreadable(scope, Some(anchor), dn, problem).await;
+            }
+        };
+        if let Err(problem) = self.unique(scope, &anchor, dn) {
+            let dn = dn.to_owned();
+            return self.unreadable(scope, Some(anchor), dn, problem).await;
+        }
+        let key = RowKey {
+            kind: scope.kind,
+            anchor,
+        };
+        let digest = Digest::of_entry(dn, &mut parts.attributes);
+        match self.meet(&key, digest) {
+            Seen::Unchanged | Seen::Again => Ok(()),
+            Seen::New | Seen::Changed => match scope.identity(&parts, key.anchor.clone()) {
+                Ok(identity) => {
+                    let present = Observation::Present(Box::new(identity), digest);
+                    self.state(present).await
+                }
+                Err(problem) => {
+                    let dn = dn.to_owned();
+                    self.unreadable(scope, Some(key.anchor), dn, problem).await
+                }
+            },
+        }
+    }
+
+    /// Marks an entry as met, and counts it once.
+    fn meet(&mut self, key: &RowKey, digest: Digest) -> Seen {
+        let seen = self.known.meet(key, digest);
+        if seen != Seen::Again {
+            match key.kind {
+                Kind::User => self.end.users += 1,
+                Kind::Group => self.end.groups += 1,
+            }
+        }
+        seen
+    }
+
+    /// An anchor that an administrator chose may stand in two entries; the second is refused, not taken for the first.
+    fn unique(&mut self, scope: &Scope, anchor: &Anchor, dn: &str) -> Result<(), String> {
+        let Anchor::Text(text) = anchor else {
+            return Ok(());
+        };
+        let slot = digest::short(&[scope.kind.as_str().as_bytes(), text.as_bytes()]);
+        let name = digest::short(&[dn.as_bytes()]);
+        if *self.chosen.entry(slot).or_insert(name) == name {
+            return Ok(());
+        }
+        Err(format!(
+            "another entry has the same `{}`; an anchor belongs to one entry only",
+            scope.anchor_attribute
+        ))
+    }
+
+    /// States an entry that could not be read to its end, or not told apart: absence means nothing now.
+    async fn gap(
+        &mut self,
+        scope: &Scope,
+        anchor: Option<Anchor>,
+        dn: String,
+        problem: String,
+    ) -> Result<(), Stop> {
+        self.lack(format!("{} `{dn}`: {problem}", scope.kind));
+        self.unreadable(scope, anchor, dn, problem).await
+    }
+
+    /// States an entry that is there and cannot be used.
+    async fn unreadable(
+        &mut self,
+        scope: &Scope,
+        anchor: Option<Anchor>,
+        dn: String,
+        problem: String,
+    ) -> Result<(), Stop> {
+        let kind = scope.kind;
+        if let Some(anchor) = anchor.clone() {
+            self.meet(&RowKey { kind, anchor }, Digest::default());
+        }
+        self.state(Observation::Unreadable(Unreadable {
+            kind,
+            anchor,
+            dn,
+            problem,
+        }))
+        .await
+    }
+
+    async fn state(&mut self, observation: Observation) -> Result<(), Stop> {
+        let sent = self.sink.send(observation).await;
+        sent.map_err(|_| Stop::NoReceiver)
+    }
+
+    /// A reference into another naming context is no part of the search; any other is a part that was not searched.
+    fn reference(&mut self, scope: &Scope, uris: &[String]) {
+        self.received = true;
+        if self.session.leads_elsewhere(uris) {
+            tracing::debug!(kind = %scope.kind, "reference to another naming context");
+        } else {
+            self.lack(format!(
+                "a part below `{}` is held by another server ({}); read that server as a directory of its own, and \
+                 choose a base without it",
+                scope.base,
+                uris.join(" ")
+            ));
+        }
+    }
+
+    fn lack(&mut self, what: String) {
+        self.gaps += 1;
+        self.gap.get_or_insert(what);
+    }
+
+    fn error(&self, scope: &Scope, stop: Stop) -> Error {
+        let server = &self.session.server;
+        let doing = format!("the search for {}s below `{}`", scope.kind, scope.base);
+        match stop {
+            Stop::Wire(error) => words::broken(server, &doing, &error),
+            Stop::Answer(answer) => words::refused(server, &doing, &answer),
+            Stop::NoCookie | Stop::Flooded | Stop::NoReceiver => {
+                words::unreadable(server, &doing, &stop.words())
+            }
+        }
+    }
+
+    fn ended(self) -> ReadEnd {
+        let mut end = self.end;
+        if let Some(gap) = self.gap {
+            let more = match self.gaps {
+                1 => String::new(),
+                gaps => format!(" (and {} more)", gaps - 1),
+            };
+            end.coverage = Coverage::Partial(format!("{}: {gap}{more}", self.session.server));
+        }
+        end
+    }
+}

@@ -1,0 +1,207 @@
+//! A bound connection with the searches of a profile: what reading and looking have in common.
+
+use std::sync::Arc;
+
+use crate::identity::dn::Dn;
+use crate::identity::{DirectoryType, Kind};
+use crate::source::ldap::entry::Entry;
+use crate::source::ldap::request::{self, Reach, Search};
+use crate::source::ldap::scope::Scope;
+use crate::source::ldap::wire::{Wire, WireError};
+use crate::source::ldap::{bind, socket, words};
+use crate::source::{Error, Settings};
+
+/// The attribute of the root DSE that names the naming contexts of a server (RFC 4512 §5.1).
+const NAMING_CONTEXTS: &str = "namingContexts";
+
+/// A bound connection.
+pub(super) struct Session {
+    /// The connection.
+    pub(super) wire: Wire,
+    /// The server as an administrator writes it.
+    pub(super) server: String,
+    /// Entries asked for in one page.
+    pub(super) page_entries: u16,
+    /// The longest message, and the longest entry with all its ranges.
+    pub(super) message_bytes_max: usize,
+    scopes: Vec<Searched>,
+    naming_contexts: Vec<Dn>,
+}
+
+struct Searched {
+    scope: Arc<Scope>,
+    /// What is known of the base on this connection.
+    base: Base,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Base {
+    Unknown,
+    /// It is there, but it may not be read itself.
+    Hidden,
+    Readable,
+}
+
+impl Session {
+    /// Checks the searches, connects, binds, and asks for what is needed to judge answers.
+    pub(super) async fn open(settings: &Settings, server: String) -> Result<Self, Error> {
+        let mut scopes = Vec::new();
+        for kind in [Kind::User, Kind::Group] {
+            if let Some(scope) = Scope::prepare(settings, kind, &server)? {
+                scopes.push(Searched {
+                    scope: Arc::new(scope),
+                    base: Base::Unknown,
+                });
+            }
+        }
+        let stream = socket::connect(settings, &server).await?;
+        let bytes_max = settings.message_bytes_max;
+        let mut wire = Wire::new(stream, bytes_max, settings.answer_timeout);
+        let proof = bind::bind(&mut wire, settings, &server).await?;
+        let mut session = Self {
+            wire,
+            server,
+            page_entries: settings.page_entries.max(1),
+            message_bytes_max: bytes_max,
+            scopes,
+            naming_contexts: Vec::new(),
+        };
+        let active_directory = settings.directory_type == DirectoryType::ActiveDirectory;
+        if active_directory || proof == bind::Proof::Unsupported {
+            session.naming_contexts = session.root().await?;
+        }
+        Ok(session)
+    }
+
+    /// The searches: users, then groups.
+    pub(super) fn scopes(&self) -> Vec<Arc<Scope>> {
+        self.scopes
+            .iter()
+            .map(|searched| Arc::clone(&searched.scope))
+            .collect()
+    }
+
+    /// The search for one kind.
+    pub(super) fn scope(&self, kind: Kind) -> Option<Arc<Scope>> {
+        self.scopes().into_iter().find(|scope| scope.kind == kind)
+    }
+
+    /// Makes sure, once on a connection, that every search base is there.
+    pub(super) async fn check_bases(&mut self) -> Result<(), Error> {
+        for searched in &mut self.scopes {
+            if searched.base != Base::Unknown {
+                continue;
+            }
+            let scope = &searched.scope;
+            let doing = format!("the search base `{}` for {}s", scope.base, scope.kind);
+            let found = self.wire.find(scope.base_search(), scope.controls()).await;
+            let found = found.map_err(|error| words::broken(&self.server, &doing, &error))?;
+            if !found.answer.is_success() {
+                return Err(words::refused(&self.server, &doing, &found.answer));
+            }
+            searched.base = if found.entries.len() == 1 {
+                Base::Readable
+            } else {
+                Base::Hidden
+            };
+        }
+        Ok(())
+    }
+
+    /// Whether the base of a search could be read itself on this connection.
+    pub(super) fn base_is_readable(&self, kind: Kind) -> bool {
+        self.scopes
+            .iter()
+            .any(|searched| searched.scope.kind == kind && searched.base == Base::Readable)
+    }
+
+    /// Whether a reference leads to one of the other naming contexts of an Active Directory, which the search does not
+    /// cover. Of any other server, a reference is a part of the subtree that somebody else holds.
+    pub(super) fn leads_elsewhere(&self, uris: &[String]) -> bool {
+        !uris.is_empty()
+            && uris.iter().all(|uri| {
+                reference_dn(uri).is_some_and(|dn| {
+                    self.naming_contexts.contains(&dn)
+                        && self.scopes.iter().all(|searched| {
+                            searched.scope.active_directory
+                                && searched.scope.base.parse().ok().as_ref() != Some(&dn)
+                        })
+                })
+            })
+    }
+
+    /// Reads the root DSE (RFC 4512 §5.1): the server answers, and says what it holds.
+    async fn root(&mut self) -> Result<Vec<Dn>, Error> {
+        let doing = "the root DSE";
+        let search = Search {
+            base: "",
+            reach: Reach::Base,
+            filter: request::any_entry(),
+            entries_max: 0,
+            attributes: &[NAMING_CONTEXTS],
+        };
+        let broken = |error: WireError| words::broken(&self.server, doing, &error);
+        let found = self.wire.find(search, Vec::new()).await.map_err(broken)?;
+        if !found.answer.is_success() {
+            return Err(words::refused(&self.server, doing, &found.answer));
+        }
+        let mut values = Vec::new();
+        for message in &found.entries {
+            let mut entry = Entry::decode(message).map_err(|error| broken(error.into()))?;
+            while let Some(attribute) = entry.next().map_err(|error| broken(error.into()))? {
+                let name = attribute.description.name;
+                if name.eq_ignore_ascii_case(NAMING_CONTEXTS) {
+                    let collected = attribute.collect_into(&mut values);
+                    collected.map_err(|error| broken(error.into()))?;
+                }
+            }
+        }
+        let texts = values
+            .iter()
+            .filter_map(|value| std::str::from_utf8(value).ok());
+        Ok(texts.filter_map(|text| text.parse().ok()).collect())
+    }
+}
+
+/// The DN of an LDAP URL (RFC 4516): what stands between the host and the first `?`, percent-decoded.
+fn reference_dn(uri: &str) -> Option<Dn> {
+    let (_, rest) = uri.split_once("://")?;
+    let (_, rest) = rest.split_once('/')?;
+    let dn = rest.split('?').next()?;
+    let mut bytes = Vec::with_capacity(dn.len());
+    let mut left = dn.bytes();
+    while let Some(byte) = left.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(left.next()?).to_digit(16);
+            let value = digit()? * 16 + digit()?;
+            bytes.push(u8::try_from(value).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    let dn = String::from_utf8(bytes).ok()?;
+    (!dn.is_empty()).then(|| dn.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_in_a_reference_is_found() {
+        for (uri, dn) in [
+            (
+                "ldap://dc/CN=Configuration,DC=x",
+                Some("cn=configuration,dc=x"),
+            ),
+            ("ldap://dc/CN=a%20b,DC=x??sub", Some("cn=a b,dc=x")),
+            ("ldap://dc/", None),
+            ("ldap://dc", None),
+            ("ldap://dc/%zz", None),
+            ("ldap://dc/nobody", None),
+        ] {
+            let wanted = dn.and_then(|dn| dn.parse().ok());
+            assert_eq!(reference_dn(uri), wanted, "{uri}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The way to the server: name resolution, TCP, and TLS from the first byte or by StartTLS (RFC 4511 §4.14).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout};
+
+use crate::fault::Fault;
+use crate::source::ldap::answer::Answer;
+use crate::source::ldap::request;
+use crate::source::ldap::tls::Tls;
+use crate::source::ldap::wire::{Stream, Wire, WireError};
+use crate::source::ldap::words;
+use crate::source::{Error, Security, Settings, Stage};
+
+const EXTENDED_RESPONSE: u8 = 0x78;
+/// An answer to StartTLS is short; whatever is longer is not one.
+const START_TLS_BYTES_MAX: usize = 64 * 1024;
+/// How long a silent connection is left alone before the peer is asked whether it still lives.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Connects and protects the connection, within the time that the settings allow for both.
+pub(super) async fn connect(settings: &Settings, server: &str) -> Result<Box<dyn Stream>, Error> {
+    let tls = match settings.security {
+        Security::Tls | Security::StartTls => Some(Tls::prepare(settings, server)?),
+        Security::Plain => None,
+    };
+    let limit = settings.connect_timeout;
+    let deadline = Instant::now() + limit;
+    let stream: Box<dyn Stream> = Box::new(tcp(settings, server, deadline).await?);
+    let Some(tls) = tls else {
+        return Ok(stream);
+    };
+    let protect = async {
+        let stream = if settings.security == Security::StartTls {
+            start_tls(stream, settings, server).await?
+        } else {
+            stream
+        };
+        tls.wrap(stream, server).await
+    };
+    timeout(deadline - Instant::now(), protect)
+        .await
+        .unwrap_or_else(|_| {
+            let message = format!(
+                "{server}: no TLS handshake within {} seconds; check that the port speaks TLS",
+                limit.as_secs_f64()
+            );
+            Err(Error::new(Stage::Tls, Fault::Transient, message))
+        })
+}
+
+/// Tries each address of the host in turn, each with its share of the time that is left.
+async fn tcp(settings: &Settings, server: &str, deadline: Instant) -> Result<TcpStream, Error> {
+    let failed = |what: String| {
+        let message = format!("{server}: {what}; check host, port and firewall");
+        Error::new(Stage::Network, Fault::Transient, message)
+    };
+    let lookup = lookup_host((settings.host.as_str(), settings.port));
+    let addresses: Vec<SocketAddr> = match timeout(deadline - Instant::now(), lookup).await {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(error)) => {
+            return Err(failed(format!("the name cannot be resolved: {error}")));
+        }
+        Err(_) => return Err(failed("the name was not resolved in time".to_owned())),
+    };
+    let mut problem = "the name has no address".to_owned();
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                tune(&stream).map_err(|error| failed(error.to_string()))?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => problem = format!("{address}: {error}"),
+            Err(_) => problem = format!("{address}: no connection in time"),
+        }
+    }
+    Err(failed(problem))
+}
+
+/// Small requests leave at once, and a peer that vanished is noticed.
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Asks for TLS, and gives back the stream only when the server agreed and has sent nothing beyond its answer: what
+/// came in plain text must never be read as if it had come through TLS.
+async fn start_tls(
+    stream: Box<dyn Stream>,
+    settings: &Settings,
+    server: &str,
+) -> Result<Box<dyn Stream>, Error> {
+    let doing = "StartTLS";
+    let mut wire = Wire::new(stream, START_TLS_BYTES_MAX, settings.connect_timeout);
+    let answer = wire
+        .ask(request::start_tls())
+        .await
+        .and_then(|message| match message.op {
+            EXTENDED_RESPONSE => Ok(Answer::decode(message.body())?.0),
+            _ => Err(WireError::Unexpected),
+        })
+        .map_err(|error| words::broken(server, doing, &error))?;
+    let refused = |what: &str| {
+        let message = format!("{server}: {doing}: {what}");
+        Error::new(Stage::Tls, Fault::Denied, message)
+    };
+    if !answer.is_success() {
+        return Err(refused(&format!(
+            "{}; the server does not offer it: set up its certificate, or use ldaps",
+            answer.words()
+        )));
+    }
+    wire.into_stream().ok_or_else(|| {
+        refused("the server sent more than its answer before TLS began; somebody may be in between")
+    })
+}
