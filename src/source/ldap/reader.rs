@@ -24,6 +24,8 @@ enum Stop {
     Answer(Answer),
     /// Success without the paging control: whether more would follow is not known.
     NoCookie,
+    /// A page without entries, and then the same again.
+    NoProgress,
     /// More entries with ranges in one page than the page may have entries.
     Flooded,
     /// Nobody takes the observations any more.
@@ -39,11 +41,12 @@ impl From<WireError> for Stop {
 impl Stop {
     fn words(&self) -> String {
         match self {
-            Self::Wire(error) => format!("{error}; the next run tries again"),
+            Self::Wire(error) => format!("{error}; {}", words::broken_cure(error)),
             Self::Answer(answer) => format!("{}; {}", answer.words(), words::cure(answer.code)),
             Self::NoCookie => "the server said success without saying whether more pages follow; it does not page \
                                (RFC 2696) as it must, so look for a proxy or a limit in between"
                 .to_owned(),
+            Self::NoProgress => "the server gives the same page, without entries, again and again".to_owned(),
             Self::Flooded => "the server sent more entries in a page than were asked for".to_owned(),
             Self::NoReceiver => "the read was given up".to_owned(),
         }
@@ -51,8 +54,16 @@ impl Stop {
 
     /// Whether another search on the same connection can be tried.
     fn spares_the_wire(&self) -> bool {
-        matches!(self, Self::Answer(_) | Self::NoCookie)
+        matches!(self, Self::Answer(_) | Self::NoCookie | Self::NoProgress)
     }
+}
+
+/// How a page ended.
+struct Page {
+    answer: Answer,
+    /// The cookie for the next page; empty after the last.
+    next: Option<Vec<u8>>,
+    entries: u64,
 }
 
 /// An entry with open ranges, read again when its page has ended.
@@ -135,9 +146,13 @@ impl Reading<'_> {
                 attributes: &attributes,
             };
             let mut controls = scope.controls();
-            controls.push(request::page(self.session.page_entries, cookie));
+            controls.push(request::page(self.session.page_entries, cookie.clone()));
             self.session.wire.search(search, controls).await?;
-            let (answer, next) = self.page(scope).await?;
+            let Page {
+                answer,
+                next,
+                entries,
+            } = self.page(scope).await?;
             if !answer.is_success() {
                 return Err(Stop::Answer(answer));
             }
@@ -145,18 +160,21 @@ impl Reading<'_> {
             match next {
                 None => return Err(Stop::NoCookie),
                 Some(next) if next.is_empty() => return Ok(()),
+                Some(next) if next == cookie && entries == 0 => return Err(Stop::NoProgress),
                 Some(next) => cookie = next,
             }
         }
     }
 
     /// Reads one page, then the rest of those of its entries that came in parts.
-    async fn page(&mut self, scope: &Scope) -> Result<(Answer, Option<Vec<u8>>), Stop> {
+    async fn page(&mut self, scope: &Scope) -> Result<Page, Stop> {
         let mut deferred = Vec::new();
-        let end = loop {
+        let mut entries = 0;
+        let (answer, next) = loop {
             match self.session.wire.reply().await? {
                 Reply::Entry(message) => {
                     self.received = true;
+                    entries += 1;
                     if let Some(entry) = self.entry(scope, message).await? {
                         if deferred.len() == usize::from(self.session.page_entries) {
                             return Err(Stop::Flooded);
@@ -168,7 +186,7 @@ impl Reading<'_> {
                 Reply::Done(answer, cookie) => break (answer, cookie),
             }
         };
-        if end.0.is_success() {
+        if answer.is_success() {
             for entry in deferred {
                 self.whole(scope, entry).await?;
             }
@@ -176,7 +194,11 @@ impl Reading<'_> {
             let dn = &entry.dn;
             self.lack(format!("`{dn}` was read only in part"));
         }
-        Ok(end)
+        Ok(Page {
+            answer,
+            next,
+            entries,
+        })
     }
 
     /// Takes an entry in, unless it has to be read further.
@@ -356,7 +378,7 @@ impl Reading<'_> {
         match stop {
             Stop::Wire(error) => words::broken(server, &doing, &error),
             Stop::Answer(answer) => words::refused(server, &doing, &answer),
-            Stop::NoCookie | Stop::Flooded | Stop::NoReceiver => {
+            Stop::NoCookie | Stop::NoProgress | Stop::Flooded | Stop::NoReceiver => {
                 words::unreadable(server, &doing, &stop.words())
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::fault::Fault;
 use crate::source::ldap::answer::Answer;
+use crate::source::ldap::frame::FrameError;
 use crate::source::ldap::wire::WireError;
 use crate::source::{Error, Security, Settings, Stage};
 
@@ -22,15 +23,25 @@ pub(super) fn server(settings: &Settings) -> String {
 
 /// An error for a wire that broke while something was being done.
 pub(super) fn broken(server: &str, doing: &str, error: &WireError) -> Error {
-    let (stage, fault, cure) = if error.is_protocol() {
-        let cure = "check that host and port are those of an LDAP server";
-        (Stage::Reading, Fault::Denied, cure)
+    let (stage, fault) = if error.is_protocol() {
+        (Stage::Reading, Fault::Denied)
     } else {
-        let cure = "check the network and the server; the next run tries again";
-        (Stage::Network, Fault::Transient, cure)
+        (Stage::Network, Fault::Transient)
     };
+    let cure = broken_cure(error);
     let message = format!("{server}: {doing}: {error}; {cure}");
     Error::new(stage, fault, message)
+}
+
+/// What an administrator does about a wire that broke.
+pub(super) fn broken_cure(error: &WireError) -> &'static str {
+    match error {
+        WireError::Frame(FrameError::TooLong { .. }) => {
+            "raise the longest accepted message if the directory has entries of that size"
+        }
+        error if error.is_protocol() => "check that host and port are those of an LDAP server",
+        _ => "check the network and the server; the next run tries again",
+    }
 }
 
 /// An error for an answer that is not success.
