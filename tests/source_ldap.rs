@@ -5,8 +5,12 @@
 mod fault_ldap;
 #[path = "source_ldap/faults.rs"]
 mod faults;
+#[path = "source_ldap/opening.rs"]
+mod opening;
 #[path = "source_ldap/openldap.rs"]
 mod openldap;
+#[path = "source_ldap/ranges.rs"]
+mod ranges;
 
 use std::time::Duration;
 

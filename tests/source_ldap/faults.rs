@@ -1,29 +1,26 @@
 //! Against a server that lies: every way to make a cut list look whole must fail, in bounded time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use scim_relay::fault::Fault;
 use scim_relay::identity::known::Known;
-use scim_relay::identity::observation::{Coverage, Look, Observation};
-use scim_relay::identity::{Anchor, DirectoryType, Kind, RowKey};
-use scim_relay::source::{Security, Settings, Stage};
+use scim_relay::identity::observation::{Coverage, Observation};
+use scim_relay::identity::{Anchor, DirectoryType};
+use scim_relay::source::Settings;
 use tokio::sync::mpsc;
 
 use crate::fault_ldap::{
-    FaultLdap, Request, Step, done, entry, entry_named, last_page, message, page, reference,
-    result, tlv,
+    FaultLdap, Step, done, entry, entry_named, last_page, message, page, reference, result, tlv,
 };
-use crate::{PATIENCE, identities, open, read, refused, settings, why_partial};
+use crate::{PATIENCE, identities, open, read, settings, why_partial};
 
-const BASE: &str = "ou=people,dc=example,dc=org";
+pub const BASE: &str = "ou=people,dc=example,dc=org";
 
-fn uuid(n: u128) -> Vec<u8> {
+pub fn uuid(n: u128) -> Vec<u8> {
     uuid::Uuid::from_u128(n).to_string().into_bytes()
 }
 
-fn person(id: u8, n: u128) -> Vec<u8> {
+pub fn person(id: u8, n: u128) -> Vec<u8> {
     let attributes = [
         ("entryUUID", vec![uuid(n)]),
         ("uid", vec![format!("u{n}").into_bytes()]),
@@ -31,7 +28,7 @@ fn person(id: u8, n: u128) -> Vec<u8> {
     entry(id, &format!("uid=u{n},{BASE}"), &attributes)
 }
 
-fn users_only(server: &FaultLdap) -> Settings {
+pub fn users_only(server: &FaultLdap) -> Settings {
     Settings {
         groups: None,
         page_entries: 10,
@@ -54,9 +51,9 @@ async fn answering(
     (server, settings)
 }
 
-type Answer = fn(u8) -> Vec<Step>;
+pub type Answer = fn(u8) -> Vec<Step>;
 
-fn send(parts: &[Vec<u8>]) -> Vec<Step> {
+pub fn send(parts: &[Vec<u8>]) -> Vec<Step> {
     vec![Step::Send(parts.concat())]
 }
 
@@ -302,265 +299,6 @@ async fn two_entries_with_one_chosen_anchor_are_not_one() {
         panic!("{stated:?}")
     };
     assert!(first.dn.starts_with("uid=a") && second.dn.starts_with("uid=b"));
-}
-
-/// How a server that gives members in parts behaves.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Ranges {
-    Honest,
-    OtherCase,
-    SkipsOne,
-    FewerThanSaid,
-    EndsEarly,
-    ChangesOnce,
-    ChangesAlways,
-    Vanishes,
-    Endless,
-}
-
-const MEMBERS: usize = 3_200;
-const RANGE: usize = 1_500;
-
-fn member_range(request: &Request, how: Ranges, reads: &AtomicUsize) -> Vec<Step> {
-    let id = request.id;
-    let dn = "cn=big,ou=groups,dc=example,dc=org";
-    let wanted = request.attributes.iter().find_map(|name| {
-        name.strip_prefix("member;range=")?
-            .split('-')
-            .next()?
-            .parse()
-            .ok()
-    });
-    let first: usize = wanted.unwrap_or(0);
-    let read = if request.subtree {
-        0
-    } else {
-        reads.fetch_add(1, Ordering::SeqCst)
-    };
-    if how == Ranges::Vanishes && !request.subtree {
-        return send(&[done(id, 32, "")]);
-    }
-    let member = |n: usize| format!("uid=u{n},{BASE}").into_bytes();
-    let until = (first + RANGE).min(MEMBERS);
-    let last = how != Ranges::Endless && until == MEMBERS;
-    let until = if how == Ranges::Endless {
-        first + RANGE
-    } else {
-        until
-    };
-    let skipped = usize::from(how == Ranges::SkipsOne && first > 0);
-    let mut values: Vec<_> = (first + skipped..until).map(member).collect();
-    if how == Ranges::FewerThanSaid {
-        values.pop();
-    }
-    let start = first + skipped;
-    let name = match (last, how) {
-        (true, _) => format!("member;range={start}-*"),
-        (false, Ranges::OtherCase) => format!("Member;Range={start}-{}", until - 1),
-        (false, _) => format!("member;range={start}-{}", until - 1),
-    };
-    let version = match how {
-        Ranges::ChangesAlways => read,
-        Ranges::ChangesOnce => usize::from(read > 0),
-        _ => 0,
-    };
-    let mut attributes = vec![
-        ("entryUUID", vec![uuid(9)]),
-        ("modifyTimestamp", vec![version.to_string().into_bytes()]),
-        ("member", Vec::new()),
-    ];
-    if !(how == Ranges::EndsEarly && first > 0) {
-        attributes.push((name.as_str(), values));
-    }
-    let end = if request.subtree {
-        last_page(id)
-    } else {
-        done(id, 0, "")
-    };
-    send(&[entry(id, dn, &attributes), end])
-}
-
-async fn big_group(how: Ranges) -> (FaultLdap, Settings) {
-    let reads = Arc::new(AtomicUsize::new(0));
-    let server = FaultLdap::start(move |request| {
-        let base_check = request.attributes == ["1.1"];
-        (request.op == 0x63 && request.base.contains("ou=groups") && !base_check)
-            .then(|| member_range(request, how, &reads))
-    })
-    .await;
-    let settings = Settings {
-        message_bytes_max: 1024 * 1024,
-        ..settings(server.address.port())
-    };
-    (server, settings)
-}
-
-#[tokio::test]
-async fn members_that_come_in_parts_are_read_to_the_last_or_not_believed() {
-    for (how, gap) in [
-        (Ranges::Honest, None),
-        (Ranges::OtherCase, None),
-        (Ranges::ChangesOnce, None),
-        (Ranges::SkipsOne, Some("were asked for")),
-        (Ranges::FewerThanSaid, Some("were announced")),
-        (Ranges::EndsEarly, Some("ended before")),
-        (Ranges::ChangesAlways, Some("it changed 3 times")),
-        (Ranges::Vanishes, Some("noSuchObject")),
-        (Ranges::Endless, Some("1048576 bytes")),
-    ] {
-        let (_server, settings) = big_group(how).await;
-        let source = open(&settings).await.unwrap();
-        let (end, stated) = read(&*source, &mut Known::default()).await;
-        let end = end.unwrap();
-        assert_eq!(end.groups, 1, "{how:?}");
-        match (gap, &stated[..]) {
-            (None, [Observation::Present(group, _)]) => {
-                assert_eq!(end.coverage, Coverage::Complete, "{how:?}");
-                assert_eq!(group.members.len(), MEMBERS);
-                let Look::Present(seen) = source.look(&group.key()).await.unwrap() else {
-                    panic!("the group should be there");
-                };
-                assert_eq!(seen, *group);
-            }
-            (Some(words), [Observation::Unreadable(group)]) => {
-                assert!(why_partial(&end).contains(words), "{how:?}: {end:?}");
-                assert!(group.problem.contains(words), "{how:?}: {}", group.problem);
-                assert_eq!(group.anchor, Some(Anchor::Uuid(uuid::Uuid::from_u128(9))));
-            }
-            (_, stated) => panic!("{how:?}: {stated:?}"),
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_bind_that_is_no_bind_is_refused() {
-    let cases: [(u8, Answer, &str); 7] = [
-        (
-            0x60,
-            |id| send(&[message(id, tlv(0x61, b"\x0a\x05"), &[])]),
-            "bind",
-        ),
-        (
-            0x60,
-            |id| send(&[message(id, tlv(0x61, b""), &[])]),
-            "a result without a code",
-        ),
-        (0x60, |id| send(&[person(id, 1)]), "bind"),
-        (
-            0x60,
-            |id| {
-                let body = [
-                    tlv(10, &[49]),
-                    tlv(4, b"\xff"),
-                    tlv(4, b"\xfe data 533, v1"),
-                ]
-                .concat();
-                send(&[message(id, tlv(0x61, &body), &[])])
-            },
-            "the account is disabled",
-        ),
-        (0x60, |_| vec![Step::Silence], "no answer for 1 seconds"),
-        (
-            0x60,
-            |_| send(&[b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()]),
-            "is not LDAP",
-        ),
-        (
-            0x77,
-            |id| {
-                send(&[message(
-                    id,
-                    tlv(0x78, &[result(0, ""), tlv(0x8b, b"")].concat()),
-                    &[],
-                )])
-            },
-            "treats it as anonymous",
-        ),
-    ];
-    for (op, answer, words) in cases {
-        let server =
-            FaultLdap::start(move |request| (request.op == op).then(|| answer(request.id))).await;
-        let error = refused(&users_only(&server)).await;
-        assert!(error.message.contains(words), "{words}: {error}");
-    }
-    // A server that cannot say who we are is believed when it shows its root.
-    let server = FaultLdap::start(|request| {
-        let unsupported = message(request.id, tlv(0x78, &result(2, "unsupported")), &[]);
-        (request.op == 0x77).then(|| send(&[unsupported]))
-    })
-    .await;
-    open(&users_only(&server)).await.unwrap();
-}
-
-#[tokio::test]
-async fn start_tls_is_all_or_nothing() {
-    let cases: [(Answer, &str); 3] = [
-        (
-            |id| send(&[message(id, tlv(0x78, &result(2, "no TLS here")), &[])]),
-            "no TLS here",
-        ),
-        // What comes in plain text behind the answer must not be taken for the server's.
-        (
-            |id| send(&[message(id, tlv(0x78, &result(0, "")), &[]), person(id, 1)]),
-            "more than its answer",
-        ),
-        (|id| send(&[message(id, tlv(0x78, b""), &[])]), "StartTLS"),
-    ];
-    for (answer, words) in cases {
-        let server =
-            FaultLdap::start(move |request| (request.op == 0x77).then(|| answer(request.id))).await;
-        let settings = Settings {
-            security: Security::StartTls,
-            ..users_only(&server)
-        };
-        let error = refused(&settings).await;
-        assert!(error.message.contains(words), "{words}: {error}");
-    }
-}
-
-#[tokio::test]
-async fn absence_is_only_believed_of_a_readable_base_and_one_server() {
-    let key = RowKey {
-        kind: Kind::User,
-        anchor: Anchor::Uuid(uuid::Uuid::from_u128(1)),
-    };
-    let cases: [(Answer, Answer, Stage, Fault); 4] = [
-        (
-            |id| send(&[done(id, 0, "")]),
-            |id| send(&[done(id, 0, "")]),
-            Stage::Permission,
-            Fault::Denied,
-        ),
-        (
-            |id| send(&[entry(id, BASE, &[]), done(id, 0, "")]),
-            |id| send(&[reference(id, "ldap://other/"), done(id, 0, "")]),
-            Stage::Reading,
-            Fault::Denied,
-        ),
-        (
-            |id| send(&[entry(id, BASE, &[]), done(id, 0, "")]),
-            |id| send(&[person(id, 1), person(id, 2), done(id, 0, "")]),
-            Stage::Reading,
-            Fault::Defect,
-        ),
-        (
-            |id| send(&[entry(id, BASE, &[]), done(id, 0, "")]),
-            |id| send(&[done(id, 51, "")]),
-            Stage::Reading,
-            Fault::Transient,
-        ),
-    ];
-    for (base, look, stage, fault) in cases {
-        let server = FaultLdap::start(move |request| match request.op {
-            0x63 if request.subtree => Some(look(request.id)),
-            0x63 => Some(base(request.id)),
-            _ => None,
-        })
-        .await;
-        let source = open(&users_only(&server)).await.unwrap();
-        let error = source.look(&key).await.unwrap_err();
-        assert_eq!((error.stage, error.fault()), (stage, fault), "{error}");
-    }
 }
 
 #[tokio::test]

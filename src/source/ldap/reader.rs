@@ -26,7 +26,7 @@ enum Stop {
     NoCookie,
     /// A page without entries, and then the same again.
     NoProgress,
-    /// More entries with ranges in one page than the page may have entries.
+    /// More entries with ranges in one page than the page may have entries, or than can be kept.
     Flooded,
     /// Nobody takes the observations any more.
     NoReceiver,
@@ -169,6 +169,7 @@ impl Reading<'_> {
     /// Reads one page, then the rest of those of its entries that came in parts.
     async fn page(&mut self, scope: &Scope) -> Result<Page, Stop> {
         let mut deferred = Vec::new();
+        let mut name_bytes = 0;
         let mut entries = 0;
         let (answer, next) = loop {
             match self.session.wire.reply().await? {
@@ -176,7 +177,10 @@ impl Reading<'_> {
                     self.received = true;
                     entries += 1;
                     if let Some(entry) = self.entry(scope, message).await? {
-                        if deferred.len() == usize::from(self.session.page_entries) {
+                        name_bytes += entry.dn.len();
+                        if deferred.len() == usize::from(self.session.page_entries)
+                            || name_bytes > self.session.message_bytes_max
+                        {
                             return Err(Stop::Flooded);
                         }
                         deferred.push(entry);

@@ -42,15 +42,13 @@ pub(super) async fn connect(settings: &Settings, server: &str) -> Result<Box<dyn
         };
         tls.wrap(stream, server).await
     };
-    timeout(deadline - Instant::now(), protect)
-        .await
-        .unwrap_or_else(|_| {
-            let message = format!(
-                "{server}: no TLS handshake within {} seconds; check that the port speaks TLS",
-                limit.as_secs_f64()
-            );
-            Err(Error::new(Stage::Tls, Fault::Transient, message))
-        })
+    timeout(left(deadline), protect).await.unwrap_or_else(|_| {
+        let message = format!(
+            "{server}: no TLS handshake within {} seconds; check that the port speaks TLS",
+            limit.as_secs_f64()
+        );
+        Err(Error::new(Stage::Tls, Fault::Transient, message))
+    })
 }
 
 /// Tries each address of the host in turn, each with its share of the time that is left.
@@ -60,7 +58,7 @@ async fn tcp(settings: &Settings, server: &str, deadline: Instant) -> Result<Tcp
         Error::new(Stage::Network, Fault::Transient, message)
     };
     let lookup = lookup_host((settings.host.as_str(), settings.port));
-    let addresses: Vec<SocketAddr> = match timeout(deadline - Instant::now(), lookup).await {
+    let addresses: Vec<SocketAddr> = match timeout(left(deadline), lookup).await {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => {
             return Err(failed(format!("the name cannot be resolved: {error}")));
@@ -69,8 +67,7 @@ async fn tcp(settings: &Settings, server: &str, deadline: Instant) -> Result<Tcp
     };
     let mut problem = "the name has no address".to_owned();
     for (tried, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
+        let share = left(deadline) / u32::try_from(addresses.len() - tried).unwrap_or(1);
         match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 tune(&stream).map_err(|error| failed(error.to_string()))?;
@@ -81,6 +78,10 @@ async fn tcp(settings: &Settings, server: &str, deadline: Instant) -> Result<Tcp
         }
     }
     Err(failed(problem))
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
 /// Small requests leave at once, and a peer that vanished is noticed.
