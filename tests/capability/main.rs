@@ -5,4 +5,5 @@
 mod support;
 
 mod fault_target;
+mod source_ldap;
 mod support_itself;

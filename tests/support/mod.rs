@@ -3,6 +3,7 @@
 // Every test binary takes what it needs; the rest is not dead, it is used by the others.
 #![allow(dead_code)]
 
+pub mod fault_ldap;
 pub mod fault_target;
 pub mod ldif;
 pub mod process;

@@ -13,7 +13,7 @@ use scim_relay::secret::Secret;
 use scim_relay::source::{Security, Settings, Stage};
 use tokio::sync::mpsc;
 
-use crate::{identities, open, read, refused, rows, settings, why_partial};
+use super::{identities, open, read, refused, rows, settings, why_partial};
 
 const PEOPLE: usize = 2_500;
 const GROUPS: usize = 5;

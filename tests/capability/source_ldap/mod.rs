@@ -1,15 +1,8 @@
 //! The LDAP source against a real slapd, and against a server that lies.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "support/fault_ldap.rs"]
-mod fault_ldap;
-#[path = "source_ldap/faults.rs"]
 mod faults;
-#[path = "source_ldap/opening.rs"]
 mod opening;
-#[path = "source_ldap/openldap.rs"]
 mod openldap;
-#[path = "source_ldap/ranges.rs"]
 mod ranges;
 
 use std::time::Duration;
