@@ -13,7 +13,5 @@ pub mod provider;
 pub mod scim;
 pub mod secret;
 pub mod snapshot;
-pub mod source;
 pub mod store;
-pub mod sync;
 pub mod telemetry;

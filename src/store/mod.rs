@@ -134,17 +134,33 @@ pub trait Store: Send + Sync {
     async fn profile_state(&self, profile: &ProfileKey) -> Result<ProfileState, Error>;
 
     /// Replaces a profile's state.
-    async fn save_profile_state(&self, lease: &Lease, profile: &ProfileKey, state: &ProfileState) -> Result<(), Error>;
+    async fn save_profile_state(
+        &self,
+        lease: &Lease,
+        profile: &ProfileKey,
+        state: &ProfileState,
+    ) -> Result<(), Error>;
 
     /// Writes new and changed entries into *seen*, marks their rows as different, and marks every group that names an
     /// entry which appeared or changed its names.
-    async fn record_seen(&self, lease: &Lease, profile: &ProfileKey, entries: Vec<(Identity, Digest)>) -> Result<(), Error>;
+    async fn record_seen(
+        &self,
+        lease: &Lease,
+        profile: &ProfileKey,
+        entries: Vec<(Identity, Digest)>,
+    ) -> Result<(), Error>;
 
     /// The present rows of a profile that a read did not meet.
     async fn unmet(&self, profile: &ProfileKey, known: Known) -> Result<Vec<RowKey>, Error>;
 
     /// Marks rows as absent since a time, unless they already are, and as different; and every group that names them.
-    async fn record_absent(&self, lease: &Lease, profile: &ProfileKey, rows: Vec<RowKey>, since: DateTime<Utc>) -> Result<(), Error>;
+    async fn record_absent(
+        &self,
+        lease: &Lease,
+        profile: &ProfileKey,
+        rows: Vec<RowKey>,
+        since: DateTime<Utc>,
+    ) -> Result<(), Error>;
 
     /// Marks every row of a directory as different: its mapping or policy changed.
     async fn mark_all_dirty(&self, lease: &Lease) -> Result<(), Error>;
@@ -162,7 +178,12 @@ pub trait Store: Send + Sync {
     async fn clear_dirty(&self, lease: &Lease, rows: Vec<(RowKey, Digest)>) -> Result<(), Error>;
 
     /// Rows by key, in the given order; a row that nobody knows is empty.
-    async fn rows(&self, directory: DirectoryId, profiles: &[ProfileName], keys: Vec<RowKey>) -> Result<Vec<Row>, Error>;
+    async fn rows(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+        keys: Vec<RowKey>,
+    ) -> Result<Vec<Row>, Error>;
 
     /// Linked rows with their *applied*, in order of their keys, after a given one.
     async fn linked_rows(
@@ -173,7 +194,11 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<(RowKey, Applied)>, Error>;
 
     /// The target's ids of rows, in the given order; `None` for one that is not linked.
-    async fn links(&self, directory: DirectoryId, keys: Vec<RowKey>) -> Result<Vec<Option<String>>, Error>;
+    async fn links(
+        &self,
+        directory: DirectoryId,
+        keys: Vec<RowKey>,
+    ) -> Result<Vec<Option<String>>, Error>;
 
     /// The rows that groups name as members, for each group in the given order; groups that are absent have none.
     async fn members(
@@ -192,20 +217,32 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<RowKey>, Error>;
 
     /// The members that the relay put into a group, in order.
-    async fn applied_members(&self, directory: DirectoryId, group: &RowKey) -> Result<Vec<RowKey>, Error>;
+    async fn applied_members(
+        &self,
+        directory: DirectoryId,
+        group: &RowKey,
+    ) -> Result<Vec<RowKey>, Error>;
 
     /// How many rows are linked.
     async fn linked_counts(&self, directory: DirectoryId) -> Result<LinkedCounts, Error>;
 
     /// The linked user whose acknowledged userName this is, case ignored.
-    async fn holder_of_name(&self, directory: DirectoryId, user_name: &str) -> Result<Option<RowKey>, Error>;
+    async fn holder_of_name(
+        &self,
+        directory: DirectoryId,
+        user_name: &str,
+    ) -> Result<Option<RowKey>, Error>;
 
     /// Writes what was found at the target, and marks the rows as different.
     async fn record_found(&self, lease: &Lease, found: Vec<(RowKey, Match)>) -> Result<(), Error>;
 
     /// Replaces *applied* of linked rows by what the target really holds, or forgets the link (`None`); marks the rows
     /// as different.
-    async fn record_observed(&self, lease: &Lease, observed: Vec<(RowKey, Option<Applied>)>) -> Result<(), Error>;
+    async fn record_observed(
+        &self,
+        lease: &Lease,
+        observed: Vec<(RowKey, Option<Applied>)>,
+    ) -> Result<(), Error>;
 
     /// Adds steps to a plan that is being made; the store numbers them within their class in the order of the calls.
     async fn add_steps(&self, lease: &Lease, job: JobId, steps: Vec<Step>) -> Result<(), Error>;
@@ -220,7 +257,12 @@ pub trait Store: Send + Sync {
     async fn plan(&self, job: JobId) -> Result<Option<Plan>, Error>;
 
     /// Steps of a plan in order, after a position.
-    async fn steps(&self, job: JobId, after: Option<Position>, limit: usize) -> Result<Vec<(Position, Step)>, Error>;
+    async fn steps(
+        &self,
+        job: JobId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<(Position, Step)>, Error>;
 
     /// Removes a plan and its steps: it was carried out, and the journal tells the rest.
     async fn drop_plan(&self, lease: &Lease, job: JobId) -> Result<(), Error>;
@@ -233,7 +275,12 @@ pub trait Store: Send + Sync {
 
     /// Writes what became of intents, in one transaction: effects, journal, rows that no longer differ. A row that
     /// becomes linked or unlinked marks every group that names it.
-    async fn settle(&self, lease: &Lease, job: JobId, settlements: Vec<Settlement>) -> Result<(), Error>;
+    async fn settle(
+        &self,
+        lease: &Lease,
+        job: JobId,
+        settlements: Vec<Settlement>,
+    ) -> Result<(), Error>;
 
     /// Writes a job.
     async fn save_job(&self, job: &Job) -> Result<(), Error>;
@@ -242,13 +289,23 @@ pub trait Store: Send + Sync {
     async fn job(&self, id: JobId) -> Result<Option<Job>, Error>;
 
     /// Jobs of a directory, or of all, newest first, older than a given one.
-    async fn jobs(&self, directory: Option<DirectoryId>, before: Option<JobId>, limit: usize) -> Result<Vec<Job>, Error>;
+    async fn jobs(
+        &self,
+        directory: Option<DirectoryId>,
+        before: Option<JobId>,
+        limit: usize,
+    ) -> Result<Vec<Job>, Error>;
 
     /// Jobs that have not ended.
     async fn unfinished_jobs(&self) -> Result<Vec<Job>, Error>;
 
     /// Lines of a job's journal, in order, after a number.
-    async fn changes(&self, job: JobId, after: Option<u64>, limit: usize) -> Result<Vec<(u64, Change)>, Error>;
+    async fn changes(
+        &self,
+        job: JobId,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Change)>, Error>;
 }
 
 /// Opens the store, makes it where there is none, and brings an older one up to date.
@@ -290,7 +347,10 @@ pub enum ErrorKind {
 impl Error {
     /// Makes an error.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self {
+            kind,
+            message: message.into(),
+        }
     }
 
     /// Who must act.
@@ -298,7 +358,9 @@ impl Error {
         match self.kind {
             ErrorKind::LeaseLost => Fault::Drifted,
             ErrorKind::Defect => Fault::Defect,
-            ErrorKind::InUse | ErrorKind::Corrupt | ErrorKind::Newer | ErrorKind::Disk => Fault::Denied,
+            ErrorKind::InUse | ErrorKind::Corrupt | ErrorKind::Newer | ErrorKind::Disk => {
+                Fault::Denied
+            }
         }
     }
 }

@@ -1,0 +1,161 @@
+//! Keys and records as bytes: keys that sort as their rows do, records with a version byte before postcard.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::failure::Failure;
+use crate::id::{DirectoryId, JobId, ProfileKey};
+use crate::identity::{MemberKey, RowKey};
+use crate::plan::Class;
+use crate::store::Position;
+
+/// The version of all records; a migration that changes their form raises it.
+const RECORD_VERSION: u8 = 1;
+
+/// Writes a record.
+pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, Failure> {
+    postcard::to_extend(record, vec![RECORD_VERSION]).map_err(|error| {
+        let name = std::any::type_name::<T>();
+        Failure::defect(format!("a record of {name} cannot be written: {error}"))
+    })
+}
+
+/// Reads a record; also just its first field, since postcard writes fields in order and without a frame.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let refuse = |why: String| {
+        let name = std::any::type_name::<T>();
+        Failure::corrupt(format!("a record of {name} cannot be read: {why}"))
+    };
+    match bytes.split_first() {
+        Some((&RECORD_VERSION, rest)) => {
+            postcard::from_bytes(rest).map_err(|error| refuse(error.to_string()))
+        }
+        Some((version, _)) => Err(refuse(format!("it has version {version}"))),
+        None => Err(refuse("it is empty".to_owned())),
+    }
+}
+
+/// Reads a row's key back.
+pub(super) fn row_key(bytes: &[u8]) -> Result<RowKey, Failure> {
+    RowKey::from_key(bytes).ok_or_else(|| Failure::corrupt("a row has a key that is not one"))
+}
+
+/// The prefix of everything that belongs to one row in a table whose keys go on after it.
+///
+/// The length comes first, so that no row's prefix is the beginning of another's.
+pub(super) fn row_prefix(row: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(row.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes(), row].concat()
+}
+
+/// The key of an intent: row, class, part.
+pub(super) fn intent_key(row: &RowKey, class: Class, part: u32) -> Vec<u8> {
+    let mut key = row_prefix(&row.to_key());
+    key.push(class as u8);
+    key.extend_from_slice(&part.to_be_bytes());
+    key
+}
+
+/// The key of a name under which a group names a member.
+pub(super) fn named_by_key(member: &MemberKey, group: &[u8]) -> Vec<u8> {
+    [&member.0, group].concat()
+}
+
+/// The key of a profile in the table of profiles.
+pub(super) fn profile_key(profile: &ProfileKey) -> Vec<u8> {
+    [profile.directory.0.as_bytes(), profile.profile.0.as_bytes()].concat()
+}
+
+/// The key of a job, and the prefix of its steps and of its journal; version 7 ids sort by time.
+pub(super) fn job_key(job: JobId) -> [u8; 16] {
+    *job.0.as_bytes()
+}
+
+/// The key of a step.
+pub(super) fn step_key(job: JobId, position: Position) -> Vec<u8> {
+    let mut key = job_key(job).to_vec();
+    key.push(position.class as u8);
+    key.extend_from_slice(&position.number.to_be_bytes());
+    key
+}
+
+/// Reads a step's position back from its key.
+pub(super) fn step_position(key: &[u8]) -> Result<Position, Failure> {
+    let class = key
+        .get(16)
+        .and_then(|class| Class::ALL.get(usize::from(*class)));
+    match (class, key.get(17..).and_then(number)) {
+        (Some(class), Some(number)) => Ok(Position {
+            class: *class,
+            number,
+        }),
+        _ => Err(Failure::corrupt("a step has a key that is not one")),
+    }
+}
+
+/// The key of a line of the journal.
+pub(super) fn change_key(job: JobId, number: u64) -> Vec<u8> {
+    [job_key(job).as_slice(), &number.to_be_bytes()].concat()
+}
+
+/// Reads a line's number back from its key.
+pub(super) fn change_number(key: &[u8]) -> Result<u64, Failure> {
+    key.get(16..)
+        .and_then(number)
+        .ok_or_else(|| Failure::corrupt("a line of the journal has a key that is not one"))
+}
+
+/// A number as a value.
+pub(super) fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// A directory's id from its bytes.
+pub(super) fn directory_id(bytes: &[u8]) -> Option<DirectoryId> {
+    Uuid::from_slice(bytes).ok().map(DirectoryId)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::identity::{Anchor, Kind};
+
+    #[test]
+    fn prefixes_of_rows_never_run_into_each_other() {
+        let row = |text: &str| {
+            RowKey {
+                kind: Kind::Group,
+                anchor: Anchor::Text(text.into()),
+            }
+            .to_key()
+        };
+        let (short, long) = (row_prefix(&row("a")), row_prefix(&row("ab")));
+        assert!(!long.starts_with(&short));
+    }
+
+    #[test]
+    fn positions_read_back_and_sort_by_class_then_number() {
+        let job = JobId(Uuid::from_u128(5));
+        let mut keys = Vec::new();
+        for class in Class::ALL {
+            for number in [0, 1, 256, u64::MAX] {
+                let position = Position { class, number };
+                let key = step_key(job, position);
+                assert_eq!(step_position(&key).unwrap(), position);
+                keys.push(key);
+            }
+        }
+        assert!(keys.is_sorted());
+    }
+
+    #[test]
+    fn records_of_another_version_are_refused() {
+        let mut record = encode(&"x").unwrap();
+        assert_eq!(decode::<String>(&record).unwrap(), "x");
+        record[0] = 9;
+        assert!(decode::<String>(&record).is_err());
+        assert!(decode::<String>(&[]).is_err());
+    }
+}

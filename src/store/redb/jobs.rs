@@ -1,0 +1,224 @@
+//! Jobs and their journals, and how long they are kept.
+
+use std::ops::Bound;
+
+use redb::{ReadTransaction, WriteTransaction};
+
+use super::codec;
+use super::failure::Failure;
+use super::plans;
+use super::tables::{JOBS, JOURNAL, Source, WriteTable, open_read, open_write};
+use crate::id::{DirectoryId, JobId};
+use crate::job::{Job, Status};
+use crate::store::Change;
+
+/// How many ended jobs of a directory are kept, with their plans and journals. A job that waits for an approval does
+/// not count and is never removed for its age.
+pub(super) const ENDED_JOBS_KEPT: usize = 200;
+
+/// How a job stands, as far as keeping it is concerned: the byte after the directory's id in a job's record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keeping {
+    Unfinished = 0,
+    Ended = 1,
+    Waiting = 2,
+}
+
+impl Keeping {
+    fn of(status: Status) -> Self {
+        match status {
+            Status::AwaitingApproval => Self::Waiting,
+            status if status.is_final() => Self::Ended,
+            _ => Self::Unfinished,
+        }
+    }
+}
+
+/// The record of a job: directory and keeping can be told without reading the rest, which is JSON because `Job` is
+/// flattened and postcard cannot write such a thing.
+struct Record<'a> {
+    directory: DirectoryId,
+    keeping: u8,
+    json: &'a [u8],
+}
+
+const RECORD_VERSION: u8 = 1;
+
+impl<'a> Record<'a> {
+    fn write(job: &Job) -> Result<Vec<u8>, Failure> {
+        let mut record = vec![RECORD_VERSION];
+        record.extend_from_slice(job.directory_id.0.as_bytes());
+        record.push(Keeping::of(job.status) as u8);
+        serde_json::to_writer(&mut record, job)
+            .map_err(|error| Failure::defect(format!("a job cannot be written: {error}")))?;
+        Ok(record)
+    }
+
+    fn read(bytes: &'a [u8]) -> Result<Self, Failure> {
+        let parts = || {
+            let (version, rest) = bytes.split_first()?;
+            let (directory, rest) = rest.split_at_checked(16)?;
+            let (keeping, json) = rest.split_first()?;
+            (*version == RECORD_VERSION).then_some(())?;
+            Some(Self {
+                directory: codec::directory_id(directory)?,
+                keeping: *keeping,
+                json,
+            })
+        };
+        parts().ok_or_else(|| Failure::corrupt("a job has a record that is not one"))
+    }
+
+    fn job(&self) -> Result<Job, Failure> {
+        serde_json::from_slice(self.json)
+            .map_err(|error| Failure::corrupt(format!("a job cannot be read: {error}")))
+    }
+}
+
+/// Writes a job. When it has ended, an unfinished plan of it is dropped, and so are the oldest jobs.
+pub(super) fn save(txn: &WriteTransaction, job: &Job) -> Result<(), Failure> {
+    let record = Record::write(job)?;
+    open_write(txn, JOBS)?.insert(codec::job_key(job.id).as_slice(), record.as_slice())?;
+    if job.status.is_final() {
+        if !plans::is_sealed(txn, job.id)? {
+            plans::remove(txn, job.id)?;
+        }
+        prune(txn, job.directory_id)?;
+    }
+    Ok(())
+}
+
+fn prune(txn: &WriteTransaction, directory: DirectoryId) -> Result<(), Failure> {
+    let mut jobs = open_write(txn, JOBS)?;
+    let mut ended = Vec::new();
+    for entry in jobs.between(Bound::Unbounded, Bound::Unbounded)?.rev() {
+        let (key, record) = entry?;
+        let record = Record::read(record.value())?;
+        if record.directory == directory && record.keeping == Keeping::Ended as u8 {
+            ended.push(job_id(key.value())?);
+        }
+    }
+    for job in ended.into_iter().skip(ENDED_JOBS_KEPT) {
+        jobs.remove(codec::job_key(job).as_slice())?;
+        plans::remove(txn, job)?;
+        let mut journal = open_write(txn, JOURNAL)?;
+        for key in journal.keys_starting_with(&codec::job_key(job))? {
+            journal.remove(key.as_slice())?;
+        }
+    }
+    Ok(())
+}
+
+fn job_id(key: &[u8]) -> Result<JobId, Failure> {
+    uuid::Uuid::from_slice(key)
+        .map(JobId)
+        .map_err(|_| Failure::corrupt("a job has a key that is not one"))
+}
+
+/// A job by id.
+pub(super) fn job(txn: &ReadTransaction, id: JobId) -> Result<Option<Job>, Failure> {
+    open_read(txn, JOBS)?.read(&codec::job_key(id), |record| Record::read(record)?.job())
+}
+
+/// Jobs, newest first.
+pub(super) fn jobs(
+    txn: &ReadTransaction,
+    directory: Option<DirectoryId>,
+    before: Option<JobId>,
+    limit: usize,
+) -> Result<Vec<Job>, Failure> {
+    let before = before.map(codec::job_key);
+    let to = before
+        .as_ref()
+        .map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_slice()));
+    let table = open_read(txn, JOBS)?;
+    let mut entries = table.between(Bound::Unbounded, to)?.rev();
+    let mut jobs = Vec::new();
+    while jobs.len() < limit {
+        let Some(entry) = entries.next() else { break };
+        let entry = entry?;
+        let record = Record::read(entry.1.value())?;
+        if directory.is_none_or(|directory| directory == record.directory) {
+            jobs.push(record.job()?);
+        }
+    }
+    Ok(jobs)
+}
+
+/// Jobs that have not ended, oldest first.
+pub(super) fn unfinished(txn: &ReadTransaction) -> Result<Vec<Job>, Failure> {
+    let mut jobs = Vec::new();
+    for entry in open_read(txn, JOBS)?.after(None)? {
+        let entry = entry?;
+        let record = Record::read(entry.1.value())?;
+        if record.keeping == Keeping::Unfinished as u8 {
+            jobs.push(record.job()?);
+        }
+    }
+    Ok(jobs)
+}
+
+/// A job's journal, open at its end.
+pub(super) struct Journal<'t> {
+    table: WriteTable<'t>,
+    job: JobId,
+    next: u64,
+}
+
+impl<'t> Journal<'t> {
+    /// Opens it.
+    pub(super) fn open(txn: &'t WriteTransaction, job: JobId) -> Result<Self, Failure> {
+        let table = open_write(txn, JOURNAL)?;
+        let (first, last) = (codec::change_key(job, 0), codec::change_key(job, u64::MAX));
+        let next = {
+            let mut lines = table.between(Bound::Included(&first), Bound::Included(&last))?;
+            match lines.next_back() {
+                Some(line) => codec::change_number(line?.0.value())? + 1,
+                None => 0,
+            }
+        };
+        Ok(Self { table, job, next })
+    }
+
+    /// Adds a line.
+    pub(super) fn append(&mut self, change: &Change) -> Result<(), Failure> {
+        let record = codec::encode(change)?;
+        self.table.insert(
+            codec::change_key(self.job, self.next).as_slice(),
+            record.as_slice(),
+        )?;
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// Lines of a job's journal.
+pub(super) fn changes(
+    txn: &ReadTransaction,
+    job: JobId,
+    after: Option<u64>,
+    limit: usize,
+) -> Result<Vec<(u64, Change)>, Failure> {
+    let table = open_read(txn, JOURNAL)?;
+    let after = after.map(|number| codec::change_key(job, number));
+    let (first, last) = (codec::change_key(job, 0), codec::change_key(job, u64::MAX));
+    let from = after
+        .as_ref()
+        .map_or(Bound::Included(first.as_slice()), |key| {
+            Bound::Excluded(key.as_slice())
+        });
+    if after.as_ref() == Some(&last) {
+        return Ok(Vec::new());
+    }
+    let lines = table.between(from, Bound::Included(&last))?;
+    lines
+        .take(limit)
+        .map(|entry| {
+            let (key, change) = entry?;
+            Ok((
+                codec::change_number(key.value())?,
+                codec::decode(change.value())?,
+            ))
+        })
+        .collect()
+}

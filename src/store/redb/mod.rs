@@ -1,0 +1,409 @@
+//! The store in one redb file: one writer thread, short read transactions, every method one transaction.
+
+mod applied;
+mod codec;
+mod failure;
+mod file;
+mod jobs;
+mod lease;
+mod plans;
+mod rows;
+mod seen;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+
+use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
+use crate::identity::digest::Digest;
+use crate::identity::known::Known;
+use crate::identity::{Identity, RowKey};
+use crate::job::Job;
+use crate::plan::{Plan, Step};
+use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row};
+use crate::store::{
+    Change, Error, ErrorKind, Intent, Lease, Position, Settings, Settlement, Store,
+};
+
+use failure::Failure;
+use writer::Writer;
+
+/// Opens the store; see [`crate::store::open`].
+pub(super) fn open(settings: &Settings) -> Result<Box<dyn Store>, Error> {
+    let database = file::open(settings)?;
+    Ok(Box::new(RedbStore::start(database, &settings.path)?))
+}
+
+/// The store behind the trait.
+struct RedbStore {
+    database: Arc<Database>,
+    writer: Writer,
+    path: PathBuf,
+}
+
+/// How a commit is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Commit {
+    /// In two phases.
+    Bulk,
+    /// In two phases, and such that opening after a crash takes milliseconds, for a little more work now: for small
+    /// writes that something outside depends on.
+    Outbox,
+}
+
+impl RedbStore {
+    fn start(database: Database, path: &Path) -> Result<Self, Error> {
+        let database = Arc::new(database);
+        let writer = Writer::start(database.clone())
+            .map_err(|error| Failure::from(redb::StorageError::Io(error)).into_error(path))?;
+        Ok(Self {
+            database,
+            writer,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Carries out one write transaction. It is carried out even when the caller no longer waits for it.
+    async fn write<T: Send + 'static>(
+        &self,
+        commit: Commit,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.writer.submit(Box::new(move |database| {
+            // A caller that no longer waits needs no answer.
+            let _ = reply.send(transact(database, commit, work));
+        }));
+        match answer.await {
+            Ok(result) => result.map_err(|failure| failure.into_error(&self.path)),
+            Err(_) => Err(self.stopped("the writer stopped after a defect; start the relay again")),
+        }
+    }
+
+    /// Carries out one read transaction.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        let database = self.database.clone();
+        let read = tokio::task::spawn_blocking(move || work(&database.begin_read()?));
+        match read.await {
+            Ok(result) => result.map_err(|failure| failure.into_error(&self.path)),
+            Err(_) => Err(self.stopped("a read stopped before its end")),
+        }
+    }
+
+    fn stopped(&self, what: &str) -> Error {
+        let file = self.path.display();
+        Error::new(ErrorKind::Defect, format!("store file `{file}`: {what}"))
+    }
+}
+
+fn transact<T>(
+    database: &Database,
+    commit: Commit,
+    work: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut txn = database.begin_write()?;
+    txn.set_two_phase_commit(true);
+    txn.set_quick_repair(commit == Commit::Outbox);
+    let result = work(&txn)?;
+    txn.commit()?;
+    Ok(result)
+}
+
+#[async_trait]
+impl Store for RedbStore {
+    async fn lease(&self, directory: DirectoryId) -> Result<Lease, Error> {
+        self.write(Commit::Outbox, move |txn| lease::take(txn, directory))
+            .await
+    }
+
+    async fn known(&self, profile: &ProfileKey) -> Result<Known, Error> {
+        let profile = profile.clone();
+        self.read(move |txn| seen::known(txn, &profile)).await
+    }
+
+    async fn profile_state(&self, profile: &ProfileKey) -> Result<ProfileState, Error> {
+        let profile = profile.clone();
+        self.read(move |txn| rows::profile_state(txn, &profile))
+            .await
+    }
+
+    async fn save_profile_state(
+        &self,
+        lease: &Lease,
+        profile: &ProfileKey,
+        state: &ProfileState,
+    ) -> Result<(), Error> {
+        let (lease, profile, state) = (*lease, profile.clone(), state.clone());
+        self.write(Commit::Outbox, move |txn| {
+            seen::save_profile_state(txn, &lease, &profile, &state)
+        })
+        .await
+    }
+
+    async fn record_seen(
+        &self,
+        lease: &Lease,
+        profile: &ProfileKey,
+        entries: Vec<(Identity, Digest)>,
+    ) -> Result<(), Error> {
+        let (lease, profile) = (*lease, profile.clone());
+        self.write(Commit::Bulk, move |txn| {
+            seen::record_seen(txn, &lease, &profile, entries)
+        })
+        .await
+    }
+
+    async fn unmet(&self, profile: &ProfileKey, known: Known) -> Result<Vec<RowKey>, Error> {
+        let profile = profile.clone();
+        self.read(move |txn| seen::unmet(txn, &profile, &known))
+            .await
+    }
+
+    async fn record_absent(
+        &self,
+        lease: &Lease,
+        profile: &ProfileKey,
+        rows: Vec<RowKey>,
+        since: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let (lease, profile) = (*lease, profile.clone());
+        self.write(Commit::Bulk, move |txn| {
+            seen::record_absent(txn, &lease, &profile, rows, since)
+        })
+        .await
+    }
+
+    async fn mark_all_dirty(&self, lease: &Lease) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Bulk, move |txn| seen::mark_all_dirty(txn, &lease))
+            .await
+    }
+
+    async fn dirty_rows(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+        after: Option<RowKey>,
+        limit: usize,
+    ) -> Result<Vec<Row>, Error> {
+        let profiles = profiles.to_vec();
+        self.read(move |txn| rows::dirty_rows(txn, directory, &profiles, after.as_ref(), limit))
+            .await
+    }
+
+    async fn clear_dirty(&self, lease: &Lease, rows: Vec<(RowKey, Digest)>) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Bulk, move |txn| {
+            seen::clear_dirty(txn, &lease, rows)
+        })
+        .await
+    }
+
+    async fn rows(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+        keys: Vec<RowKey>,
+    ) -> Result<Vec<Row>, Error> {
+        let profiles = profiles.to_vec();
+        self.read(move |txn| rows::rows(txn, directory, &profiles, keys))
+            .await
+    }
+
+    async fn linked_rows(
+        &self,
+        directory: DirectoryId,
+        after: Option<RowKey>,
+        limit: usize,
+    ) -> Result<Vec<(RowKey, Applied)>, Error> {
+        self.read(move |txn| rows::linked_rows(txn, directory, after.as_ref(), limit))
+            .await
+    }
+
+    async fn links(
+        &self,
+        directory: DirectoryId,
+        keys: Vec<RowKey>,
+    ) -> Result<Vec<Option<String>>, Error> {
+        self.read(move |txn| rows::links(txn, directory, &keys))
+            .await
+    }
+
+    async fn members(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+        groups: Vec<RowKey>,
+    ) -> Result<Vec<Vec<ResolvedMember>>, Error> {
+        let profiles = profiles.to_vec();
+        self.read(move |txn| rows::members(txn, directory, &profiles, &groups))
+            .await
+    }
+
+    async fn groups_naming(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+        rows: Vec<RowKey>,
+    ) -> Result<Vec<RowKey>, Error> {
+        let profiles = profiles.to_vec();
+        self.read(move |txn| rows::groups_naming(txn, directory, &profiles, &rows))
+            .await
+    }
+
+    async fn applied_members(
+        &self,
+        directory: DirectoryId,
+        group: &RowKey,
+    ) -> Result<Vec<RowKey>, Error> {
+        let group = group.clone();
+        self.read(move |txn| rows::applied_members(txn, directory, &group))
+            .await
+    }
+
+    async fn linked_counts(&self, directory: DirectoryId) -> Result<LinkedCounts, Error> {
+        self.read(move |txn| rows::linked_counts(txn, directory))
+            .await
+    }
+
+    async fn holder_of_name(
+        &self,
+        directory: DirectoryId,
+        user_name: &str,
+    ) -> Result<Option<RowKey>, Error> {
+        let user_name = user_name.to_owned();
+        self.read(move |txn| rows::holder_of_name(txn, directory, &user_name))
+            .await
+    }
+
+    async fn record_found(&self, lease: &Lease, found: Vec<(RowKey, Match)>) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Bulk, move |txn| {
+            applied::record_found(txn, &lease, &found)
+        })
+        .await
+    }
+
+    async fn record_observed(
+        &self,
+        lease: &Lease,
+        observed: Vec<(RowKey, Option<Applied>)>,
+    ) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Outbox, move |txn| {
+            applied::record_observed(txn, &lease, &observed)
+        })
+        .await
+    }
+
+    async fn add_steps(&self, lease: &Lease, job: JobId, steps: Vec<Step>) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Bulk, move |txn| {
+            plans::add_steps(txn, &lease, job, &steps)
+        })
+        .await
+    }
+
+    async fn drop_steps(&self, lease: &Lease, job: JobId, rows: Vec<RowKey>) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Bulk, move |txn| {
+            plans::drop_steps(txn, &lease, job, rows)
+        })
+        .await
+    }
+
+    async fn seal_plan(&self, lease: &Lease, plan: Plan) -> Result<Plan, Error> {
+        let lease = *lease;
+        self.write(Commit::Outbox, move |txn| plans::seal(txn, &lease, plan))
+            .await
+    }
+
+    async fn plan(&self, job: JobId) -> Result<Option<Plan>, Error> {
+        self.read(move |txn| plans::plan(txn, job)).await
+    }
+
+    async fn steps(
+        &self,
+        job: JobId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<(Position, Step)>, Error> {
+        self.read(move |txn| plans::steps(txn, job, after, limit))
+            .await
+    }
+
+    async fn drop_plan(&self, lease: &Lease, job: JobId) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Bulk, move |txn| plans::drop_plan(txn, &lease, job))
+            .await
+    }
+
+    async fn intend(&self, lease: &Lease, intents: Vec<Intent>) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Outbox, move |txn| {
+            applied::intend(txn, &lease, &intents)
+        })
+        .await
+    }
+
+    async fn intents(&self, directory: DirectoryId) -> Result<Vec<Intent>, Error> {
+        self.read(move |txn| rows::intents(txn, directory)).await
+    }
+
+    async fn settle(
+        &self,
+        lease: &Lease,
+        job: JobId,
+        settlements: Vec<Settlement>,
+    ) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Outbox, move |txn| {
+            applied::settle(txn, &lease, job, settlements)
+        })
+        .await
+    }
+
+    async fn save_job(&self, job: &Job) -> Result<(), Error> {
+        let job = job.clone();
+        self.write(Commit::Outbox, move |txn| jobs::save(txn, &job))
+            .await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<Job>, Error> {
+        self.read(move |txn| jobs::job(txn, id)).await
+    }
+
+    async fn jobs(
+        &self,
+        directory: Option<DirectoryId>,
+        before: Option<JobId>,
+        limit: usize,
+    ) -> Result<Vec<Job>, Error> {
+        self.read(move |txn| jobs::jobs(txn, directory, before, limit))
+            .await
+    }
+
+    async fn unfinished_jobs(&self) -> Result<Vec<Job>, Error> {
+        self.read(move |txn| jobs::unfinished(txn)).await
+    }
+
+    async fn changes(
+        &self,
+        job: JobId,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Change)>, Error> {
+        self.read(move |txn| jobs::changes(txn, job, after, limit))
+            .await
+    }
+}

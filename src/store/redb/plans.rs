@@ -1,0 +1,166 @@
+//! Plans: steps in the order in which they are carried out, and the head that seals them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
+
+use redb::{ReadTransaction, WriteTransaction};
+
+use super::codec;
+use super::failure::Failure;
+use super::lease;
+use super::tables::{PLANS, STEPS, Source, WriteTable, open_read, open_write};
+use crate::id::JobId;
+use crate::identity::RowKey;
+use crate::plan::{Class, Plan, PlanDigest, Step};
+use crate::store::{Lease, Position};
+
+/// Adds steps to a plan that is being made.
+pub(super) fn add_steps(
+    txn: &WriteTransaction,
+    lease: &Lease,
+    job: JobId,
+    steps: &[Step],
+) -> Result<(), Failure> {
+    lease::check(txn, lease)?;
+    refuse_if_sealed(txn, job)?;
+    let mut table = open_write(txn, STEPS)?;
+    let mut next = BTreeMap::new();
+    for step in steps {
+        let number = match next.get(&step.class) {
+            Some(number) => *number,
+            None => next_number(&table, job, step.class)?,
+        };
+        next.insert(step.class, number + 1);
+        let position = Position {
+            class: step.class,
+            number,
+        };
+        let record = codec::encode(step)?;
+        table.insert(codec::step_key(job, position).as_slice(), record.as_slice())?;
+    }
+    Ok(())
+}
+
+/// Drops all steps of rows.
+pub(super) fn drop_steps(
+    txn: &WriteTransaction,
+    lease: &Lease,
+    job: JobId,
+    rows: Vec<RowKey>,
+) -> Result<(), Failure> {
+    lease::check(txn, lease)?;
+    refuse_if_sealed(txn, job)?;
+    let rows: HashSet<RowKey> = rows.into_iter().collect();
+    let mut table = open_write(txn, STEPS)?;
+    let mut dropped = Vec::new();
+    for entry in table.starting_with(&codec::job_key(job))? {
+        let (key, step) = entry?;
+        // The row is the first field of `Step`, which can be read alone.
+        if rows.contains(&codec::decode::<RowKey>(step.value())?) {
+            dropped.push(key.value().to_vec());
+        }
+    }
+    for key in dropped {
+        table.remove(key.as_slice())?;
+    }
+    Ok(())
+}
+
+/// Finishes a plan.
+pub(super) fn seal(txn: &WriteTransaction, lease: &Lease, mut plan: Plan) -> Result<Plan, Failure> {
+    lease::check_for(txn, lease, plan.directory)?;
+    refuse_if_sealed(txn, plan.job)?;
+    let mut counts = BTreeMap::new();
+    let mut digest = PlanDigest::default();
+    let steps = open_write(txn, STEPS)?;
+    for entry in steps.starting_with(&codec::job_key(plan.job))? {
+        let (key, record) = entry?;
+        *counts
+            .entry(codec::step_position(key.value())?.class)
+            .or_default() += 1;
+        digest.feed(record.value());
+    }
+    plan.counts = counts.into_iter().collect();
+    plan.digest = digest.finish();
+    let head = codec::encode(&plan)?;
+    open_write(txn, PLANS)?.insert(codec::job_key(plan.job).as_slice(), head.as_slice())?;
+    Ok(plan)
+}
+
+/// A plan's head.
+pub(super) fn plan(txn: &ReadTransaction, job: JobId) -> Result<Option<Plan>, Failure> {
+    open_read(txn, PLANS)?.read(&codec::job_key(job), codec::decode)
+}
+
+/// Steps of a plan in order.
+pub(super) fn steps(
+    txn: &ReadTransaction,
+    job: JobId,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Vec<(Position, Step)>, Failure> {
+    let table = open_read(txn, STEPS)?;
+    let prefix = codec::job_key(job);
+    let after = after.map(|position| codec::step_key(job, position));
+    let from = after.as_deref().unwrap_or(&prefix);
+    // No step has the bare prefix as its key, so that excluding it loses nothing.
+    let entries = table.after(Some(from))?;
+    let mut steps = Vec::new();
+    for entry in entries.take(limit) {
+        let (key, step) = entry?;
+        if !key.value().starts_with(&prefix) {
+            break;
+        }
+        steps.push((
+            codec::step_position(key.value())?,
+            codec::decode(step.value())?,
+        ));
+    }
+    Ok(steps)
+}
+
+/// Removes a plan.
+pub(super) fn drop_plan(txn: &WriteTransaction, lease: &Lease, job: JobId) -> Result<(), Failure> {
+    lease::check(txn, lease)?;
+    remove(txn, job)
+}
+
+/// Removes a plan's head and its steps.
+pub(super) fn remove(txn: &WriteTransaction, job: JobId) -> Result<(), Failure> {
+    open_write(txn, PLANS)?.remove(codec::job_key(job).as_slice())?;
+    let mut steps = open_write(txn, STEPS)?;
+    for key in steps.keys_starting_with(&codec::job_key(job))? {
+        steps.remove(key.as_slice())?;
+    }
+    Ok(())
+}
+
+/// Whether a plan was finished.
+pub(super) fn is_sealed(txn: &WriteTransaction, job: JobId) -> Result<bool, Failure> {
+    open_write(txn, PLANS)?.has(&codec::job_key(job))
+}
+
+fn refuse_if_sealed(txn: &WriteTransaction, job: JobId) -> Result<(), Failure> {
+    if is_sealed(txn, job)? {
+        return Err(Failure::defect(format!(
+            "the plan of job {job} is finished and cannot change"
+        )));
+    }
+    Ok(())
+}
+
+fn next_number(table: &WriteTable<'_>, job: JobId, class: Class) -> Result<u64, Failure> {
+    let first = codec::step_key(job, Position { class, number: 0 });
+    let last = codec::step_key(
+        job,
+        Position {
+            class,
+            number: u64::MAX,
+        },
+    );
+    let mut steps = table.between(Bound::Included(&first), Bound::Included(&last))?;
+    match steps.next_back() {
+        Some(entry) => Ok(codec::step_position(entry?.0.value())?.number + 1),
+        None => Ok(0),
+    }
+}

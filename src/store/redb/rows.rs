@@ -1,0 +1,232 @@
+//! Reading rows: all columns of a row together, members resolved to rows, links.
+
+use std::collections::BTreeSet;
+
+use redb::ReadTransaction;
+
+use super::codec;
+use super::failure::Failure;
+use super::seen;
+use super::tables::{
+    COUNTS, DirectoryTables, PROFILES, ProfileTables, ReadTable, Source, open_read,
+};
+use crate::id::{DirectoryId, ProfileKey, ProfileName};
+use crate::identity::digest;
+use crate::identity::{Member, RowKey};
+use crate::snapshot::{Applied, LinkedCounts, ProfileState, ResolvedMember, Row, Seen, Standing};
+use crate::store::Intent;
+
+/// All columns of some rows of a directory.
+struct Columns {
+    directory: DirectoryTables<ReadTable>,
+    profiles: Vec<ProfileTables<ReadTable>>,
+}
+
+impl Columns {
+    fn open(
+        txn: &ReadTransaction,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            directory: DirectoryTables::read(txn, directory)?,
+            profiles: ProfileTables::read_some(txn, directory, profiles)?,
+        })
+    }
+
+    fn row(&self, key: RowKey) -> Result<Row, Failure> {
+        let bytes = key.to_key();
+        let mut seen = Vec::new();
+        for profile in &self.profiles {
+            let record = profile.seen.read(&bytes, codec::decode::<Seen>)?;
+            seen.extend(record.map(|record| (profile.profile.clone(), record)));
+        }
+        Ok(Row {
+            key,
+            seen,
+            applied: self.directory.applied.read(&bytes, codec::decode)?,
+            found: self.directory.found.read(&bytes, codec::decode)?,
+        })
+    }
+
+    /// The members of a group as its owner names them: the first profile that sees it present.
+    fn named_members(&self, group: &[u8]) -> Result<Vec<Member>, Failure> {
+        for profile in &self.profiles {
+            let seen = profile.seen.read(group, codec::decode::<Seen>)?;
+            if let Some(seen) = seen.filter(|seen| seen.standing == Standing::Present) {
+                return Ok(seen.identity.members);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn resolve(&self, member: Member) -> Result<ResolvedMember, Failure> {
+        for profile in &self.profiles {
+            let row = profile.names.read(&member.key.0, codec::row_key)?;
+            if row.is_some() {
+                return Ok(ResolvedMember { member, row });
+            }
+        }
+        Ok(ResolvedMember { member, row: None })
+    }
+}
+
+/// What a profile knows of its own reads.
+pub(super) fn profile_state(
+    txn: &ReadTransaction,
+    profile: &ProfileKey,
+) -> Result<ProfileState, Failure> {
+    let profiles = open_read(txn, PROFILES)?;
+    let state = profiles.read(&codec::profile_key(profile), codec::decode)?;
+    Ok(state.unwrap_or_default())
+}
+
+/// Rows that differ.
+pub(super) fn dirty_rows(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    profiles: &[ProfileName],
+    after: Option<&RowKey>,
+    limit: usize,
+) -> Result<Vec<Row>, Failure> {
+    let columns = Columns::open(txn, directory, profiles)?;
+    let after = after.map(RowKey::to_key);
+    let dirty = columns.directory.dirty.after(after.as_deref())?;
+    dirty
+        .take(limit)
+        .map(|entry| columns.row(codec::row_key(entry?.0.value())?))
+        .collect()
+}
+
+/// Rows by key.
+pub(super) fn rows(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    profiles: &[ProfileName],
+    keys: Vec<RowKey>,
+) -> Result<Vec<Row>, Failure> {
+    let columns = Columns::open(txn, directory, profiles)?;
+    keys.into_iter().map(|key| columns.row(key)).collect()
+}
+
+/// Linked rows.
+pub(super) fn linked_rows(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    after: Option<&RowKey>,
+    limit: usize,
+) -> Result<Vec<(RowKey, Applied)>, Failure> {
+    let tables = DirectoryTables::read(txn, directory)?;
+    let after = after.map(RowKey::to_key);
+    let rows = tables.applied.after(after.as_deref())?;
+    rows.take(limit)
+        .map(|entry| {
+            let (key, applied) = entry?;
+            Ok((
+                codec::row_key(key.value())?,
+                codec::decode(applied.value())?,
+            ))
+        })
+        .collect()
+}
+
+/// The target's ids of rows.
+pub(super) fn links(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    keys: &[RowKey],
+) -> Result<Vec<Option<String>>, Failure> {
+    let tables = DirectoryTables::read(txn, directory)?;
+    keys.iter()
+        // The id is the first field of `Applied`, which can be read alone.
+        .map(|key| tables.applied.read(&key.to_key(), codec::decode::<String>))
+        .collect()
+}
+
+/// The rows that groups name as members.
+pub(super) fn members(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    profiles: &[ProfileName],
+    groups: &[RowKey],
+) -> Result<Vec<Vec<ResolvedMember>>, Failure> {
+    let columns = Columns::open(txn, directory, profiles)?;
+    groups
+        .iter()
+        .map(|group| {
+            let members = columns.named_members(&group.to_key())?;
+            members
+                .into_iter()
+                .map(|member| columns.resolve(member))
+                .collect()
+        })
+        .collect()
+}
+
+/// The groups that name any of these rows.
+pub(super) fn groups_naming(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    profiles: &[ProfileName],
+    rows: &[RowKey],
+) -> Result<Vec<RowKey>, Failure> {
+    let profiles = ProfileTables::read_some(txn, directory, profiles)?;
+    let mut names = BTreeSet::new();
+    for row in rows {
+        names.extend(seen::names_of(&profiles, &row.to_key())?);
+    }
+    seen::groups_naming(&profiles, &names)?
+        .iter()
+        .map(|group| codec::row_key(group))
+        .collect()
+}
+
+/// The members that the relay put into a group.
+pub(super) fn applied_members(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    group: &RowKey,
+) -> Result<Vec<RowKey>, Failure> {
+    let tables = DirectoryTables::read(txn, directory)?;
+    let prefix = codec::row_prefix(&group.to_key());
+    let members = tables.applied_members.starting_with(&prefix)?;
+    members
+        .map(|entry| codec::row_key(entry?.0.value().get(prefix.len()..).unwrap_or_default()))
+        .collect()
+}
+
+/// How many rows are linked.
+pub(super) fn linked_counts(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+) -> Result<LinkedCounts, Failure> {
+    let counts = open_read(txn, COUNTS)?.read(directory.0.as_bytes(), codec::decode)?;
+    Ok(counts.unwrap_or_default())
+}
+
+/// The linked user who has a userName.
+pub(super) fn holder_of_name(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    user_name: &str,
+) -> Result<Option<RowKey>, Failure> {
+    let tables = DirectoryTables::read(txn, directory)?;
+    tables.user_names.read(&name_key(user_name), codec::row_key)
+}
+
+/// The key of a userName, whose case does not count (RFC 7643 §4.1.1).
+pub(super) fn name_key(user_name: &str) -> [u8; 16] {
+    digest::short(&[user_name.to_lowercase().as_bytes()])
+}
+
+/// Intents that were never settled.
+pub(super) fn intents(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+) -> Result<Vec<Intent>, Failure> {
+    let tables = DirectoryTables::read(txn, directory)?;
+    let intents = tables.intents.after(None)?;
+    intents
+        .map(|entry| codec::decode(entry?.1.value()))
+        .collect()
+}

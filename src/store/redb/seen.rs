@@ -1,0 +1,316 @@
+//! The *seen* column: what profiles read, the names by which groups name members, and the rows that differ for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use redb::{ReadTransaction, ReadableTableMetadata, WriteTransaction};
+
+use super::codec;
+use super::failure::Failure;
+use super::lease;
+use super::tables::{
+    DirectoryTables, PROFILES, ProfileTables, Source, WriteTable, enlist, open_write,
+};
+use crate::id::ProfileKey;
+use crate::identity::digest::{self, Digest};
+use crate::identity::known::Known;
+use crate::identity::{Identity, MemberKey, RowKey};
+use crate::snapshot::{ProfileState, Seen, Standing};
+use crate::store::Lease;
+
+/// The index of a profile's present rows.
+pub(super) fn known(txn: &ReadTransaction, profile: &ProfileKey) -> Result<Known, Failure> {
+    let tables = ProfileTables::read(txn, profile)?;
+    let mut failed = None;
+    let rows = tables.digests.after(None)?.map_while(|entry| {
+        let row = entry.and_then(|(key, value)| {
+            Ok((codec::row_key(key.value())?, read_digest(value.value())?))
+        });
+        row.map_err(|failure| failed = Some(failure)).ok()
+    });
+    let known = Known::from_rows(rows);
+    failed.map_or(Ok(known), Err)
+}
+
+/// The present rows of a profile that a read did not meet.
+pub(super) fn unmet(
+    txn: &ReadTransaction,
+    profile: &ProfileKey,
+    known: &Known,
+) -> Result<Vec<RowKey>, Failure> {
+    let tables = ProfileTables::read(txn, profile)?;
+    let mut unmet = Vec::new();
+    for entry in tables.digests.after(None)? {
+        let key = codec::row_key(entry?.0.value())?;
+        if !known.was_met(&key) {
+            unmet.push(key);
+        }
+    }
+    Ok(unmet)
+}
+
+/// Replaces a profile's state.
+pub(super) fn save_profile_state(
+    txn: &WriteTransaction,
+    lease: &Lease,
+    profile: &ProfileKey,
+    state: &ProfileState,
+) -> Result<(), Failure> {
+    lease::check_for(txn, lease, profile.directory)?;
+    let record = codec::encode(state)?;
+    open_write(txn, PROFILES)?.insert(codec::profile_key(profile).as_slice(), record.as_slice())?;
+    Ok(())
+}
+
+/// Writes entries that are new or changed.
+pub(super) fn record_seen(
+    txn: &WriteTransaction,
+    lease: &Lease,
+    profile: &ProfileKey,
+    entries: Vec<(Identity, Digest)>,
+) -> Result<(), Failure> {
+    lease::check_for(txn, lease, profile.directory)?;
+    enlist(txn, profile)?;
+    // In order of the keys, because sorted writes are ten times faster; of two readings the later one counts.
+    let entries: BTreeMap<Vec<u8>, (Identity, Digest)> = entries
+        .into_iter()
+        .map(|(identity, digest)| (identity.key().to_key(), (identity, digest)))
+        .collect();
+    let mut directory = DirectoryTables::write(txn, profile.directory)?;
+    let mut profiles = ProfileTables::write_all(txn, profile.directory)?;
+    let own = own(&mut profiles, profile)?;
+    let first_load = own.seen.is_empty()?;
+    let mut index = NameIndex::default();
+    for (key, (identity, digest)) in entries {
+        let before = if first_load {
+            None
+        } else {
+            own.seen.read(&key, codec::decode::<Seen>)?
+        };
+        let before = before.filter(|seen| seen.standing == Standing::Present);
+        index.replace(
+            &key,
+            before.as_ref().map(|seen| &seen.identity),
+            Some(&identity),
+        );
+        let seen = codec::encode(&Seen {
+            identity,
+            digest,
+            standing: Standing::Present,
+        })?;
+        own.digests.insert(key.as_slice(), digest.0.as_slice())?;
+        own.seen.insert(key.as_slice(), seen.as_slice())?;
+        directory.mark(&key)?;
+    }
+    index.write(own)?;
+    mark_groups(&mut directory, &profiles, &index.moved)
+}
+
+/// Marks rows as absent.
+pub(super) fn record_absent(
+    txn: &WriteTransaction,
+    lease: &Lease,
+    profile: &ProfileKey,
+    rows: Vec<RowKey>,
+    since: DateTime<Utc>,
+) -> Result<(), Failure> {
+    lease::check_for(txn, lease, profile.directory)?;
+    enlist(txn, profile)?;
+    let rows: BTreeSet<Vec<u8>> = rows.iter().map(RowKey::to_key).collect();
+    let mut directory = DirectoryTables::write(txn, profile.directory)?;
+    let mut profiles = ProfileTables::write_all(txn, profile.directory)?;
+    let own = own(&mut profiles, profile)?;
+    let mut index = NameIndex::default();
+    for key in rows {
+        let Some(mut seen) = own.seen.read(&key, codec::decode::<Seen>)? else {
+            continue;
+        };
+        if seen.standing != Standing::Present {
+            continue;
+        }
+        index.replace(&key, Some(&seen.identity), None);
+        seen.standing = Standing::Absent { since };
+        // A plan that was made from the present entry must not clear the mark of its absence.
+        seen.digest = Digest(digest::short(&[b"absent", &seen.digest.0]));
+        let record = codec::encode(&seen)?;
+        own.digests.remove(key.as_slice())?;
+        own.seen.insert(key.as_slice(), record.as_slice())?;
+        directory.mark(&key)?;
+    }
+    index.write(own)?;
+    mark_groups(&mut directory, &profiles, &index.moved)
+}
+
+/// Marks every row that is linked or was ever seen.
+pub(super) fn mark_all_dirty(txn: &WriteTransaction, lease: &Lease) -> Result<(), Failure> {
+    lease::check(txn, lease)?;
+    let DirectoryTables {
+        applied, mut dirty, ..
+    } = DirectoryTables::write(txn, lease.directory)?;
+    let profiles = ProfileTables::write_all(txn, lease.directory)?;
+    let seen = profiles.iter().map(|profile| &profile.seen);
+    for table in std::iter::once(&applied).chain(seen) {
+        for entry in table.after(None)? {
+            dirty.insert(entry?.0.value(), [].as_slice())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes marks of rows whose entry is still the one with the digest.
+pub(super) fn clear_dirty(
+    txn: &WriteTransaction,
+    lease: &Lease,
+    rows: Vec<(RowKey, Digest)>,
+) -> Result<(), Failure> {
+    lease::check(txn, lease)?;
+    let mut directory = DirectoryTables::write(txn, lease.directory)?;
+    let profiles = ProfileTables::write_all(txn, lease.directory)?;
+    for (row, digest) in rows {
+        clean(&mut directory, &profiles, &row.to_key(), digest)?;
+    }
+    Ok(())
+}
+
+/// Removes a row's mark when some profile still has the entry with this digest.
+pub(super) fn clean(
+    directory: &mut DirectoryTables<WriteTable<'_>>,
+    profiles: &[ProfileTables<WriteTable<'_>>],
+    row: &[u8],
+    digest: Digest,
+) -> Result<(), Failure> {
+    for profile in profiles {
+        let current = match profile.digests.read(row, read_digest)? {
+            Some(digest) => Some(digest),
+            None => profile
+                .seen
+                .read(row, codec::decode::<Seen>)?
+                .map(|seen| seen.digest),
+        };
+        if current == Some(digest) {
+            directory.dirty.remove(row)?;
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The names that a row has now, in any of the profiles.
+pub(super) fn names_of<S: Source>(
+    profiles: &[ProfileTables<S>],
+    row: &[u8],
+) -> Result<BTreeSet<MemberKey>, Failure> {
+    let mut names = BTreeSet::new();
+    for profile in profiles {
+        let seen = profile.seen.read(row, codec::decode::<Seen>)?;
+        if let Some(seen) = seen.filter(|seen| seen.standing == Standing::Present) {
+            names.extend(seen.identity.names);
+        }
+    }
+    Ok(names)
+}
+
+/// The groups of any of the profiles that name a member by one of these names.
+pub(super) fn groups_naming<S: Source>(
+    profiles: &[ProfileTables<S>],
+    names: &BTreeSet<MemberKey>,
+) -> Result<BTreeSet<Vec<u8>>, Failure> {
+    let mut groups = BTreeSet::new();
+    for profile in profiles {
+        for name in names {
+            for entry in profile.named_by.starting_with(&name.0)? {
+                groups.extend(entry?.0.value().get(name.0.len()..).map(<[u8]>::to_vec));
+            }
+        }
+    }
+    Ok(groups)
+}
+
+/// Marks the groups that name a member by one of these names.
+pub(super) fn mark_groups(
+    directory: &mut DirectoryTables<WriteTable<'_>>,
+    profiles: &[ProfileTables<WriteTable<'_>>],
+    names: &BTreeSet<MemberKey>,
+) -> Result<(), Failure> {
+    for group in groups_naming(profiles, names)? {
+        directory.mark(&group)?;
+    }
+    Ok(())
+}
+
+fn own<'a, 't>(
+    profiles: &'a mut [ProfileTables<WriteTable<'t>>],
+    profile: &ProfileKey,
+) -> Result<&'a mut ProfileTables<WriteTable<'t>>, Failure> {
+    profiles
+        .iter_mut()
+        .find(|tables| tables.profile == profile.profile)
+        .ok_or_else(|| Failure::defect(format!("profile {profile} is not in its own list")))
+}
+
+fn read_digest(bytes: &[u8]) -> Result<Digest, Failure> {
+    bytes
+        .try_into()
+        .map(Digest)
+        .map_err(|_| Failure::corrupt("a row has a digest that is not one"))
+}
+
+/// What a batch of entries changes in the names of a profile, gathered so that it can be written in order.
+#[derive(Default)]
+struct NameIndex {
+    lost: BTreeMap<MemberKey, Vec<u8>>,
+    held: BTreeMap<MemberKey, Vec<u8>>,
+    no_longer_named: BTreeSet<Vec<u8>>,
+    named: BTreeSet<Vec<u8>>,
+    /// Names that came to mean another row, or none.
+    moved: BTreeSet<MemberKey>,
+}
+
+impl NameIndex {
+    /// Takes in that an entry replaces another one of the same row; `None` where it was or is not there.
+    fn replace(&mut self, row: &[u8], before: Option<&Identity>, after: Option<&Identity>) {
+        let names = |entry: Option<&Identity>| -> BTreeSet<MemberKey> {
+            entry.map_or_else(BTreeSet::new, |entry| entry.names.iter().copied().collect())
+        };
+        let (had, has) = (names(before), names(after));
+        if before.is_none() || had != has {
+            self.moved.extend(had.union(&has));
+        }
+        for name in had.difference(&has) {
+            self.lost.insert(*name, row.to_vec());
+        }
+        for name in has {
+            self.held.insert(name, row.to_vec());
+        }
+        let members = |entry: Option<&Identity>| -> BTreeSet<Vec<u8>> {
+            let members = entry.map_or(&[][..], |entry| &entry.members);
+            members
+                .iter()
+                .map(|member| codec::named_by_key(&member.key, row))
+                .collect()
+        };
+        let (had, has) = (members(before), members(after));
+        self.no_longer_named.extend(had.difference(&has).cloned());
+        self.named.extend(has.difference(&had).cloned());
+    }
+
+    /// Writes it all. Names that are given up go first: in a swap of names, another row has taken them.
+    fn write(&self, profile: &mut ProfileTables<WriteTable<'_>>) -> Result<(), Failure> {
+        for (name, row) in &self.lost {
+            let mine = profile.names.read(&name.0, |holder| Ok(holder == row))?;
+            if mine == Some(true) {
+                profile.names.remove(name.0.as_slice())?;
+            }
+        }
+        for (name, row) in &self.held {
+            profile.names.insert(name.0.as_slice(), row.as_slice())?;
+        }
+        for key in &self.no_longer_named {
+            profile.named_by.remove(key.as_slice())?;
+        }
+        for key in &self.named {
+            profile.named_by.insert(key.as_slice(), [].as_slice())?;
+        }
+        Ok(())
+    }
+}
