@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use redb::{Builder, Database, WriteTransaction};
@@ -26,14 +27,19 @@ pub(super) fn open(settings: &Settings) -> Result<Database, Error> {
     let failed = |failure: Failure| failure.into_error(path);
     let file = private_file(path)?;
     let reported = Cell::new(false);
-    let database = Builder::new()
-        .set_cache_size(settings.cache_mib.saturating_mul(1024 * 1024))
-        .set_repair_callback(move |_| {
-            if !reported.replace(true) {
-                tracing::info!("the store was not closed in order; checking it");
-            }
-        })
-        .create_file(file)
+    let open = || {
+        Builder::new()
+            .set_cache_size(settings.cache_mib.saturating_mul(1024 * 1024))
+            .set_repair_callback(move |_| {
+                if !reported.replace(true) {
+                    tracing::info!("the store was not closed in order; checking it");
+                }
+            })
+            .create_file(file)
+    };
+    // redb panics on some damage; to whoever starts the relay that is one more damaged file.
+    let database = catch_unwind(AssertUnwindSafe(open))
+        .map_err(|_| failed(Failure::corrupt("a damaged page")))?
         .map_err(|error| failed(error.into()))?;
     migrate(&database, path, MIGRATIONS)?;
     Ok(database)

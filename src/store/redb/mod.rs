@@ -83,7 +83,9 @@ impl RedbStore {
         }));
         match answer.await {
             Ok(result) => result.map_err(|failure| failure.into_error(&self.path)),
-            Err(_) => Err(self.stopped("the writer stopped after a defect; start the relay again")),
+            Err(_) => Err(self.stopped(
+                "the writer stopped at a defect or at a damaged page; start the relay again",
+            )),
         }
     }
 
@@ -96,7 +98,8 @@ impl RedbStore {
         let read = tokio::task::spawn_blocking(move || work(&database.begin_read()?));
         match read.await {
             Ok(result) => result.map_err(|failure| failure.into_error(&self.path)),
-            Err(_) => Err(self.stopped("a read stopped before its end")),
+            Err(_) => Err(self
+                .stopped("a read stopped at a defect or at a damaged page; start the relay again")),
         }
     }
 

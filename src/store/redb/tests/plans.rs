@@ -1,0 +1,210 @@
+//! Plans, jobs, and how long jobs are kept.
+
+use super::*;
+use crate::id::ProfileName;
+use crate::job::{Counters, Job, Mode, Status, Trigger};
+use crate::plan::{Action, Plan, PlanDigest, Reason, Step};
+use crate::store::redb::codec;
+use crate::store::redb::jobs::ENDED_JOBS_KEPT;
+use crate::store::{Change, Position};
+
+fn step(row: &RowKey, class: Class) -> Step {
+    Step {
+        key: row.clone(),
+        dn: "uid=x".into(),
+        class,
+        action: Action::RemoveMembers(vec![user(1)]),
+        reason: Reason::Membership,
+        based_on: Digest::default(),
+        last_of_row: true,
+    }
+}
+
+fn head(job: JobId) -> Plan {
+    Plan {
+        job,
+        directory: DIRECTORY,
+        profile: ProfileName::default(),
+        created_at: time(1),
+        counts: Vec::new(),
+        holds: Vec::new(),
+        digest: String::new(),
+    }
+}
+
+fn job(number: u128, directory: DirectoryId, status: Status) -> Job {
+    let profile = ProfileKey {
+        directory,
+        profile: ProfileName::default(),
+    };
+    let id = JobId(Uuid::from_u128(number));
+    let mut job = Job::queued(id, &profile, Trigger::Manual, Mode::Full, time(1));
+    job.status = status;
+    job.counters = Counters {
+        users_created: 3,
+        ..Counters::default()
+    };
+    job
+}
+
+#[tokio::test]
+async fn a_plan_is_numbered_sealed_read_in_order_and_dropped() {
+    let fixture = Fixture::new().await;
+    let (store, lease) = (&fixture.store, &fixture.lease);
+    let add = async |steps: &[Step]| store.add_steps(lease, JOB, steps.to_vec()).await;
+    let (late, early) = (Class::AddMembers, Class::Deactivate);
+    add(&[step(&group(1), late), step(&user(1), early)])
+        .await
+        .unwrap();
+    add(&[step(&user(2), early), step(&user(3), early)])
+        .await
+        .unwrap();
+    // Another job's steps are its own.
+    let other = JobId(Uuid::from_u128(JOB.0.as_u128() + 1));
+    store
+        .add_steps(lease, other, vec![step(&user(2), early)])
+        .await
+        .unwrap();
+    store
+        .drop_steps(lease, JOB, vec![user(2), user(7)])
+        .await
+        .unwrap();
+
+    let plan = store.seal_plan(lease, head(JOB)).await.unwrap();
+    assert_eq!(plan.counts, [(early, 2), (late, 1)]);
+    let steps = store.steps(JOB, None, 99).await.unwrap();
+    let at = |class, number| Position { class, number };
+    let expected = [
+        (at(early, 0), step(&user(1), early)),
+        (at(early, 2), step(&user(3), early)),
+        (at(late, 0), step(&group(1), late)),
+    ];
+    assert_eq!(steps, expected);
+    let mut digest = PlanDigest::default();
+    for (_, step) in &steps {
+        digest.feed(&codec::encode(step).unwrap());
+    }
+    assert_eq!(plan.digest, digest.finish());
+    assert_eq!(
+        store.steps(JOB, Some(at(early, 0)), 1).await.unwrap(),
+        expected[1..2]
+    );
+    assert_eq!(store.steps(JOB, Some(at(late, 0)), 9).await.unwrap(), []);
+
+    for refused in [
+        add(&[step(&user(9), early)]).await,
+        store.drop_steps(lease, JOB, vec![user(1)]).await,
+        store.seal_plan(lease, head(JOB)).await.map(|_| ()),
+    ] {
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::Defect);
+    }
+    let fixture = fixture.reopen();
+    let (store, lease) = (&fixture.store, &fixture.lease);
+    assert_eq!(store.plan(JOB).await.unwrap(), Some(plan));
+    store.drop_plan(lease, JOB).await.unwrap();
+    assert_eq!(store.plan(JOB).await.unwrap(), None);
+    assert_eq!(store.steps(JOB, None, 9).await.unwrap(), []);
+    assert_eq!(store.steps(other, None, 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn jobs_are_listed_newest_first() {
+    let Fixture { store, .. } = Fixture::new().await;
+    let elsewhere = DirectoryId(Uuid::from_u128(0xd2));
+    let all = [
+        job(1, DIRECTORY, Status::Completed),
+        job(2, elsewhere, Status::Running),
+        job(3, DIRECTORY, Status::AwaitingApproval),
+        job(4, DIRECTORY, Status::Queued),
+    ];
+    for job in &all {
+        store.save_job(job).await.unwrap();
+    }
+    let list = async |directory, before: Option<&Job>, limit| {
+        let jobs = store.jobs(directory, before.map(|job| job.id), limit);
+        let jobs = jobs.await.unwrap();
+        jobs.iter()
+            .map(|job| job.id.0.as_u128())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, None, 9).await, [4, 3, 2, 1]);
+    assert_eq!(list(Some(DIRECTORY), None, 2).await, [4, 3]);
+    assert_eq!(list(Some(DIRECTORY), Some(&all[2]), 9).await, [1]);
+    assert_eq!(list(Some(elsewhere), None, 9).await, [2]);
+    assert_eq!(store.job(all[2].id).await.unwrap().as_ref(), Some(&all[2]));
+    assert_eq!(store.job(JOB).await.unwrap(), None);
+    let unfinished = store.unfinished_jobs().await.unwrap();
+    assert_eq!(unfinished, [all[1].clone(), all[3].clone()]);
+    // Replaced, not doubled.
+    store
+        .save_job(&job(4, DIRECTORY, Status::Failed))
+        .await
+        .unwrap();
+    assert_eq!(store.unfinished_jobs().await.unwrap().len(), 1);
+    assert_eq!(list(None, None, 9).await, [4, 3, 2, 1]);
+}
+
+#[tokio::test]
+async fn old_jobs_go_with_plan_and_journal_but_never_one_that_waits() {
+    let fixture = Fixture::new().await;
+    let (store, lease) = (&fixture.store, &fixture.lease);
+    let old = job(2, DIRECTORY, Status::Completed);
+    store
+        .save_job(&job(1, DIRECTORY, Status::AwaitingApproval))
+        .await
+        .unwrap();
+    store
+        .add_steps(lease, old.id, vec![step(&user(1), Class::Update)])
+        .await
+        .unwrap();
+    store.seal_plan(lease, head(old.id)).await.unwrap();
+    let mut line = settlement(&user(1), Effect::Nothing);
+    line.change = Some(Change {
+        at: time(1),
+        key: user(1),
+        dn: "uid=x".into(),
+        id: None,
+        action: Action::AddMembers(vec![]),
+        class: Class::Update,
+        reason: Reason::New,
+        error: None,
+    });
+    store.settle(lease, old.id, vec![line]).await.unwrap();
+    store.save_job(&old).await.unwrap();
+    let kept = u128::try_from(ENDED_JOBS_KEPT).unwrap();
+    for number in 3..=kept + 1 {
+        store
+            .save_job(&job(number, DIRECTORY, Status::Failed))
+            .await
+            .unwrap();
+    }
+    // As many as are kept: the old one is still there, whole.
+    assert!(store.job(old.id).await.unwrap().is_some());
+    assert!(store.plan(old.id).await.unwrap().is_some());
+    assert_eq!(store.changes(old.id, None, 9).await.unwrap().len(), 1);
+    store
+        .save_job(&job(kept + 2, DIRECTORY, Status::Cancelled))
+        .await
+        .unwrap();
+    assert_eq!(store.job(old.id).await.unwrap(), None);
+    assert_eq!(store.plan(old.id).await.unwrap(), None);
+    assert_eq!(store.steps(old.id, None, 9).await.unwrap(), []);
+    assert_eq!(store.changes(old.id, None, 9).await.unwrap(), []);
+    let waiting = JobId(Uuid::from_u128(1));
+    assert!(store.job(waiting).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_unfinished_plan_goes_with_the_end_of_its_job() {
+    let fixture = Fixture::new().await;
+    let (store, lease) = (&fixture.store, &fixture.lease);
+    let mut cut_off = job(5, DIRECTORY, Status::Running);
+    store.save_job(&cut_off).await.unwrap();
+    let steps = vec![step(&user(1), Class::Update)];
+    store.add_steps(lease, cut_off.id, steps).await.unwrap();
+    store.save_job(&cut_off).await.unwrap();
+    assert_eq!(store.steps(cut_off.id, None, 9).await.unwrap().len(), 1);
+    cut_off.end(Status::Interrupted, time(2));
+    store.save_job(&cut_off).await.unwrap();
+    assert_eq!(store.steps(cut_off.id, None, 9).await.unwrap(), []);
+}
