@@ -1,5 +1,9 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod demo;
 pub mod directory;
 pub mod document;
@@ -10,8 +14,11 @@ pub mod job;
 pub mod mapping;
 pub mod plan;
 pub mod provider;
+pub mod scheduler;
 pub mod scim;
 pub mod secret;
 pub mod snapshot;
+pub mod source;
 pub mod store;
+pub mod sync;
 pub mod telemetry;

@@ -119,8 +119,8 @@ pub struct ProfileState {
     pub last_attempt: Option<DateTime<Utc>>,
     /// Whether the first plan was ever settled in full.
     pub first_load_done: bool,
-    /// Whether the target was listed at first contact.
-    pub first_contact_done: bool,
+    /// When the target was last read in full: at first contact, and to reconcile.
+    pub last_observed: Option<DateTime<Utc>>,
 }
 
 /// Entries that a complete read met.

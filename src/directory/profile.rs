@@ -29,8 +29,6 @@ pub struct Profile {
     pub linking: Linking,
     /// When it runs by itself.
     pub schedule: Schedule,
-    /// How often everything is read, whatever the schedule's runs read.
-    pub full_sync_interval: Option<Duration>,
     /// How often the target is read and compared; `None` for on demand only.
     pub reconcile_interval: Option<Duration>,
     /// What holds a plan for a person.

@@ -435,8 +435,12 @@ fn profile(
         problems,
     );
     let schedule = schedule(fields, problems);
-    let full_sync_interval = fields.parsed("fullSyncInterval", problems, parse_interval);
-    let reconcile_interval = fields.parsed("reconcileInterval", problems, parse_interval);
+    let reconcile_interval = fields
+        .parsed("reconcileInterval", problems, |text| match text {
+            "never" => Ok(None),
+            text => parse_interval(text).map(Some),
+        })
+        .unwrap_or_else(|| Some(chrono::Duration::days(1)));
     let limits = limits(fields.table("guard", problems), problems);
     let group_name = rules
         .group_name
@@ -467,7 +471,6 @@ fn profile(
         absent_groups,
         linking,
         schedule,
-        full_sync_interval,
         reconcile_interval,
         limits,
     })

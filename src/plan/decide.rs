@@ -673,7 +673,6 @@ mod tests {
             &row,
             &seen,
             desired("n", Some(true)),
-            Attributes::new(),
             &narrow,
         );
         assert!(verdict.is_clean());

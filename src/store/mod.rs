@@ -121,6 +121,49 @@ pub struct Change {
     pub error: Option<ObjectError>,
 }
 
+impl Change {
+    /// The change as people read it: the object, what was done, each attribute before and after, and what went wrong.
+    pub fn to_json(&self) -> serde_json::Value {
+        let attributes: Vec<serde_json::Value> = match &self.action {
+            Action::Change { changes } => changes
+                .iter()
+                .map(|change| {
+                    serde_json::json!({
+                        "attribute": change.path.to_string(),
+                        "before": change.before.as_ref().map(crate::scim::Value::to_json),
+                        "after": change.after.as_ref().map(crate::scim::Value::to_json),
+                    })
+                })
+                .collect(),
+            Action::Create { attributes, .. } | Action::Link { attributes, .. } => attributes
+                .iter()
+                .map(|(path, value)| {
+                    serde_json::json!({ "attribute": path.to_string(), "before": null, "after": value.to_json() })
+                })
+                .collect(),
+            Action::AddMembers(_) | Action::RemoveMembers(_) => Vec::new(),
+        };
+        let members: Vec<String> = match &self.action {
+            Action::Create { members, .. } | Action::AddMembers(members) | Action::RemoveMembers(members) => {
+                members.iter().map(|member| member.anchor.to_string()).collect()
+            }
+            Action::Change { .. } | Action::Link { .. } => Vec::new(),
+        };
+        serde_json::json!({
+            "at": self.at,
+            "kind": self.key.kind,
+            "anchor": self.key.anchor.to_string(),
+            "dn": self.dn,
+            "id": self.id,
+            "operation": self.class,
+            "reason": self.reason,
+            "attributes": attributes,
+            "members": members,
+            "error": self.error,
+        })
+    }
+}
+
 /// What outlives the process.
 #[async_trait]
 pub trait Store: Send + Sync {

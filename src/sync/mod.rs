@@ -76,8 +76,8 @@ async fn flights(relay: &Relay, tracker: &Tracker, mode: Mode, stop: &Cancellati
     }
     let reader = Reader::new(&relay.source);
     ingest::read_directory(relay, &lease, &reader, tracker).await?;
-    if observe::is_due(relay, mode).await? {
-        observe::read_target(relay, &lease, mode, tracker).await?;
+    if let Some(occasion) = observe::occasion(relay, mode).await? {
+        observe::read_target(relay, &lease, mode, occasion, tracker).await?;
     }
     let plan = propose::make_plan(relay, &lease, mode, tracker).await?;
     if mode.applies() {

@@ -20,30 +20,46 @@ use crate::sync::{Error, Relay, adopt};
 /// Rows looked at in one turn.
 const ROWS_PER_TURN: usize = 1_000;
 
-/// Whether the target must be read: at first contact, and when a job reconciles.
-pub(super) async fn is_due(relay: &Relay, mode: Mode) -> Result<bool, Error> {
-    if mode == Mode::Reconcile {
-        return Ok(true);
-    }
-    Ok(!relay.store.profile_state(&relay.key()).await?.first_contact_done)
+/// Why the target must be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// Nothing is known of it yet: what is there may belong to an entry.
+    FirstContact,
+    /// What it holds is compared with what it acknowledged.
+    Reconcile,
+}
+
+/// Whether the target must be read: at first contact, when a job reconciles, and when the profile's interval is over.
+pub(super) async fn occasion(relay: &Relay, mode: Mode) -> Result<Option<Occasion>, Error> {
+    let state = relay.store.profile_state(&relay.key()).await?;
+    let Some(last) = state.last_observed else { return Ok(Some(Occasion::FirstContact)) };
+    let due = relay.profile.reconcile_interval.is_some_and(|interval| last + interval <= Utc::now());
+    let reconciles = mode == Mode::Reconcile || (due && mode.applies());
+    Ok(reconciles.then_some(Occasion::Reconcile))
 }
 
 /// Reads all users, then all groups.
-pub(super) async fn read_target(relay: &Relay, lease: &Lease, mode: Mode, tracker: &Tracker) -> Result<(), Error> {
+pub(super) async fn read_target(
+    relay: &Relay,
+    lease: &Lease,
+    mode: Mode,
+    occasion: Occasion,
+    tracker: &Tracker,
+) -> Result<(), Error> {
     tracker.phase("observing").await;
     relay.provider.discover().await?;
     let groups = relay.profile.scope.groups_dn.is_some();
     for kind in [Kind::User, Kind::Group].into_iter().filter(|kind| groups || *kind == Kind::User) {
         let mut linked = linked_ids(relay, kind).await?;
         let free = read_pages(relay, lease, kind, &mut linked).await?;
-        if mode == Mode::Reconcile {
+        if occasion == Occasion::Reconcile {
             confirm_missing(relay, lease, linked, tracker).await?;
         }
         find_matches(relay, lease, kind, &free).await?;
     }
     if mode.applies() {
         let mut state = relay.store.profile_state(&relay.key()).await?;
-        state.first_contact_done = true;
+        state.last_observed = Some(Utc::now());
         relay.store.save_profile_state(lease, &relay.key(), &state).await?;
     }
     Ok(())

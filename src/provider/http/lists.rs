@@ -162,8 +162,12 @@ impl Http {
         let label = call.to_string();
         let body = outcome::json_of(&label, self.read(&call, lane).await?)?;
         let list = list_of(&label, &body)?;
-        let ids: BTreeSet<String> =
-            list.resources.iter().filter_map(Found::from_json).map(|found| found.id).collect();
+        let ids: BTreeSet<String> = list
+            .resources
+            .iter()
+            .filter_map(Found::from_json)
+            .map(|found| found.id)
+            .collect();
         let length = list.resources.len() as u64;
         let resources = list.resources;
         let before = start.saturating_sub(1);

@@ -9,10 +9,10 @@ use scim_relay::identity::{Anchor, DirectoryType};
 use scim_relay::source::Settings;
 use tokio::sync::mpsc;
 
+use super::{PATIENCE, identities, open, read, settings, why_partial};
 use crate::support::fault_ldap::{
     FaultLdap, Step, done, entry, entry_named, last_page, message, page, reference, result, tlv,
 };
-use super::{PATIENCE, identities, open, read, settings, why_partial};
 
 pub const BASE: &str = "ou=people,dc=example,dc=org";
 

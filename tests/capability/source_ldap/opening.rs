@@ -4,9 +4,9 @@ use scim_relay::fault::Fault;
 use scim_relay::identity::{Anchor, Kind, RowKey};
 use scim_relay::source::{Security, Settings, Stage};
 
-use crate::support::fault_ldap::{FaultLdap, Step, done, entry, message, reference, result, tlv};
 use super::faults::{Answer, BASE, person, send, users_only};
 use super::{open, refused};
+use crate::support::fault_ldap::{FaultLdap, Step, done, entry, message, reference, result, tlv};
 
 #[tokio::test]
 async fn a_bind_that_is_no_bind_is_refused() {

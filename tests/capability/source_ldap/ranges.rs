@@ -8,9 +8,9 @@ use scim_relay::identity::known::Known;
 use scim_relay::identity::observation::{Coverage, Look, Observation};
 use scim_relay::source::Settings;
 
-use crate::support::fault_ldap::{FaultLdap, Request, Step, done, entry, last_page};
 use super::faults::{BASE, send, uuid};
 use super::{open, read, settings, why_partial};
+use crate::support::fault_ldap::{FaultLdap, Request, Step, done, entry, last_page};
 
 /// How a server that gives members in parts behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]

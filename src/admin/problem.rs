@@ -1,0 +1,155 @@
+//! Errors of the API: RFC 9457 problem documents, with words that say what to do.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// An answer that is an error.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Field>,
+    #[serde(rename = "jobId", skip_serializing_if = "Option::is_none")]
+    job_id: Option<String>,
+    #[serde(skip)]
+    challenge: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Field {
+    pointer: String,
+    detail: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            job_id: None,
+            challenge: None,
+        }
+    }
+
+    /// 401, with the challenge of RFC 6750 §3.
+    pub(super) fn unauthorized(error: Option<&'static str>) -> Self {
+        let detail = match error {
+            None => "send the header Authorization: Bearer with the token of this relay",
+            Some(_) => "the token is not valid here",
+        };
+        let mut problem =
+            Self::new(StatusCode::UNAUTHORIZED, "urn:scim-relay:problem:unauthorized", "Not authenticated", detail);
+        problem.challenge = Some(match error {
+            None => "Bearer realm=\"scim-relay\"",
+            Some(_) => "Bearer realm=\"scim-relay\", error=\"invalid_token\"",
+        });
+        problem
+    }
+
+    /// 403 for a tenant that the token is not for.
+    pub(super) fn wrong_tenant() -> Self {
+        let detail = "the token is not for the tenant in X-Tenant-ID";
+        Self::new(StatusCode::FORBIDDEN, "urn:scim-relay:problem:forbidden", "Not allowed", detail)
+    }
+
+    /// 400 for a token of several tenants without X-Tenant-ID.
+    pub(super) fn tenant_missing() -> Self {
+        let detail = "the token is for several tenants; name one in the header X-Tenant-ID";
+        Self::new(StatusCode::BAD_REQUEST, "urn:scim-relay:problem:tenant-missing", "Tenant missing", detail)
+    }
+
+    /// 404 for anything that is not there, or that belongs to somebody else.
+    pub(super) fn not_found() -> Self {
+        let detail = "there is nothing under this address";
+        Self::new(StatusCode::NOT_FOUND, "urn:scim-relay:problem:not-found", "Not found", detail)
+    }
+
+    /// 405.
+    pub(super) fn method_not_allowed() -> Self {
+        let detail = "this address does not take this method";
+        let kind = "urn:scim-relay:problem:method-not-allowed";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, kind, "Method not allowed", detail)
+    }
+
+    /// 409 for a profile whose job runs.
+    pub(super) fn job_running(job: crate::id::JobId) -> Self {
+        let detail = format!("job {job} of this profile is running; wait until it has ended, or cancel it");
+        let mut problem =
+            Self::new(StatusCode::CONFLICT, "urn:scim-relay:problem:job-running", "A job is running", detail);
+        problem.job_id = Some(job.to_string());
+        problem
+    }
+
+    /// 400 for a body that cannot be read.
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "urn:scim-relay:problem:malformed", "Malformed request", detail)
+    }
+
+    /// 415.
+    pub(super) fn unsupported_media_type() -> Self {
+        let detail = "send the body as application/json";
+        let kind = "urn:scim-relay:problem:unsupported-media-type";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, kind, "Unsupported media type", detail)
+    }
+
+    /// 413.
+    pub(super) fn too_large() -> Self {
+        let detail = "the body is larger than 256 KiB";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:scim-relay:problem:too-large", "Too large", detail)
+    }
+
+    /// 422 with the fields at fault.
+    pub(super) fn invalid(problems: crate::document::Problems) -> Self {
+        let mut problem = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "urn:scim-relay:problem:invalid",
+            "Invalid values",
+            "some fields have values that cannot be used; errors names each with its cure",
+        );
+        let fields = problems.0.into_iter().map(|field| Field { pointer: field.pointer, detail: field.message });
+        problem.errors = fields.collect();
+        problem
+    }
+
+    /// 503 while the relay shuts down.
+    pub(super) fn stopping() -> Self {
+        let detail = "the relay is shutting down; ask again when it is up";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "urn:scim-relay:problem:stopping", "Shutting down", detail)
+    }
+
+    /// 500; what happened is in the log, not in the answer.
+    pub(super) fn internal() -> Self {
+        let detail = "the relay failed at this request; its log says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "urn:scim-relay:problem:internal", "Internal error", detail)
+    }
+}
+
+impl From<crate::store::Error> for Problem {
+    fn from(error: crate::store::Error) -> Self {
+        tracing::error!(error = %error, "the store could not answer a request");
+        Self::internal()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let challenge = self.challenge;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(challenge) = challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response
+    }
+}

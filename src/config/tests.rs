@@ -1,0 +1,146 @@
+//! The example file against the defaults, and what mistakes look like.
+#![allow(clippy::unwrap_used)]
+
+use crate::config::{Config, parse};
+
+const EXAMPLE: &str = include_str!("../../config/scim-relay.toml");
+
+/// Only what must be there; everything else has its default.
+const SMALLEST: &str = r#"
+[[tenants]]
+name = "acme"
+baseUrl = "https://iam.example.org/scim/v2"
+auth = { type = "bearer", token = "env:SCIM_TOKEN" }
+
+[[directories]]
+tenant = "acme"
+name = "hq"
+type = "ldap"
+host = "ldap.example.org"
+bindDN = "cn=scim-relay,ou=services,dc=example,dc=org"
+bindPassword = "env:LDAP_PASSWORD"
+baseDN = "dc=example,dc=org"
+"#;
+
+fn read(text: &str) -> Config {
+    parse(text, |_| None).unwrap_or_else(|problems| panic_with(&problems))
+}
+
+#[allow(clippy::panic)]
+fn panic_with(problems: &crate::document::Problems) -> Config {
+    let lines: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
+    panic!("{}", lines.join("\n"))
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    parse(text, |_| None).unwrap_err().0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_example_file_spells_out_the_defaults() {
+    let (example, smallest) = (format!("{:#?}", read(EXAMPLE)), format!("{:#?}", read(SMALLEST)));
+    let different: Vec<(&str, &str)> =
+        example.lines().zip(smallest.lines()).filter(|(left, right)| left != right).take(3).collect();
+    assert_eq!(different, []);
+    assert_eq!(example.len(), smallest.len());
+}
+
+#[test]
+fn the_example_file_names_every_key() {
+    // Each key that a mistake could suggest must be found in the example, written out or in a comment.
+    let source = [
+        include_str!("mod.rs"),
+        include_str!("../directory/read.rs"),
+        include_str!("../directory/tenant.rs"),
+    ]
+    .concat();
+    let asked = source.split("fields.").chain(source.split("auth.")).chain(source.split("groups."));
+    for call in asked.skip(1) {
+        let Some(name) = call.split('"').nth(1).filter(|_| call.find('"').is_some_and(|at| at < 40)) else {
+            continue;
+        };
+        let is_key = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric());
+        let is_read = ["text(", "parsed", "boolean(", "integer(", "choice(", "table", "tables("];
+        if is_key && is_read.iter().any(|verb| call.trim_start().starts_with(verb)) {
+            assert!(EXAMPLE.contains(name), "config/scim-relay.toml does not explain `{name}`");
+        }
+    }
+}
+
+#[test]
+fn all_mistakes_are_found_at_once_with_line_key_and_cure() {
+    let text = r#"
+[server]
+listen = "0.0.0.0:8470"
+[store]
+cacheMib = "big"
+[[tenants]]
+name = "acme"
+baseUrl = "http://iam.example.org/scim"
+auth = { type = "bearer", token = "s3cret" }
+[[directories]]
+tenant = "acne"
+name = "hq"
+type = "ldap"
+host = "ldap.example.org"
+prot = 636
+bindDN = "cn=x"
+bindPassword = "env:X"
+baseDN = "dc example"
+userSearchFilter = "(objectClass=person"
+syncSchedule = "0 24 * * *"
+attributeMapping = { email = "mail", password = "userPassword", title = { expression = "{{ x" } }
+"#;
+    let found = mistakes(text);
+    let expected = [
+        ("line 3", "server.listen", "allowPlainHttp"),
+        ("line 5", "store.cacheMib", "whole number"),
+        ("line 8", "tenants.0.baseUrl", "https://"),
+        ("line 9", "tenants.0.auth.token", "env:NAME"),
+        ("line 15", "directories.0.prot", "did you mean `port`"),
+        ("line 18", "directories.0.baseDN", "distinguished name"),
+        ("line 19", "directories.0.userSearchFilter", "LDAP filter"),
+        ("line 20", "directories.0.syncSchedule", "hour"),
+        ("line 21", "directories.0.attributeMapping.password", "never"),
+        ("line 21", "directories.0.attributeMapping.title", "expression"),
+    ];
+    for ((line, key, cure), text) in expected.iter().zip(&found) {
+        assert!(text.starts_with(line) && text.contains(key) && text.contains(cure), "{text} against {line} {key} {cure}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert!(!found.iter().any(|text| text.contains("s3cret")), "a secret is repeated: {found:#?}");
+}
+
+#[test]
+fn a_password_without_tls_needs_leave_and_a_tenant_must_exist() {
+    let plain = SMALLEST.replace("type = \"ldap\"", "type = \"ldap\"\nuseTLS = false");
+    assert!(mistakes(&plain)[0].contains("plain text"), "{:?}", mistakes(&plain));
+    let nobody = SMALLEST.replace("tenant = \"acme\"", "tenant = \"nobody\"");
+    assert!(mistakes(&nobody)[0].contains("[[tenants]] has no such name"), "{:?}", mistakes(&nobody));
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_line() {
+    assert!(mistakes("[server]\nlisten = \n")[0].starts_with("line 2: this is not TOML"), "{:?}", mistakes("[server]\nlisten = \n"));
+}
+
+#[test]
+fn the_environment_overrides_by_a_stated_rule() {
+    let environment = |name: &str| match name {
+        "SCIM_RELAY_SERVER_LISTEN" => Some("127.0.0.1:9".to_owned()),
+        "SCIM_RELAY_STORE_CACHE_MIB" => Some("32".to_owned()),
+        _ => None,
+    };
+    let config = parse(SMALLEST, environment).unwrap();
+    assert_eq!((config.server.listen.port(), config.store.cache_mib), (9, 32));
+}
+
+#[test]
+fn active_directory_has_its_own_defaults() {
+    let config = read(&SMALLEST.replace("\"ldap\"", "\"active_directory\""));
+    let directory = &config.directories[0];
+    assert_eq!(directory.connection.anchor_attribute, "objectGUID");
+    let filter = &directory.profiles[0].scope.users_filter;
+    assert_eq!(filter, "(&(&(objectCategory=person)(objectClass=user))(!(objectClass=computer)))");
+    assert!(directory.profiles[0].mapping.user_attributes().contains("sAMAccountName"));
+}
