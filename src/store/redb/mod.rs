@@ -397,7 +397,7 @@ impl Store for RedbStore {
     }
 
     async fn unfinished_jobs(&self) -> Result<Vec<Job>, Error> {
-        self.read(move |txn| jobs::unfinished(txn)).await
+        self.read(jobs::unfinished).await
     }
 
     async fn changes(
