@@ -17,15 +17,6 @@ pub(super) enum Permission {
     DirectoryWrite,
 }
 
-impl Permission {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::DirectoryRead => "directory:read",
-            Self::DirectoryWrite => "directory:write",
-        }
-    }
-}
-
 /// A token as it is kept: its SHA-256, so that it is not lying about in memory.
 pub(super) struct Token([u8; 32]);
 
@@ -64,14 +55,23 @@ pub(super) fn admit(
         .map(|(_, token)| token.trim());
     match presented {
         None => return Err(Problem::unauthorized(None)),
-        Some(presented) if !token.is(presented) => return Err(Problem::unauthorized(Some("invalid_token"))),
+        Some(presented) if !token.is(presented) => {
+            return Err(Problem::unauthorized(Some("invalid_token")));
+        }
         Some(_) => {}
     }
-    let asked = headers.get("x-tenant-id").map(|value| value.to_str().unwrap_or_default());
+    let asked = headers
+        .get("x-tenant-id")
+        .map(|value| value.to_str().unwrap_or_default());
     let tenant = match (asked, tenants) {
-        (Some(asked), tenants) => tenants.iter().find(|tenant| tenant.0 == asked).ok_or_else(Problem::wrong_tenant)?,
+        (Some(asked), tenants) => tenants
+            .iter()
+            .find(|tenant| tenant.0 == asked)
+            .ok_or_else(Problem::wrong_tenant)?,
         (None, [only]) => only,
         (None, _) => return Err(Problem::tenant_missing()),
     };
-    Ok(Caller { tenant: tenant.clone() })
+    Ok(Caller {
+        tenant: tenant.clone(),
+    })
 }

@@ -45,7 +45,9 @@ struct Admin {
 impl Admin {
     /// A directory of a tenant; a foreign one is as if it did not exist.
     fn directory(&self, id: DirectoryId, tenant: &TenantName) -> Option<&Arc<Directory>> {
-        self.directories.iter().find(|directory| directory.id == id && directory.tenant == *tenant)
+        self.directories
+            .iter()
+            .find(|directory| directory.id == id && directory.tenant == *tenant)
     }
 }
 
@@ -53,8 +55,14 @@ impl Admin {
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn open(settings: Settings, stop: CancellationToken) -> Result<(SocketAddr, Serving), Error> {
-    let refused = |source| Error { address: settings.listen, source };
+pub async fn open(
+    settings: Settings,
+    stop: CancellationToken,
+) -> Result<(SocketAddr, Serving), Error> {
+    let refused = |source| Error {
+        address: settings.listen,
+        source,
+    };
     let listener = TcpListener::bind(settings.listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     let admin = Arc::new(Admin {
@@ -82,7 +90,9 @@ impl Serving {
 
 /// Why the endpoint does not listen.
 #[derive(Debug, thiserror::Error)]
-#[error("the admin endpoint cannot listen on {address}: {source}; choose another address with server.listen")]
+#[error(
+    "the admin endpoint cannot listen on {address}: {source}; choose another address with server.listen"
+)]
 pub struct Error {
     /// The address.
     pub address: SocketAddr,

@@ -28,7 +28,12 @@ struct Field {
 }
 
 impl Problem {
-    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self {
             kind,
             title,
@@ -46,8 +51,12 @@ impl Problem {
             None => "send the header Authorization: Bearer with the token of this relay",
             Some(_) => "the token is not valid here",
         };
-        let mut problem =
-            Self::new(StatusCode::UNAUTHORIZED, "urn:scim-relay:problem:unauthorized", "Not authenticated", detail);
+        let mut problem = Self::new(
+            StatusCode::UNAUTHORIZED,
+            "urn:scim-relay:problem:unauthorized",
+            "Not authenticated",
+            detail,
+        );
         problem.challenge = Some(match error {
             None => "Bearer realm=\"scim-relay\"",
             Some(_) => "Bearer realm=\"scim-relay\", error=\"invalid_token\"",
@@ -58,53 +67,93 @@ impl Problem {
     /// 403 for a tenant that the token is not for.
     pub(super) fn wrong_tenant() -> Self {
         let detail = "the token is not for the tenant in X-Tenant-ID";
-        Self::new(StatusCode::FORBIDDEN, "urn:scim-relay:problem:forbidden", "Not allowed", detail)
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "urn:scim-relay:problem:forbidden",
+            "Not allowed",
+            detail,
+        )
     }
 
     /// 400 for a token of several tenants without X-Tenant-ID.
     pub(super) fn tenant_missing() -> Self {
         let detail = "the token is for several tenants; name one in the header X-Tenant-ID";
-        Self::new(StatusCode::BAD_REQUEST, "urn:scim-relay:problem:tenant-missing", "Tenant missing", detail)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "urn:scim-relay:problem:tenant-missing",
+            "Tenant missing",
+            detail,
+        )
     }
 
     /// 404 for anything that is not there, or that belongs to somebody else.
     pub(super) fn not_found() -> Self {
         let detail = "there is nothing under this address";
-        Self::new(StatusCode::NOT_FOUND, "urn:scim-relay:problem:not-found", "Not found", detail)
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "urn:scim-relay:problem:not-found",
+            "Not found",
+            detail,
+        )
     }
 
     /// 405.
     pub(super) fn method_not_allowed() -> Self {
         let detail = "this address does not take this method";
         let kind = "urn:scim-relay:problem:method-not-allowed";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, kind, "Method not allowed", detail)
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            kind,
+            "Method not allowed",
+            detail,
+        )
     }
 
     /// 409 for a profile whose job runs.
     pub(super) fn job_running(job: crate::id::JobId) -> Self {
-        let detail = format!("job {job} of this profile is running; wait until it has ended, or cancel it");
-        let mut problem =
-            Self::new(StatusCode::CONFLICT, "urn:scim-relay:problem:job-running", "A job is running", detail);
+        let detail =
+            format!("job {job} of this profile is running; wait until it has ended, or cancel it");
+        let mut problem = Self::new(
+            StatusCode::CONFLICT,
+            "urn:scim-relay:problem:job-running",
+            "A job is running",
+            detail,
+        );
         problem.job_id = Some(job.to_string());
         problem
     }
 
     /// 400 for a body that cannot be read.
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "urn:scim-relay:problem:malformed", "Malformed request", detail)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "urn:scim-relay:problem:malformed",
+            "Malformed request",
+            detail,
+        )
     }
 
     /// 415.
     pub(super) fn unsupported_media_type() -> Self {
         let detail = "send the body as application/json";
         let kind = "urn:scim-relay:problem:unsupported-media-type";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, kind, "Unsupported media type", detail)
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            kind,
+            "Unsupported media type",
+            detail,
+        )
     }
 
     /// 413.
     pub(super) fn too_large() -> Self {
         let detail = "the body is larger than 256 KiB";
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:scim-relay:problem:too-large", "Too large", detail)
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "urn:scim-relay:problem:too-large",
+            "Too large",
+            detail,
+        )
     }
 
     /// 422 with the fields at fault.
@@ -115,7 +164,10 @@ impl Problem {
             "Invalid values",
             "some fields have values that cannot be used; errors names each with its cure",
         );
-        let fields = problems.0.into_iter().map(|field| Field { pointer: field.pointer, detail: field.message });
+        let fields = problems.0.into_iter().map(|field| Field {
+            pointer: field.pointer,
+            detail: field.message,
+        });
         problem.errors = fields.collect();
         problem
     }
@@ -123,13 +175,23 @@ impl Problem {
     /// 503 while the relay shuts down.
     pub(super) fn stopping() -> Self {
         let detail = "the relay is shutting down; ask again when it is up";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "urn:scim-relay:problem:stopping", "Shutting down", detail)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:scim-relay:problem:stopping",
+            "Shutting down",
+            detail,
+        )
     }
 
     /// 500; what happened is in the log, not in the answer.
     pub(super) fn internal() -> Self {
         let detail = "the relay failed at this request; its log says why";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "urn:scim-relay:problem:internal", "Internal error", detail)
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "urn:scim-relay:problem:internal",
+            "Internal error",
+            detail,
+        )
     }
 }
 
@@ -146,9 +208,15 @@ impl IntoResponse for Problem {
         let challenge = self.challenge;
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(challenge) = challenge {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(challenge),
+            );
         }
         response
     }

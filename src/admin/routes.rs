@@ -34,11 +34,31 @@ struct Route {
 
 /// All routes below `/api/v1`.
 const ROUTES: &[Route] = &[
-    Route { path: "/directories", permission: Permission::DirectoryRead, handler: || get(directories::list) },
-    Route { path: "/directories/{id}", permission: Permission::DirectoryRead, handler: || get(directories::read) },
-    Route { path: "/directories/{id}/sync", permission: Permission::DirectoryWrite, handler: || post(jobs::start) },
-    Route { path: "/directories/{id}/jobs", permission: Permission::DirectoryRead, handler: || get(jobs::list) },
-    Route { path: "/directories/{id}/jobs/{jobId}", permission: Permission::DirectoryRead, handler: || get(jobs::read) },
+    Route {
+        path: "/directories",
+        permission: Permission::DirectoryRead,
+        handler: || get(directories::list),
+    },
+    Route {
+        path: "/directories/{id}",
+        permission: Permission::DirectoryRead,
+        handler: || get(directories::read),
+    },
+    Route {
+        path: "/directories/{id}/sync",
+        permission: Permission::DirectoryWrite,
+        handler: || post(jobs::start),
+    },
+    Route {
+        path: "/directories/{id}/jobs",
+        permission: Permission::DirectoryRead,
+        handler: || get(jobs::list),
+    },
+    Route {
+        path: "/directories/{id}/jobs/{jobId}",
+        permission: Permission::DirectoryRead,
+        handler: || get(jobs::read),
+    },
     Route {
         path: "/directories/{id}/jobs/{jobId}/changes",
         permission: Permission::DirectoryRead,
@@ -61,20 +81,33 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
             let admin = admin.clone();
             async move { admitted(&admin, permission, request, next).await }
         });
-        api = api.route(route.path, (route.handler)().fallback(no_such_method).layer(admit));
+        api = api.route(
+            route.path,
+            (route.handler)().fallback(no_such_method).layer(admit),
+        );
     }
     Router::new()
         .nest("/api/v1", api)
-        .route("/healthz", get(|| async { "alive\n" }).fallback(no_such_method))
+        .route(
+            "/healthz",
+            get(|| async { "alive\n" }).fallback(no_such_method),
+        )
         .route("/readyz", get(ready).fallback(no_such_method))
         .fallback(|| async { Problem::not_found() })
         .layer(middleware::from_fn(no_cache))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_| {
+            Problem::internal().into_response()
+        }))
         .with_state(admin)
 }
 
-async fn admitted(admin: &Admin, permission: Permission, mut request: Request, next: Next) -> Response {
+async fn admitted(
+    admin: &Admin,
+    permission: Permission,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match auth::admit(&admin.token, &admin.tenants, request.headers(), permission) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -94,14 +127,20 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
         Ok(_) => "ready\n".into_response(),
         Err(error) => {
             tracing::error!(error = %error, "the store does not answer");
-            (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response()
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the store does not answer\n",
+            )
+                .into_response()
         }
     }
 }
 
 async fn no_cache(request: Request<Body>, next: Next) -> Response {
     let mut response = next.run(request).await;
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -112,24 +151,41 @@ impl<S: Send + Sync> FromRequest<S> for Document {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let is_json = request.headers().get(header::CONTENT_TYPE).is_none_or(|kind| {
-            let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-            kind.eq_ignore_ascii_case("application/json")
-        });
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| {
-            match rejection.into_response().status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
-                _ => Problem::malformed("the body could not be read to its end"),
-            }
-        })?;
+        let is_json = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_none_or(|kind| {
+                let kind = kind
+                    .to_str()
+                    .unwrap_or_default()
+                    .split(';')
+                    .next()
+                    .unwrap_or_default()
+                    .trim();
+                kind.eq_ignore_ascii_case("application/json")
+            });
+        let body =
+            Bytes::from_request(request, state)
+                .await
+                .map_err(|rejection| match rejection.into_response().status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
+                    _ => Problem::malformed("the body could not be read to its end"),
+                })?;
         if body.is_empty() {
-            return Ok(Self(Node { value: Value::Table(Default::default()), line: None }));
+            return Ok(Self(Node {
+                value: Value::Table(Default::default()),
+                line: None,
+            }));
         }
         if !is_json {
             return Err(Problem::unsupported_media_type());
         }
         let json: serde_json::Value = serde_json::from_slice(&body).map_err(|error| {
-            Problem::malformed(format!("the body is not JSON: line {} column {}", error.line(), error.column()))
+            Problem::malformed(format!(
+                "the body is not JSON: line {} column {}",
+                error.line(),
+                error.column()
+            ))
         })?;
         Ok(Self(node_of(json)))
     }
@@ -139,13 +195,17 @@ fn node_of(json: serde_json::Value) -> Node {
     let value = match json {
         serde_json::Value::String(text) => Value::Text(text),
         serde_json::Value::Bool(truth) => Value::Bool(truth),
-        serde_json::Value::Number(number) => {
-            number.as_i64().map_or(Value::Other("a fraction or too large a number"), Value::Integer)
-        }
+        serde_json::Value::Number(number) => number.as_i64().map_or(
+            Value::Other("a fraction or too large a number"),
+            Value::Integer,
+        ),
         serde_json::Value::Array(items) => Value::List(items.into_iter().map(node_of).collect()),
-        serde_json::Value::Object(fields) => {
-            Value::Table(fields.into_iter().map(|(name, value)| (name, node_of(value))).collect())
-        }
+        serde_json::Value::Object(fields) => Value::Table(
+            fields
+                .into_iter()
+                .map(|(name, value)| (name, node_of(value)))
+                .collect(),
+        ),
         serde_json::Value::Null => Value::Other("null"),
     };
     Node { value, line: None }
@@ -153,11 +213,15 @@ fn node_of(json: serde_json::Value) -> Node {
 
 /// An id from a path; what is none names nothing.
 fn directory_id(text: &str) -> Result<DirectoryId, Problem> {
-    Uuid::parse_str(text).map(DirectoryId).map_err(|_| Problem::not_found())
+    Uuid::parse_str(text)
+        .map(DirectoryId)
+        .map_err(|_| Problem::not_found())
 }
 
 fn job_id(text: &str) -> Result<JobId, Problem> {
-    Uuid::parse_str(text).map(JobId).map_err(|_| Problem::not_found())
+    Uuid::parse_str(text)
+        .map(JobId)
+        .map_err(|_| Problem::not_found())
 }
 
 /// How many rows a list gives; 50 unless asked otherwise, 200 at the most.
@@ -165,6 +229,8 @@ fn limit(asked: Option<&str>) -> Result<usize, Problem> {
     match asked.map(str::parse) {
         None => Ok(50),
         Some(Ok(limit @ 1..=200)) => Ok(limit),
-        Some(_) => Err(Problem::malformed("limit must be a whole number from 1 to 200")),
+        Some(_) => Err(Problem::malformed(
+            "limit must be a whole number from 1 to 200",
+        )),
     }
 }

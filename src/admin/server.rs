@@ -31,7 +31,9 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { break };
+        let Ok(place) = places.clone().acquire_owned().await else {
+            break;
+        };
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
@@ -51,7 +53,10 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
         });
     }
     drop(listener);
-    if tokio::time::timeout(STOP_PATIENCE, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(STOP_PATIENCE, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("requests to the admin endpoint did not end in time");
     }
 }

@@ -18,7 +18,11 @@ use crate::{store, telemetry};
 const OVERRIDES: [(&str, &str, &str); 7] = [
     ("server", "listen", "SCIM_RELAY_SERVER_LISTEN"),
     ("server", "token", "SCIM_RELAY_SERVER_TOKEN"),
-    ("server", "allowPlainHttp", "SCIM_RELAY_SERVER_ALLOW_PLAIN_HTTP"),
+    (
+        "server",
+        "allowPlainHttp",
+        "SCIM_RELAY_SERVER_ALLOW_PLAIN_HTTP",
+    ),
     ("store", "path", "SCIM_RELAY_STORE_PATH"),
     ("store", "cacheMib", "SCIM_RELAY_STORE_CACHE_MIB"),
     ("log", "level", "SCIM_RELAY_LOG_LEVEL"),
@@ -74,8 +78,17 @@ pub enum Error {
 
 fn listed(path: &Path, problems: &Problems) -> String {
     let count = problems.0.len();
-    let lines: Vec<String> = problems.0.iter().map(|problem| format!("  {problem}")).collect();
-    format!("{} has {count} mistake{}:\n{}", path.display(), if count == 1 { "" } else { "s" }, lines.join("\n"))
+    let lines: Vec<String> = problems
+        .0
+        .iter()
+        .map(|problem| format!("  {problem}"))
+        .collect();
+    format!(
+        "{} has {count} mistake{}:\n{}",
+        path.display(),
+        if count == 1 { "" } else { "s" },
+        lines.join("\n")
+    )
 }
 
 /// Reads a configuration file; `environment` answers the value of an environment variable.
@@ -83,8 +96,14 @@ fn listed(path: &Path, problems: &Problems) -> String {
 /// # Errors
 /// When the file cannot be read, or has mistakes; all of them are named.
 pub fn load(path: &Path, environment: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
-    let text = std::fs::read_to_string(path).map_err(|reason| Error::File { path: path.to_owned(), reason })?;
-    parse(&text, environment).map_err(|problems| Error::Wrong { path: path.to_owned(), problems })
+    let text = std::fs::read_to_string(path).map_err(|reason| Error::File {
+        path: path.to_owned(),
+        reason,
+    })?;
+    parse(&text, environment).map_err(|problems| Error::Wrong {
+        path: path.to_owned(),
+        problems,
+    })
 }
 
 /// Reads a configuration from its text.
@@ -114,35 +133,59 @@ fn read_all(document: &Node, problems: &mut Problems) -> Option<Config> {
     let log = read_log(fields.table("log", problems), problems);
     let tenant_nodes = fields.tables("tenants", problems);
     let count = tenant_nodes.len();
-    let tenants: Vec<Tenant> =
-        tenant_nodes.iter().filter_map(|(pointer, node)| tenant::read(node, pointer, problems)).collect();
+    let tenants: Vec<Tenant> = tenant_nodes
+        .iter()
+        .filter_map(|(pointer, node)| tenant::read(node, pointer, problems))
+        .collect();
     let all_tenants_read = tenants.len() == count;
     let mut directories: Vec<Directory> = Vec::new();
     for (pointer, node) in fields.tables("directories", problems) {
-        let Some(directory) = read::directory(node, &pointer, problems) else { continue };
+        let Some(directory) = read::directory(node, &pointer, problems) else {
+            continue;
+        };
         if all_tenants_read && !tenants.iter().any(|tenant| tenant.name == directory.tenant) {
-            let message = format!("names the tenant `{}`, but [[tenants]] has no such name", directory.tenant);
+            let message = format!(
+                "names the tenant `{}`, but [[tenants]] has no such name",
+                directory.tenant
+            );
             problems.add(node.line, &format!("{pointer}/tenant"), message);
         }
         if directories.iter().any(|other| other.id == directory.id) {
-            let message = format!("`{}` is the name of another directory of this tenant", directory.name);
+            let message = format!(
+                "`{}` is the name of another directory of this tenant",
+                directory.name
+            );
             problems.add(node.line, &format!("{pointer}/name"), message);
         }
         directories.push(directory);
     }
     for (at, tenant) in tenants.iter().enumerate() {
         if tenants[..at].iter().any(|other| other.name == tenant.name) {
-            problems.add(None, &format!("/tenants/{at}/name"), format!("`{}` is the name of another tenant", tenant.name));
+            problems.add(
+                None,
+                &format!("/tenants/{at}/name"),
+                format!("`{}` is the name of another tenant", tenant.name),
+            );
         }
     }
     fields.finish(problems);
-    Some(Config { server: server?, store: store?, log: log?, tenants, directories })
+    Some(Config {
+        server: server?,
+        store: store?,
+        log: log?,
+        tenants,
+        directories,
+    })
 }
 
 fn read_server(mut fields: Fields<'_>, problems: &mut Problems) -> Option<Server> {
     let listen = fields.parsed("listen", problems, |text| {
-        text.parse::<SocketAddr>()
-            .map_err(|_| format!("`{}` is not an address and port, for example 127.0.0.1:8470", text.escape_debug()))
+        text.parse::<SocketAddr>().map_err(|_| {
+            format!(
+                "`{}` is not an address and port, for example 127.0.0.1:8470",
+                text.escape_debug()
+            )
+        })
     });
     let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8470)));
     let token = fields.parsed("token", problems, str::parse);
@@ -153,7 +196,11 @@ fn read_server(mut fields: Fields<'_>, problems: &mut Problems) -> Option<Server
         fields.refuse("listen", cure, problems);
     }
     fields.finish(problems);
-    Some(Server { listen, token, allow_plain_http })
+    Some(Server {
+        listen,
+        token,
+        allow_plain_http,
+    })
 }
 
 fn read_store(mut fields: Fields<'_>, problems: &mut Problems) -> Option<store::Settings> {
@@ -161,12 +208,18 @@ fn read_store(mut fields: Fields<'_>, problems: &mut Problems) -> Option<store::
     let path = PathBuf::from(path);
     let cache_mib = fields.integer("cacheMib", 64, 4..=65_536, problems);
     fields.finish(problems);
-    Some(store::Settings { path, cache_mib: usize::try_from(cache_mib).ok()? })
+    Some(store::Settings {
+        path,
+        cache_mib: usize::try_from(cache_mib).ok()?,
+    })
 }
 
 fn read_log(mut fields: Fields<'_>, problems: &mut Problems) -> Option<telemetry::Settings> {
     let level = fields.text("level", problems).unwrap_or("info").to_owned();
-    let words = [("text", telemetry::Format::Text), ("json", telemetry::Format::Json)];
+    let words = [
+        ("text", telemetry::Format::Text),
+        ("json", telemetry::Format::Json),
+    ];
     let format = fields.choice("format", telemetry::Format::Text, &words, problems);
     let settings = telemetry::Settings { level, format };
     if let Err(message) = settings.filter() {

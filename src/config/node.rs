@@ -11,7 +11,10 @@ use crate::document::{Node, Problem, Value};
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
     let lines = Lines(text);
     match DeTable::parse(text) {
-        Ok(table) => Ok(Node { value: of_table(table.get_ref(), &lines), line: Some(1) }),
+        Ok(table) => Ok(Node {
+            value: of_table(table.get_ref(), &lines),
+            line: Some(1),
+        }),
         Err(error) => Err(Problem {
             line: error.span().map(|span| lines.of(span.start)),
             pointer: String::new(),
@@ -24,7 +27,13 @@ struct Lines<'a>(&'a str);
 
 impl Lines<'_> {
     fn of(&self, at: usize) -> usize {
-        self.0.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
+        self.0
+            .as_bytes()
+            .iter()
+            .take(at)
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1
     }
 }
 
@@ -45,10 +54,15 @@ fn of_value(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>) -> Node {
         DeValue::Float(_) => Value::Other("a fraction"),
         DeValue::Boolean(truth) => Value::Bool(*truth),
         DeValue::Datetime(_) => Value::Other("a date"),
-        DeValue::Array(items) => Value::List(items.iter().map(|item| of_value(item, lines)).collect()),
+        DeValue::Array(items) => {
+            Value::List(items.iter().map(|item| of_value(item, lines)).collect())
+        }
         DeValue::Table(table) => of_table(table, lines),
     };
-    Node { value: read, line: Some(lines.of(value.span().start)) }
+    Node {
+        value: read,
+        line: Some(lines.of(value.span().start)),
+    }
 }
 
 /// Sets a field of a table from an environment variable: a number or a truth value where it reads as one.
@@ -59,10 +73,13 @@ pub(super) fn set(document: &mut Node, table: &str, key: &str, text: &str) {
         (_, "false") => Value::Bool(false),
         _ => Value::Text(text.to_owned()),
     };
-    let Value::Table(root) = &mut document.value else { return };
-    let home = root
-        .entry(table.to_owned())
-        .or_insert_with(|| Node { value: Value::Table(BTreeMap::new()), line: None });
+    let Value::Table(root) = &mut document.value else {
+        return;
+    };
+    let home = root.entry(table.to_owned()).or_insert_with(|| Node {
+        value: Value::Table(BTreeMap::new()),
+        line: None,
+    });
     if let Value::Table(fields) = &mut home.value {
         fields.insert(key.to_owned(), Node { value, line: None });
     }

@@ -14,8 +14,11 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Names the secret, where it was looked for, and the cure; never the value.
 pub fn resolve(reference: &SecretRef, what: &str) -> Result<Secret, String> {
     let value = match reference {
-        SecretRef::Env(name) => std::env::var(name)
-            .map_err(|_| format!("{what}: the environment variable {name} is not set; set it, or name another place"))?,
+        SecretRef::Env(name) => std::env::var(name).map_err(|_| {
+            format!(
+                "{what}: the environment variable {name} is not set; set it, or name another place"
+            )
+        })?,
         SecretRef::File(path) => first_line(&read(path, what)?),
         SecretRef::Credential(name) => {
             let home = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
@@ -25,7 +28,9 @@ pub fn resolve(reference: &SecretRef, what: &str) -> Result<Secret, String> {
         }
     };
     if value.is_empty() {
-        return Err(format!("{what}: {reference} is empty; put the secret there"));
+        return Err(format!(
+            "{what}: {reference} is empty; put the secret there"
+        ));
     }
     Ok(Secret::new(value))
 }
@@ -42,15 +47,22 @@ pub fn certificate(pem: &Pem, what: &str) -> Result<Vec<u8>, String> {
     if text.contains("-----BEGIN CERTIFICATE-----") {
         Ok(text.into_bytes())
     } else {
-        Err(format!("{what}: there is no certificate in PEM form (-----BEGIN CERTIFICATE-----) in it"))
+        Err(format!(
+            "{what}: there is no certificate in PEM form (-----BEGIN CERTIFICATE-----) in it"
+        ))
     }
 }
 
 fn read(path: &Path, what: &str) -> Result<String, String> {
     let refused = |reason: &dyn std::fmt::Display| {
-        format!("{what}: the file {} cannot be read: {reason}; correct the path or its rights", path.display())
+        format!(
+            "{what}: the file {} cannot be read: {reason}; correct the path or its rights",
+            path.display()
+        )
     };
-    let size = std::fs::metadata(path).map_err(|error| refused(&error))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|error| refused(&error))?
+        .len();
     if size > FILE_BYTES_MAX {
         return Err(refused(&"it is larger than 1 MiB"));
     }

@@ -33,14 +33,26 @@ fn panic_with(problems: &crate::document::Problems) -> Config {
 }
 
 fn mistakes(text: &str) -> Vec<String> {
-    parse(text, |_| None).unwrap_err().0.iter().map(ToString::to_string).collect()
+    parse(text, |_| None)
+        .unwrap_err()
+        .0
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
 fn the_example_file_spells_out_the_defaults() {
-    let (example, smallest) = (format!("{:#?}", read(EXAMPLE)), format!("{:#?}", read(SMALLEST)));
-    let different: Vec<(&str, &str)> =
-        example.lines().zip(smallest.lines()).filter(|(left, right)| left != right).take(3).collect();
+    let (example, smallest) = (
+        format!("{:#?}", read(EXAMPLE)),
+        format!("{:#?}", read(SMALLEST)),
+    );
+    let different: Vec<(&str, &str)> = example
+        .lines()
+        .zip(smallest.lines())
+        .filter(|(left, right)| left != right)
+        .take(3)
+        .collect();
     assert_eq!(different, []);
     assert_eq!(example.len(), smallest.len());
 }
@@ -54,15 +66,31 @@ fn the_example_file_names_every_key() {
         include_str!("../directory/tenant.rs"),
     ]
     .concat();
-    let asked = source.split("fields.").chain(source.split("auth.")).chain(source.split("groups."));
+    let asked = source
+        .split("fields.")
+        .chain(source.split("auth."))
+        .chain(source.split("groups."));
     for call in asked.skip(1) {
-        let Some(name) = call.split('"').nth(1).filter(|_| call.find('"').is_some_and(|at| at < 40)) else {
+        let Some(name) = call
+            .split('"')
+            .nth(1)
+            .filter(|_| call.find('"').is_some_and(|at| at < 40))
+        else {
             continue;
         };
         let is_key = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric());
-        let is_read = ["text(", "parsed", "boolean(", "integer(", "choice(", "table", "tables("];
-        if is_key && is_read.iter().any(|verb| call.trim_start().starts_with(verb)) {
-            assert!(EXAMPLE.contains(name), "config/scim-relay.toml does not explain `{name}`");
+        let is_read = [
+            "text(", "parsed", "boolean(", "integer(", "choice(", "table", "tables(",
+        ];
+        if is_key
+            && is_read
+                .iter()
+                .any(|verb| call.trim_start().starts_with(verb))
+        {
+            assert!(
+                EXAMPLE.contains(name),
+                "config/scim-relay.toml does not explain `{name}`"
+            );
         }
     }
 }
@@ -101,27 +129,53 @@ attributeMapping = { email = "mail", password = "userPassword", title = { expres
         ("line 18", "directories.0.baseDN", "distinguished name"),
         ("line 19", "directories.0.userSearchFilter", "LDAP filter"),
         ("line 20", "directories.0.syncSchedule", "hour"),
-        ("line 21", "directories.0.attributeMapping.password", "never"),
-        ("line 21", "directories.0.attributeMapping.title", "expression"),
+        (
+            "line 21",
+            "directories.0.attributeMapping.password",
+            "never",
+        ),
+        (
+            "line 21",
+            "directories.0.attributeMapping.title",
+            "expression",
+        ),
     ];
     for ((line, key, cure), text) in expected.iter().zip(&found) {
-        assert!(text.starts_with(line) && text.contains(key) && text.contains(cure), "{text} against {line} {key} {cure}");
+        assert!(
+            text.starts_with(line) && text.contains(key) && text.contains(cure),
+            "{text} against {line} {key} {cure}"
+        );
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
-    assert!(!found.iter().any(|text| text.contains("s3cret")), "a secret is repeated: {found:#?}");
+    assert!(
+        !found.iter().any(|text| text.contains("s3cret")),
+        "a secret is repeated: {found:#?}"
+    );
 }
 
 #[test]
 fn a_password_without_tls_needs_leave_and_a_tenant_must_exist() {
     let plain = SMALLEST.replace("type = \"ldap\"", "type = \"ldap\"\nuseTLS = false");
-    assert!(mistakes(&plain)[0].contains("plain text"), "{:?}", mistakes(&plain));
+    assert!(
+        mistakes(&plain)[0].contains("plain text"),
+        "{:?}",
+        mistakes(&plain)
+    );
     let nobody = SMALLEST.replace("tenant = \"acme\"", "tenant = \"nobody\"");
-    assert!(mistakes(&nobody)[0].contains("[[tenants]] has no such name"), "{:?}", mistakes(&nobody));
+    assert!(
+        mistakes(&nobody)[0].contains("[[tenants]] has no such name"),
+        "{:?}",
+        mistakes(&nobody)
+    );
 }
 
 #[test]
 fn what_is_no_toml_is_told_with_its_line() {
-    assert!(mistakes("[server]\nlisten = \n")[0].starts_with("line 2: this is not TOML"), "{:?}", mistakes("[server]\nlisten = \n"));
+    assert!(
+        mistakes("[server]\nlisten = \n")[0].starts_with("line 2: this is not TOML"),
+        "{:?}",
+        mistakes("[server]\nlisten = \n")
+    );
 }
 
 #[test]
@@ -132,7 +186,10 @@ fn the_environment_overrides_by_a_stated_rule() {
         _ => None,
     };
     let config = parse(SMALLEST, environment).unwrap();
-    assert_eq!((config.server.listen.port(), config.store.cache_mib), (9, 32));
+    assert_eq!(
+        (config.server.listen.port(), config.store.cache_mib),
+        (9, 32)
+    );
 }
 
 #[test]
@@ -141,6 +198,14 @@ fn active_directory_has_its_own_defaults() {
     let directory = &config.directories[0];
     assert_eq!(directory.connection.anchor_attribute, "objectGUID");
     let filter = &directory.profiles[0].scope.users_filter;
-    assert_eq!(filter, "(&(&(objectCategory=person)(objectClass=user))(!(objectClass=computer)))");
-    assert!(directory.profiles[0].mapping.user_attributes().contains("sAMAccountName"));
+    assert_eq!(
+        filter,
+        "(&(&(objectCategory=person)(objectClass=user))(!(objectClass=computer)))"
+    );
+    assert!(
+        directory.profiles[0]
+            .mapping
+            .user_attributes()
+            .contains("sAMAccountName")
+    );
 }

@@ -669,12 +669,7 @@ mod tests {
         let (row, seen) = row(Kind::User, applied("m", true), None, PRESENT);
         let mut narrow = policy(false);
         narrow.user_attributes.remove(&AttributePath::work_email());
-        let verdict = user(
-            &row,
-            &seen,
-            desired("n", Some(true)),
-            &narrow,
-        );
+        let verdict = user(&row, &seen, desired("n", Some(true)), &narrow);
         assert!(verdict.is_clean());
     }
 

@@ -108,18 +108,32 @@ impl Scheduler {
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<ProfileKey, Running>> {
-        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues a job for a profile and starts it as soon as there is a place.
     ///
     /// # Errors
     /// When one of that profile runs already, when there is no such profile, or when the relay shuts down.
-    pub async fn enqueue(&self, key: &ProfileKey, trigger: Trigger, mode: Mode) -> Result<Job, Refused> {
+    pub async fn enqueue(
+        &self,
+        key: &ProfileKey,
+        trigger: Trigger,
+        mode: Mode,
+    ) -> Result<Job, Refused> {
         if self.0.stop.is_cancelled() {
             return Err(Refused::Stopping);
         }
-        if !self.0.runner.profiles().iter().any(|profile| profile.key == *key) {
+        if !self
+            .0
+            .runner
+            .profiles()
+            .iter()
+            .any(|profile| profile.key == *key)
+        {
             return Err(Refused::Unknown);
         }
         let job = Job::queued(JobId(Uuid::now_v7()), key, trigger, mode, Utc::now());
@@ -129,7 +143,14 @@ impl Scheduler {
             if let Some(running) = table.get(key) {
                 return Err(Refused::Running(running.job));
             }
-            table.insert(key.clone(), Running { job: job.id, stop: stop.clone(), cancelled: false });
+            table.insert(
+                key.clone(),
+                Running {
+                    job: job.id,
+                    stop: stop.clone(),
+                    cancelled: false,
+                },
+            );
         }
         if let Err(error) = self.0.store.save_job(&job).await {
             self.table().remove(key);
@@ -137,7 +158,9 @@ impl Scheduler {
         }
         let scheduler = self.clone();
         let queued = job.clone();
-        self.0.tasks.spawn(async move { scheduler.run(queued, stop).await });
+        self.0
+            .tasks
+            .spawn(async move { scheduler.run(queued, stop).await });
         Ok(job)
     }
 
@@ -168,7 +191,10 @@ impl Scheduler {
             job.end(Status::Failed, Utc::now());
             self.save(&job).await;
         }
-        let cancelled = self.table().remove(&key).is_some_and(|running| running.cancelled);
+        let cancelled = self
+            .table()
+            .remove(&key)
+            .is_some_and(|running| running.cancelled);
         if cancelled {
             self.mark_cancelled(job.id).await;
         }
@@ -182,7 +208,9 @@ impl Scheduler {
                 self.save(&job).await;
             }
             Ok(_) => {}
-            Err(error) => tracing::error!(job = %id, error = %error, "a cancelled job could not be read"),
+            Err(error) => {
+                tracing::error!(job = %id, error = %error, "a cancelled job could not be read")
+            }
         }
     }
 
@@ -199,9 +227,17 @@ impl Scheduler {
             self.0.store.save_job(&job).await?;
         }
         for profile in self.0.runner.profiles() {
-            let newest = self.0.store.jobs(Some(profile.key.directory), None, 50).await?;
-            let newest = newest.into_iter().find(|job| job.profile == profile.key.profile);
-            let Some(job) = newest.filter(|job| job.status == Status::Interrupted && job.mode.applies()) else {
+            let newest = self
+                .0
+                .store
+                .jobs(Some(profile.key.directory), None, 50)
+                .await?;
+            let newest = newest
+                .into_iter()
+                .find(|job| job.profile == profile.key.profile);
+            let Some(job) =
+                newest.filter(|job| job.status == Status::Interrupted && job.mode.applies())
+            else {
                 continue;
             };
             tracing::info!(job = %job.id, directory = %job.directory_id, "an interrupted job is resumed");
@@ -214,10 +250,19 @@ impl Scheduler {
 
     /// Queues what is due by now. Missed times coalesce: however many there were, a profile runs once.
     async fn queue_what_is_due(&self) {
-        for profile in self.0.runner.profiles().into_iter().filter(|profile| profile.enabled) {
+        for profile in self
+            .0
+            .runner
+            .profiles()
+            .into_iter()
+            .filter(|profile| profile.enabled)
+        {
             match self.next_run(&profile).await {
                 Ok(Some(due)) if due <= Utc::now() => {
-                    match self.enqueue(&profile.key, Trigger::Schedule, Mode::Incremental).await {
+                    match self
+                        .enqueue(&profile.key, Trigger::Schedule, Mode::Incremental)
+                        .await
+                    {
                         Ok(_) | Err(Refused::Running(_) | Refused::Stopping) => {}
                         Err(error) => {
                             tracing::error!(profile = %profile.key, error = %error, "a scheduled job could not be queued");
@@ -225,7 +270,9 @@ impl Scheduler {
                     }
                 }
                 Ok(_) => {}
-                Err(error) => tracing::error!(profile = %profile.key, error = %error, "the schedule could not be read"),
+                Err(error) => {
+                    tracing::error!(profile = %profile.key, error = %error, "the schedule could not be read")
+                }
             }
         }
     }
@@ -234,19 +281,27 @@ impl Scheduler {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn next_run(&self, profile: &Scheduled) -> Result<Option<DateTime<Utc>>, crate::store::Error> {
+    pub async fn next_run(
+        &self,
+        profile: &Scheduled,
+    ) -> Result<Option<DateTime<Utc>>, crate::store::Error> {
         if !profile.enabled || profile.schedule == Schedule::Manual {
             return Ok(None);
         }
         let state = self.0.store.profile_state(&profile.key).await?;
-        Ok(profile.schedule.next_run(state.last_attempt, self.0.started))
+        Ok(profile
+            .schedule
+            .next_run(state.last_attempt, self.0.started))
     }
 
     /// Lets no new job begin, asks the running ones to end after their requests in flight, and waits for them.
     pub async fn shut_down(&self, patience: Duration) {
         self.0.stop.cancel();
         self.0.tasks.close();
-        if tokio::time::timeout(patience, self.0.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(patience, self.0.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("jobs did not end in time; they are resumed at the next start");
         }
     }

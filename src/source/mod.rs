@@ -165,7 +165,11 @@ pub struct Error {
 impl Error {
     /// Makes an error; the message names the server, the object and the cure.
     pub fn new(stage: Stage, fault: Fault, message: String) -> Self {
-        Self { stage, message, fault }
+        Self {
+            stage,
+            message,
+            fault,
+        }
     }
 
     /// Who must act.

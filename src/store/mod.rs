@@ -144,9 +144,12 @@ impl Change {
             Action::AddMembers(_) | Action::RemoveMembers(_) => Vec::new(),
         };
         let members: Vec<String> = match &self.action {
-            Action::Create { members, .. } | Action::AddMembers(members) | Action::RemoveMembers(members) => {
-                members.iter().map(|member| member.anchor.to_string()).collect()
-            }
+            Action::Create { members, .. }
+            | Action::AddMembers(members)
+            | Action::RemoveMembers(members) => members
+                .iter()
+                .map(|member| member.anchor.to_string())
+                .collect(),
             Action::Change { .. } | Action::Link { .. } => Vec::new(),
         };
         serde_json::json!({

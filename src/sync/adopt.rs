@@ -57,19 +57,33 @@ pub(super) async fn bring_up_to_date(
     };
     let paths = maintained(relay, key);
     let present = resource::member_ids(&resource).unwrap_or_default();
-    let members = members.iter().filter(|(_, id)| present.contains(id)).map(|(row, _)| row.clone()).collect();
+    let members = members
+        .iter()
+        .filter(|(_, id)| present.contains(id))
+        .map(|(row, _)| row.clone())
+        .collect();
     let held = resource::project(&resource, &paths);
     let changes = decide::changes(&held, wanted, &paths);
-    let applied = |attributes| Applied { id: id.to_owned(), attributes };
+    let applied = |attributes| Applied {
+        id: id.to_owned(),
+        attributes,
+    };
     if changes.is_empty() {
-        return Adopted::Done { applied: applied(held), members };
+        return Adopted::Done {
+            applied: applied(held),
+            members,
+        };
     }
     let request = encode::update(kind, id, &held, &changes);
     match relay.provider.submit(&request, Lane::Ordinary).await {
-        Outcome::Acknowledged { .. } => Adopted::Done { applied: applied(wanted.clone()), members },
-        Outcome::Refused(refusal) | Outcome::Unknown(refusal) => {
-            Adopted::Linked { applied: applied(held), refusal }
-        }
+        Outcome::Acknowledged { .. } => Adopted::Done {
+            applied: applied(wanted.clone()),
+            members,
+        },
+        Outcome::Refused(refusal) | Outcome::Unknown(refusal) => Adopted::Linked {
+            applied: applied(held),
+            refusal,
+        },
     }
 }
 
@@ -78,15 +92,23 @@ fn vanished(id: &str) -> Refusal {
         fault: Fault::Drifted,
         status: Some(404),
         scim_type: None,
-        message: format!("resource {id} was found at the target and is gone again; the next run looks anew"),
+        message: format!(
+            "resource {id} was found at the target and is gone again; the next run looks anew"
+        ),
     }
 }
 
 /// The id of the one resource whose externalId is the row's anchor; more than one is an error that names them.
-pub(super) async fn find_by_external_id(relay: &Relay, key: &RowKey) -> Result<Option<String>, Refusal> {
+pub(super) async fn find_by_external_id(
+    relay: &Relay,
+    key: &RowKey,
+) -> Result<Option<String>, Refusal> {
     let anchor = key.anchor.to_string();
     let kind = resource_type(key.kind);
-    let found = relay.provider.find(kind, LookupBy::ExternalId, &anchor, Lane::Ordinary).await?;
+    let found = relay
+        .provider
+        .find(kind, LookupBy::ExternalId, &anchor, Lane::Ordinary)
+        .await?;
     match found.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one.id.clone())),
@@ -97,14 +119,29 @@ pub(super) async fn find_by_external_id(relay: &Relay, key: &RowKey) -> Result<O
             message: format!(
                 "the target has {} resources with externalId {anchor} ({}); remove the duplicates there",
                 several.len(),
-                several.iter().map(|found| found.id.as_str()).collect::<Vec<_>>().join(", ")
+                several
+                    .iter()
+                    .map(|found| found.id.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
         }),
     }
 }
 
 /// The members that a group has at the target; `None` when the target does not show them.
-pub(super) async fn members_at_target(relay: &Relay, id: &str) -> Result<Option<BTreeSet<String>>, Refusal> {
-    let group = relay.provider.get(crate::scim::ResourceType::Group, id).await?;
-    Ok(group.map(|group| resource::member_ids(&group).unwrap_or_default().into_iter().collect()))
+pub(super) async fn members_at_target(
+    relay: &Relay,
+    id: &str,
+) -> Result<Option<BTreeSet<String>>, Refusal> {
+    let group = relay
+        .provider
+        .get(crate::scim::ResourceType::Group, id)
+        .await?;
+    Ok(group.map(|group| {
+        resource::member_ids(&group)
+            .unwrap_or_default()
+            .into_iter()
+            .collect()
+    }))
 }

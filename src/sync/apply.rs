@@ -22,15 +22,24 @@ const PREPARED_MAX: usize = 512;
 const OUTCOMES_MAX: usize = 512;
 /// The most operations that a kill can leave unsettled, beside those in flight: what is prepared, what is being
 /// written down, and what waits to be committed.
-#[allow(dead_code, reason = "the bound is stated for readers and checked by a test")]
-pub(super) const WINDOW_MAX: usize = PREPARED_MAX + prepare::STEPS_PER_TURN + OUTCOMES_MAX + settle::OUTCOMES_PER_WRITE;
+#[allow(
+    dead_code,
+    reason = "the bound is stated for readers and checked by a test"
+)]
+pub(super) const WINDOW_MAX: usize =
+    PREPARED_MAX + prepare::STEPS_PER_TURN + OUTCOMES_MAX + settle::OUTCOMES_PER_WRITE;
 
 /// Classes that may be under way at the same time; each line starts when the one before it is settled, because it
 /// needs ids that the earlier ones bring, or must not overtake them.
 const WAVES: [&[Class]; 5] = [
     &[Class::Deactivate],
     &[Class::RemoveMembers],
-    &[Class::Reactivate, Class::Update, Class::Link, Class::CreateUser],
+    &[
+        Class::Reactivate,
+        Class::Update,
+        Class::Link,
+        Class::CreateUser,
+    ],
     &[Class::Group],
     &[Class::AddMembers],
 ];
@@ -61,12 +70,18 @@ impl Flight<'_> {
 
     /// Notes that a row stays different.
     pub(super) fn leave_unfinished(&self, row: &crate::identity::RowKey) {
-        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).insert(row.clone());
+        self.unfinished
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(row.clone());
     }
 
     /// Whether a step of the row was held, dropped or refused.
     pub(super) fn is_unfinished(&self, row: &crate::identity::RowKey) -> bool {
-        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).contains(row)
+        self.unfinished
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(row)
     }
 }
 
@@ -80,8 +95,12 @@ pub(super) async fn carry_out(
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     tracker.phase("applying").await;
-    let held: u64 =
-        plan.counts.iter().filter(|(class, _)| plan.holds_class(*class)).map(|(_, count)| count).sum();
+    let held: u64 = plan
+        .counts
+        .iter()
+        .filter(|(class, _)| plan.holds_class(*class))
+        .map(|(_, count)| count)
+        .sum();
     tracker.update(|job| job.counters.skipped += held);
     if plan.steps() > held {
         let flight = Flight {
@@ -112,7 +131,10 @@ async fn note_first_load(relay: &Relay, lease: &Lease, tracker: &Tracker) -> Res
     let mut state = relay.store.profile_state(&relay.key()).await?;
     if !state.first_load_done {
         state.first_load_done = true;
-        relay.store.save_profile_state(lease, &relay.key(), &state).await?;
+        relay
+            .store
+            .save_profile_state(lease, &relay.key(), &state)
+            .await?;
     }
     Ok(())
 }
@@ -135,7 +157,12 @@ impl Flight<'_> {
                 break;
             }
         }
-        match self.refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match self
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             Some(refusal) => Err(Error::Target(refusal)),
             None => Ok(()),
         }

@@ -34,7 +34,10 @@ pub(super) async fn read_directory(
     let mut known = relay.store.known(&relay.key()).await?;
     let (sink, observations) = mpsc::channel(OBSERVATIONS_WAITING_MAX);
     let read = async { source.read(&mut known, sink).await.map_err(Error::from) };
-    let (end, ()) = tokio::try_join!(read, write_observations(relay, lease, tracker, observations))?;
+    let (end, ()) = tokio::try_join!(
+        read,
+        write_observations(relay, lease, tracker, observations)
+    )?;
     tracker.update(|job| {
         job.complete_read = Some(end.coverage.is_complete());
         job.progress.users_read = end.users;
@@ -42,7 +45,9 @@ pub(super) async fn read_directory(
     });
     match &end.coverage {
         Coverage::Partial(why) => {
-            let detail = format!("the directory was not read completely, so nothing counts as absent: {why}");
+            let detail = format!(
+                "the directory was not read completely, so nothing counts as absent: {why}"
+            );
             tracker.record(ObjectError::of_job("read", Fault::Transient, detail));
         }
         Coverage::Complete => {
@@ -51,7 +56,10 @@ pub(super) async fn read_directory(
             note_complete_read(relay, &mut state, &end, now);
         }
     }
-    relay.store.save_profile_state(lease, &relay.key(), &state).await?;
+    relay
+        .store
+        .save_profile_state(lease, &relay.key(), &state)
+        .await?;
     Ok(())
 }
 
@@ -64,7 +72,10 @@ async fn note_attempt(relay: &Relay, lease: &Lease) -> Result<ProfileState, Erro
         relay.store.mark_all_dirty(lease).await?;
         state.fingerprint = fingerprint;
     }
-    relay.store.save_profile_state(lease, &relay.key(), &state).await?;
+    relay
+        .store
+        .save_profile_state(lease, &relay.key(), &state)
+        .await?;
     Ok(state)
 }
 
@@ -81,11 +92,17 @@ async fn write_observations(
             Observation::Unreadable(unreadable) => tracker.record(unreadable_error(unreadable)),
         }
         if entries.len() == ENTRIES_PER_WRITE {
-            relay.store.record_seen(lease, &relay.key(), std::mem::take(&mut entries)).await?;
+            relay
+                .store
+                .record_seen(lease, &relay.key(), std::mem::take(&mut entries))
+                .await?;
         }
     }
     if !entries.is_empty() {
-        relay.store.record_seen(lease, &relay.key(), entries).await?;
+        relay
+            .store
+            .record_seen(lease, &relay.key(), entries)
+            .await?;
     }
     Ok(())
 }
@@ -114,14 +131,20 @@ async fn mark_absent(
     }
     let absent = relay.store.unmet(&relay.key(), known).await?;
     for rows in absent.chunks(ABSENCES_PER_WRITE) {
-        relay.store.record_absent(lease, &relay.key(), rows.to_vec(), now).await?;
+        relay
+            .store
+            .record_absent(lease, &relay.key(), rows.to_vec(), now)
+            .await?;
     }
     Ok(())
 }
 
 /// A complete read becomes the baseline that later ones are measured by, if it is plausible itself.
 fn note_complete_read(relay: &Relay, state: &mut ProfileState, end: &ReadEnd, now: DateTime<Utc>) {
-    let met = Baseline { users: end.users, groups: end.groups };
+    let met = Baseline {
+        users: end.users,
+        groups: end.groups,
+    };
     state.last_complete_read = Some(now);
     if guard::is_plausible(&relay.profile.limits, met, state.baseline) {
         state.baseline = Some(met);

@@ -69,7 +69,12 @@ pub async fn run(relay: &Relay, tracker: &Tracker, mode: Mode, stop: &Cancellati
 }
 
 /// The flights of one run; answers whether something waits for a person.
-async fn flights(relay: &Relay, tracker: &Tracker, mode: Mode, stop: &CancellationToken) -> Result<bool, Error> {
+async fn flights(
+    relay: &Relay,
+    tracker: &Tracker,
+    mode: Mode,
+    stop: &CancellationToken,
+) -> Result<bool, Error> {
     let lease = relay.store.lease(relay.directory.id).await?;
     if mode.applies() {
         recover::settle_open_intents(relay, &lease, tracker).await?;

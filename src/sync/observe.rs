@@ -32,8 +32,13 @@ pub(super) enum Occasion {
 /// Whether the target must be read: at first contact, when a job reconciles, and when the profile's interval is over.
 pub(super) async fn occasion(relay: &Relay, mode: Mode) -> Result<Option<Occasion>, Error> {
     let state = relay.store.profile_state(&relay.key()).await?;
-    let Some(last) = state.last_observed else { return Ok(Some(Occasion::FirstContact)) };
-    let due = relay.profile.reconcile_interval.is_some_and(|interval| last + interval <= Utc::now());
+    let Some(last) = state.last_observed else {
+        return Ok(Some(Occasion::FirstContact));
+    };
+    let due = relay
+        .profile
+        .reconcile_interval
+        .is_some_and(|interval| last + interval <= Utc::now());
     let reconciles = mode == Mode::Reconcile || (due && mode.applies());
     Ok(reconciles.then_some(Occasion::Reconcile))
 }
@@ -49,7 +54,10 @@ pub(super) async fn read_target(
     tracker.phase("observing").await;
     relay.provider.discover().await?;
     let groups = relay.profile.scope.groups_dn.is_some();
-    for kind in [Kind::User, Kind::Group].into_iter().filter(|kind| groups || *kind == Kind::User) {
+    for kind in [Kind::User, Kind::Group]
+        .into_iter()
+        .filter(|kind| groups || *kind == Kind::User)
+    {
         let mut linked = linked_ids(relay, kind).await?;
         let free = read_pages(relay, lease, kind, &mut linked).await?;
         if occasion == Occasion::Reconcile {
@@ -60,7 +68,10 @@ pub(super) async fn read_target(
     if mode.applies() {
         let mut state = relay.store.profile_state(&relay.key()).await?;
         state.last_observed = Some(Utc::now());
-        relay.store.save_profile_state(lease, &relay.key(), &state).await?;
+        relay
+            .store
+            .save_profile_state(lease, &relay.key(), &state)
+            .await?;
     }
     Ok(())
 }
@@ -70,10 +81,19 @@ async fn linked_ids(relay: &Relay, kind: Kind) -> Result<HashMap<String, RowKey>
     let mut ids = HashMap::new();
     let mut after = None;
     loop {
-        let rows = relay.store.linked_rows(relay.directory.id, after, ROWS_PER_TURN).await?;
-        let Some((last, _)) = rows.last() else { return Ok(ids) };
+        let rows = relay
+            .store
+            .linked_rows(relay.directory.id, after, ROWS_PER_TURN)
+            .await?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(ids);
+        };
         after = Some(last.clone());
-        ids.extend(rows.into_iter().filter(|(row, _)| row.kind == kind).map(|(row, applied)| (applied.id, row)));
+        ids.extend(
+            rows.into_iter()
+                .filter(|(row, _)| row.kind == kind)
+                .map(|(row, applied)| (applied.id, row)),
+        );
     }
 }
 
@@ -87,10 +107,14 @@ struct Free {
 impl Free {
     fn add(&mut self, found: Found) {
         if let Some(external_id) = &found.external_id {
-            self.by_external_id.insert(external_id.clone(), found.id.clone());
+            self.by_external_id
+                .insert(external_id.clone(), found.id.clone());
         }
         if let Some(name) = &found.name {
-            self.by_name.entry(name.to_lowercase()).or_default().push(found);
+            self.by_name
+                .entry(name.to_lowercase())
+                .or_default()
+                .push(found);
         }
     }
 
@@ -114,7 +138,9 @@ async fn read_pages(
         start = page.next;
         let mut known = Vec::new();
         for resource in page.resources {
-            let Some(found) = Found::from_json(&resource) else { continue };
+            let Some(found) = Found::from_json(&resource) else {
+                continue;
+            };
             match linked.remove(&found.id) {
                 Some(row) => known.push((row, found.id, resource)),
                 None => free.add(found),
@@ -127,7 +153,11 @@ async fn read_pages(
 
 /// Where the target holds something else than was acknowledged, *applied* becomes what it holds; the plan then brings
 /// the directory's values back (the policy `directory_wins`).
-async fn compare(relay: &Relay, lease: &Lease, known: Vec<(RowKey, String, Json)>) -> Result<(), Error> {
+async fn compare(
+    relay: &Relay,
+    lease: &Lease,
+    known: Vec<(RowKey, String, Json)>,
+) -> Result<(), Error> {
     let names = relay.directory.profile_names();
     let keys = known.iter().map(|(row, _, _)| row.clone()).collect();
     let rows = relay.store.rows(relay.directory.id, &names, keys).await?;
@@ -136,10 +166,18 @@ async fn compare(relay: &Relay, lease: &Lease, known: Vec<(RowKey, String, Json)
         let paths = adopt::maintained(relay, &key);
         let held = resource::project(&resource, &paths);
         let differs = row.applied.as_ref().is_some_and(|applied| {
-            paths.iter().any(|path| applied.attributes.get(path) != held.get(path))
+            paths
+                .iter()
+                .any(|path| applied.attributes.get(path) != held.get(path))
         });
         if differs {
-            observed.push((key, Some(Applied { id, attributes: held })));
+            observed.push((
+                key,
+                Some(Applied {
+                    id,
+                    attributes: held,
+                }),
+            ));
         }
     }
     if !observed.is_empty() {
@@ -156,10 +194,20 @@ async fn confirm_missing(
     tracker: &Tracker,
 ) -> Result<(), Error> {
     for (id, row) in missing {
-        if relay.provider.get(resource_type(row.kind), &id).await?.is_none() {
-            let detail = format!("resource {id} was removed at the target; it is created again if the entry is in scope");
+        if relay
+            .provider
+            .get(resource_type(row.kind), &id)
+            .await?
+            .is_none()
+        {
+            let detail = format!(
+                "resource {id} was removed at the target; it is created again if the entry is in scope"
+            );
             tracker.record(row_error(&row, "", "observe", Fault::Drifted, detail));
-            relay.store.record_observed(lease, vec![(row, None)]).await?;
+            relay
+                .store
+                .record_observed(lease, vec![(row, None)])
+                .await?;
         }
     }
     Ok(())
@@ -173,11 +221,20 @@ async fn find_matches(relay: &Relay, lease: &Lease, kind: Kind, free: &Free) -> 
     let names = relay.directory.profile_names();
     let mut after = None;
     loop {
-        let rows = relay.store.dirty_rows(relay.directory.id, &names, after, ROWS_PER_TURN).await?;
-        let Some(last) = rows.last() else { return Ok(()) };
+        let rows = relay
+            .store
+            .dirty_rows(relay.directory.id, &names, after, ROWS_PER_TURN)
+            .await?;
+        let Some(last) = rows.last() else {
+            return Ok(());
+        };
         after = Some(last.key.clone());
-        let unlinked = rows.iter().filter(|row| row.key.kind == kind && row.applied.is_none());
-        let found: Vec<_> = unlinked.filter_map(|row| Some((row.key.clone(), matching(relay, row, free)?))).collect();
+        let unlinked = rows
+            .iter()
+            .filter(|row| row.key.kind == kind && row.applied.is_none());
+        let found: Vec<_> = unlinked
+            .filter_map(|row| Some((row.key.clone(), matching(relay, row, free)?)))
+            .collect();
         if !found.is_empty() {
             relay.store.record_found(lease, found).await?;
         }
@@ -186,10 +243,18 @@ async fn find_matches(relay: &Relay, lease: &Lease, kind: Kind, free: &Free) -> 
 
 fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {
     if let Some(id) = free.by_external_id.get(&row.key.anchor.to_string()) {
-        return Some(Match { id: id.clone(), by: MatchedBy::ExternalId });
+        return Some(Match {
+            id: id.clone(),
+            by: MatchedBy::ExternalId,
+        });
     }
     let (_, seen) = row.owner()?;
-    let desired = relay.profile.mapping.desired(&seen.identity, Utc::now()).resource.ok()?;
+    let desired = relay
+        .profile
+        .mapping
+        .desired(&seen.identity, Utc::now())
+        .resource
+        .ok()?;
     let path = match row.key.kind {
         Kind::User => AttributePath::user_name(),
         Kind::Group => AttributePath::display_name(),
@@ -198,6 +263,13 @@ fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {
     let candidates = free.by_name.get(&name.to_lowercase())?;
     let (one, several) = (candidates.first()?, candidates.len() > 1);
     // More than one resource of the name can never be linked without a person (specification page 2).
-    let by = if several || one.external_id.is_some() { MatchedBy::TakenName } else { MatchedBy::Name };
-    Some(Match { id: one.id.clone(), by })
+    let by = if several || one.external_id.is_some() {
+        MatchedBy::TakenName
+    } else {
+        MatchedBy::Name
+    };
+    Some(Match {
+        id: one.id.clone(),
+        by,
+    })
 }

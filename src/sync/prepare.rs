@@ -13,10 +13,10 @@ use crate::scim::path::AttributePath;
 use crate::scim::{Attributes, ResourceType, Value};
 use crate::snapshot::{Applied, Row};
 use crate::store::{Intent, Position};
+use crate::sync::Error;
 use crate::sync::apply::Flight;
 use crate::sync::proof::{self, Proof};
 use crate::sync::tracker::row_error;
-use crate::sync::Error;
 
 /// Steps taken from the plan in one turn; their intents are one transaction.
 pub(super) const STEPS_PER_TURN: usize = 256;
@@ -72,14 +72,23 @@ pub(super) async fn feed(
         let held = flight.plan.holds_class(class);
         let mut after = before(class);
         loop {
-            let steps = flight.relay.store.steps(flight.plan.job, after, STEPS_PER_TURN).await?;
+            let steps = flight
+                .relay
+                .store
+                .steps(flight.plan.job, after, STEPS_PER_TURN)
+                .await?;
             after = steps.last().map(|(position, _)| *position);
             let count = steps.len();
-            let steps: Vec<Step> =
-                steps.into_iter().filter(|(position, _)| position.class == class).map(|(_, step)| step).collect();
+            let steps: Vec<Step> = steps
+                .into_iter()
+                .filter(|(position, _)| position.class == class)
+                .map(|(_, step)| step)
+                .collect();
             let ended = count < STEPS_PER_TURN || steps.len() < count;
             if held {
-                steps.iter().for_each(|step| flight.leave_unfinished(&step.key));
+                steps
+                    .iter()
+                    .for_each(|step| flight.leave_unfinished(&step.key));
             } else {
                 let operations = operations(flight, steps).await?;
                 write_intents(flight, &operations).await?;
@@ -100,7 +109,10 @@ pub(super) async fn feed(
 /// The position just before a class.
 fn before(class: Class) -> Option<Position> {
     let earlier = Class::ALL.iter().rev().find(|earlier| **earlier < class)?;
-    Some(Position { class: *earlier, number: u64::MAX })
+    Some(Position {
+        class: *earlier,
+        number: u64::MAX,
+    })
 }
 
 async fn write_intents(flight: &Flight<'_>, operations: &[Operation]) -> Result<(), Error> {
@@ -112,7 +124,11 @@ async fn write_intents(flight: &Flight<'_>, operations: &[Operation]) -> Result<
             class: operation.step.class,
             part: operation.part,
             job: flight.plan.job,
-            members: operation.members.iter().map(|(row, _)| row.clone()).collect(),
+            members: operation
+                .members
+                .iter()
+                .map(|(row, _)| row.clone())
+                .collect(),
         })
         .collect();
     if intents.is_empty() {
@@ -124,7 +140,11 @@ async fn write_intents(flight: &Flight<'_>, operations: &[Operation]) -> Result<
 async fn operations(flight: &Flight<'_>, steps: Vec<Step>) -> Result<Vec<Operation>, Error> {
     let names = flight.relay.directory.profile_names();
     let keys: Vec<RowKey> = steps.iter().map(|step| step.key.clone()).collect();
-    let rows = flight.relay.store.rows(flight.relay.directory.id, &names, keys).await?;
+    let rows = flight
+        .relay
+        .store
+        .rows(flight.relay.directory.id, &names, keys)
+        .await?;
     let mut operations = Vec::with_capacity(steps.len());
     for (step, row) in steps.into_iter().zip(rows) {
         if step.class.is_removal() && !is_proved(flight, &step, &row).await? {
@@ -137,12 +157,22 @@ async fn operations(flight: &Flight<'_>, steps: Vec<Step>) -> Result<Vec<Operati
 
 /// Looks whether a removal's reason still holds; a step whose reason does not is dropped, and the job says so.
 async fn is_proved(flight: &Flight<'_>, step: &Step, row: &Row) -> Result<bool, Error> {
-    let Some((_, seen)) = row.owner() else { return Ok(false) };
+    let Some((_, seen)) = row.owner() else {
+        return Ok(false);
+    };
     let proof = proof::of_removal(flight.relay, flight.reader, step, seen).await?;
-    let Proof::Fails(why) = proof else { return Ok(true) };
+    let Proof::Fails(why) = proof else {
+        return Ok(true);
+    };
     flight.leave_unfinished(&step.key);
     let detail = format!("nothing was taken away: {why}; the next run reads it again");
-    flight.tracker.record(row_error(&step.key, &step.dn, step.class.as_str(), Fault::Drifted, detail));
+    flight.tracker.record(row_error(
+        &step.key,
+        &step.dn,
+        step.class.as_str(),
+        Fault::Drifted,
+        detail,
+    ));
     flight.tracker.update(|job| job.counters.skipped += 1);
     Ok(false)
 }
@@ -160,23 +190,42 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
     };
     Ok(match (&step.action, &row.applied) {
         (Action::Create { .. }, Some(_)) | (Action::Link { .. }, Some(_)) => Vec::new(), // linked in the meantime
-        (Action::Create { attributes, members }, None) => {
+        (
+            Action::Create {
+                attributes,
+                members,
+            },
+            None,
+        ) => {
             let mut attributes = attributes.clone();
             attributes.extend(once(flight, &attributes));
             let members = resolved(flight, members).await?;
             created(flight, &step, &attributes, members)
         }
         (Action::Link { id, attributes }, None) => {
-            vec![single(Task::Adopt { id: id.clone(), attributes: attributes.clone() }, Vec::new())]
+            vec![single(
+                Task::Adopt {
+                    id: id.clone(),
+                    attributes: attributes.clone(),
+                },
+                Vec::new(),
+            )]
         }
         (Action::Change { changes }, Some(applied)) => {
             let request = encode::update(kind, &applied.id, &applied.attributes, changes);
             vec![single(Task::Send(request), Vec::new())]
         }
         (Action::AddMembers(members), Some(applied)) => {
-            let present = flight.relay.store.applied_members(flight.relay.directory.id, &step.key).await?;
-            let missing: Vec<RowKey> =
-                members.iter().filter(|row| present.binary_search(row).is_err()).cloned().collect();
+            let present = flight
+                .relay
+                .store
+                .applied_members(flight.relay.directory.id, &step.key)
+                .await?;
+            let missing: Vec<RowKey> = members
+                .iter()
+                .filter(|row| present.binary_search(row).is_err())
+                .cloned()
+                .collect();
             let members = resolved(flight, &missing).await?;
             let dialect = &flight.relay.tenant.dialect;
             in_parts(&step, &row, members, dialect.members_per_request, |ids| {
@@ -186,7 +235,9 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
         (Action::RemoveMembers(members), Some(applied)) => {
             let members = resolved(flight, members).await?;
             let per_request = flight.relay.tenant.dialect.members_per_operation;
-            in_parts(&step, &row, members, per_request, |ids| encode::remove_members(&applied.id, ids))
+            in_parts(&step, &row, members, per_request, |ids| {
+                encode::remove_members(&applied.id, ids)
+            })
         }
         (Action::Change { .. } | Action::AddMembers(_) | Action::RemoveMembers(_), None) => {
             flight.leave_unfinished(&step.key); // its link was lost in the meantime; the next run plans it again
@@ -196,7 +247,12 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
 }
 
 /// A create; members beyond what one request takes follow as parts of the same step.
-fn created(flight: &Flight<'_>, step: &Arc<Step>, attributes: &Attributes, members: Vec<(RowKey, String)>) -> Vec<Operation> {
+fn created(
+    flight: &Flight<'_>,
+    step: &Arc<Step>,
+    attributes: &Attributes,
+    members: Vec<(RowKey, String)>,
+) -> Vec<Operation> {
     let dialect = &flight.relay.tenant.dialect;
     let with_it = members.len().min(dialect.members_per_request);
     if with_it < members.len() {
@@ -256,20 +312,49 @@ async fn resolved(flight: &Flight<'_>, members: &[RowKey]) -> Result<Vec<(RowKey
     if members.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = flight.relay.store.links(flight.relay.directory.id, members.to_vec()).await?;
-    Ok(members.iter().cloned().zip(ids).filter_map(|(row, id)| Some((row, id?))).collect())
+    let ids = flight
+        .relay
+        .store
+        .links(flight.relay.directory.id, members.to_vec())
+        .await?;
+    Ok(members
+        .iter()
+        .cloned()
+        .zip(ids)
+        .filter_map(|(row, id)| Some((row, id?)))
+        .collect())
 }
 
 /// What is sent on creation only: that the e-mail address is verified, where the target has an attribute for it and
 /// the tenant vouches for the domain.
 fn once(flight: &Flight<'_>, attributes: &Attributes) -> HashMap<AttributePath, Value> {
     let settings = &flight.relay.tenant.email_verified;
-    let discovered = || flight.capabilities.email_verified.as_deref().and_then(|path| path.parse().ok());
-    let Some(path) = settings.path.clone().or_else(discovered) else { return HashMap::new() };
-    let email = attributes.get(&AttributePath::work_email()).and_then(Value::as_text);
-    let domain = email.and_then(|email| email.rsplit_once('@')).map(|(_, domain)| domain);
+    let discovered = || {
+        flight
+            .capabilities
+            .email_verified
+            .as_deref()
+            .and_then(|path| path.parse().ok())
+    };
+    let Some(path) = settings.path.clone().or_else(discovered) else {
+        return HashMap::new();
+    };
+    let email = attributes
+        .get(&AttributePath::work_email())
+        .and_then(Value::as_text);
+    let domain = email
+        .and_then(|email| email.rsplit_once('@'))
+        .map(|(_, domain)| domain);
     let vouched = domain.is_some_and(|domain| {
-        settings.domains.is_empty() || settings.domains.iter().any(|known| known.eq_ignore_ascii_case(domain))
+        settings.domains.is_empty()
+            || settings
+                .domains
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(domain))
     });
-    if vouched { HashMap::from([(path, Value::Bool(true))]) } else { HashMap::new() }
+    if vouched {
+        HashMap::from([(path, Value::Bool(true))])
+    } else {
+        HashMap::new()
+    }
 }

@@ -20,7 +20,10 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(settings: &'a source::Settings) -> Self {
-        Self { settings, source: Mutex::new(None) }
+        Self {
+            settings,
+            source: Mutex::new(None),
+        }
     }
 
     /// The open connection.
@@ -63,23 +66,34 @@ pub(super) enum Proof {
 
 /// Looks at the entry of a removal. The look answers the removal's own reason: was it absent, is it still; was it
 /// disabled, is it still; did the group's entry name these members, does it still (specification page 8, 1).
-pub(super) async fn of_removal(relay: &Relay, reader: &Reader<'_>, step: &Step, seen: &Seen) -> Result<Proof, Error> {
+pub(super) async fn of_removal(
+    relay: &Relay,
+    reader: &Reader<'_>,
+    step: &Step,
+    seen: &Seen,
+) -> Result<Proof, Error> {
     let look = match reader.look(&step.key).await {
         Ok(look) => look,
         Err(error) => {
-            return Ok(Proof::Fails(format!("the removal could not be proved, because the directory did not answer: {error}")));
+            return Ok(Proof::Fails(format!(
+                "the removal could not be proved, because the directory did not answer: {error}"
+            )));
         }
     };
     Ok(match (step.reason, look) {
         (Reason::Absent, Look::Absent) => Proof::Holds,
-        (Reason::Absent, Look::Present(_)) => {
-            Proof::Fails("the entry was missing when the directory was read, but it is there".to_owned())
+        (Reason::Absent, Look::Present(_)) => Proof::Fails(
+            "the entry was missing when the directory was read, but it is there".to_owned(),
+        ),
+        (_, Look::Absent) => {
+            Proof::Fails("the entry changed since it was read: it is not there any more".to_owned())
         }
-        (_, Look::Absent) => Proof::Fails("the entry changed since it was read: it is not there any more".to_owned()),
         (Reason::Disabled, Look::Present(identity)) => {
             match relay.profile.mapping.desired(&identity, Utc::now()).active {
                 Some(false) => Proof::Holds,
-                _ => Proof::Fails("the account was disabled when it was read, but it is enabled".to_owned()),
+                _ => Proof::Fails(
+                    "the account was disabled when it was read, but it is enabled".to_owned(),
+                ),
             }
         }
         (_, Look::Present(identity)) if step.key.kind == Kind::Group => {

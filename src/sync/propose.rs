@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
+use crate::directory::profile::Linking;
 use crate::fault::Fault;
 use crate::identity::digest::short;
 use crate::identity::observation::Coverage;
@@ -12,7 +13,6 @@ use crate::job::{Counters, Mode};
 use crate::plan::decide::{self, Policy, Verdict};
 use crate::plan::membership::{self, Named};
 use crate::plan::{Action, Class, Plan, Reason, Step, guard};
-use crate::directory::profile::Linking;
 use crate::scim::path::AttributePath;
 use crate::snapshot::{Row, Seen};
 use crate::store::Lease;
@@ -23,13 +23,21 @@ use crate::sync::{Error, Relay};
 const ROWS_PER_TURN: usize = 1_000;
 
 /// Plans everything that differs, and stores the plan.
-pub(super) async fn make_plan(relay: &Relay, lease: &Lease, mode: Mode, tracker: &Tracker) -> Result<Plan, Error> {
+pub(super) async fn make_plan(
+    relay: &Relay,
+    lease: &Lease,
+    mode: Mode,
+    tracker: &Tracker,
+) -> Result<Plan, Error> {
     tracker.phase("planning").await;
     let mut draft = Draft::new(relay, lease, tracker).await?;
     let names = relay.directory.profile_names();
     let mut after = None;
     loop {
-        let rows = relay.store.dirty_rows(relay.directory.id, &names, after, ROWS_PER_TURN).await?;
+        let rows = relay
+            .store
+            .dirty_rows(relay.directory.id, &names, after, ROWS_PER_TURN)
+            .await?;
         let Some(last) = rows.last() else { break };
         after = Some(last.key.clone());
         draft.add_rows(rows).await?;
@@ -112,7 +120,9 @@ impl<'a> Draft<'a> {
         let mine: Vec<&Row> = rows.iter().filter(|row| self.is_mine(row)).collect();
         let named = self.named_members(&mine).await?;
         for row in mine {
-            let Some((_, seen)) = row.owner() else { continue };
+            let Some((_, seen)) = row.owner() else {
+                continue;
+            };
             let verdict = match row.key.kind {
                 Kind::User => self.decide_user(row, seen).await?,
                 Kind::Group => self.decide_group(row, seen, &named).await?,
@@ -123,18 +133,28 @@ impl<'a> Draft<'a> {
             self.take(row, seen, verdict, &mut steps);
         }
         self.relay.store.clear_dirty(self.lease, clean).await?;
-        self.relay.store.add_steps(self.lease, self.tracker.job().id, steps).await?;
+        self.relay
+            .store
+            .add_steps(self.lease, self.tracker.job().id, steps)
+            .await?;
         Ok(())
     }
 
     /// A row belongs to the first profile that sees it; the others leave it alone.
     fn is_mine(&self, row: &Row) -> bool {
-        row.owner().is_some_and(|(profile, _)| *profile == self.relay.profile.name)
+        row.owner()
+            .is_some_and(|(profile, _)| *profile == self.relay.profile.name)
     }
 
     fn take(&mut self, row: &Row, seen: &Seen, verdict: Verdict, steps: &mut Vec<Step>) {
         if let Some(problem) = verdict.problem {
-            self.tracker.record(row_error(&row.key, &seen.identity.dn, "map", Fault::Rejected, problem));
+            self.tracker.record(row_error(
+                &row.key,
+                &seen.identity.dn,
+                "map",
+                Fault::Rejected,
+                problem,
+            ));
         }
         for step in &verdict.steps {
             self.count(step);
@@ -155,7 +175,9 @@ impl<'a> Draft<'a> {
             (Action::Change { .. }, Class::Group) => self.members.groups_updated += 1,
             (Action::Link { .. }, Class::Group) => self.members.linked += 1,
             (Action::AddMembers(members), _) => self.members.members_added += members.len() as u64,
-            (Action::RemoveMembers(members), _) => self.members.members_removed += members.len() as u64,
+            (Action::RemoveMembers(members), _) => {
+                self.members.members_removed += members.len() as u64
+            }
             _ => {}
         }
     }
@@ -163,17 +185,24 @@ impl<'a> Draft<'a> {
     async fn decide_user(&mut self, row: &Row, seen: &Seen) -> Result<Verdict, Error> {
         let desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
         let verdict = decide::user(row, seen, desired, &self.policy);
-        let Some(step) = verdict.steps.first() else { return Ok(verdict) };
+        let Some(step) = verdict.steps.first() else {
+            return Ok(verdict);
+        };
         match &step.action {
             Action::Link { .. } => {
                 self.joining.insert(short(&[&row.key.to_key()]));
                 Ok(verdict)
             }
             Action::Create { attributes, .. } => {
-                let name = attributes.get(&AttributePath::user_name()).and_then(|name| name.as_text());
+                let name = attributes
+                    .get(&AttributePath::user_name())
+                    .and_then(|name| name.as_text());
                 let name = name.unwrap_or_default().to_lowercase();
                 match self.rival(row, seen, &name).await? {
-                    Some(problem) => Ok(Verdict { steps: Vec::new(), problem: Some(problem) }),
+                    Some(problem) => Ok(Verdict {
+                        steps: Vec::new(),
+                        problem: Some(problem),
+                    }),
                     None => {
                         self.joining.insert(short(&[&row.key.to_key()]));
                         Ok(verdict)
@@ -188,7 +217,11 @@ impl<'a> Draft<'a> {
     /// the order of reading never decides who may log in under a name.
     async fn rival(&mut self, row: &Row, seen: &Seen, name: &str) -> Result<Option<String>, Error> {
         if self.anybody_linked
-            && let Some(holder) = self.relay.store.holder_of_name(self.relay.directory.id, name).await?
+            && let Some(holder) = self
+                .relay
+                .store
+                .holder_of_name(self.relay.directory.id, name)
+                .await?
             && holder != row.key
         {
             return Ok(Some(format!(
@@ -199,20 +232,25 @@ impl<'a> Draft<'a> {
         }
         let slot = short(&[name.as_bytes()]);
         let Some((other, other_dn)) = self.names.get(&slot) else {
-            self.names.insert(slot, (row.key.clone(), seen.identity.dn.clone()));
+            self.names
+                .insert(slot, (row.key.clone(), seen.identity.dn.clone()));
             return Ok(None);
         };
         if self.colliding.insert(other.clone()) {
             let problem = collision(&seen.identity.dn);
-            self.tracker.record(row_error(other, other_dn, "map", Fault::Rejected, problem));
+            self.tracker
+                .record(row_error(other, other_dn, "map", Fault::Rejected, problem));
         }
         Ok(Some(collision(other_dn)))
     }
 
     /// The members that the groups among these rows name, with all groups within where they are flattened.
     async fn named_members(&self, rows: &[&Row]) -> Result<Named, Error> {
-        let groups: Vec<RowKey> =
-            rows.iter().filter(|row| row.key.kind == Kind::Group).map(|row| row.key.clone()).collect();
+        let groups: Vec<RowKey> = rows
+            .iter()
+            .filter(|row| row.key.kind == Kind::Group)
+            .map(|row| row.key.clone())
+            .collect();
         let mut named = Named::new();
         loop {
             let missing = membership::missing(&groups, self.relay.profile.nested_groups, &named);
@@ -220,22 +258,40 @@ impl<'a> Draft<'a> {
                 return Ok(named);
             }
             let names = self.relay.directory.profile_names();
-            let members = self.relay.store.members(self.relay.directory.id, &names, missing.clone()).await?;
+            let members = self
+                .relay
+                .store
+                .members(self.relay.directory.id, &names, missing.clone())
+                .await?;
             named.extend(missing.into_iter().zip(members));
         }
     }
 
-    async fn decide_group(&mut self, row: &Row, seen: &Seen, named: &Named) -> Result<Verdict, Error> {
+    async fn decide_group(
+        &mut self,
+        row: &Row,
+        seen: &Seen,
+        named: &Named,
+    ) -> Result<Verdict, Error> {
         let desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
         let wanted = membership::membership(&row.key, self.relay.profile.nested_groups, named);
         let (members, unlinked) = self.linked_or_joining(wanted.members).await?;
         self.members.members_left_out += wanted.left_out + unlinked;
         let present = match &row.applied {
-            Some(_) => self.relay.store.applied_members(self.relay.directory.id, &row.key).await?,
+            Some(_) => {
+                self.relay
+                    .store
+                    .applied_members(self.relay.directory.id, &row.key)
+                    .await?
+            }
             None => Vec::new(),
         };
         let verdict = decide::group(row, seen, desired, &members, &present, &self.policy);
-        if verdict.steps.iter().any(|step| matches!(step.action, Action::Create { .. } | Action::Link { .. })) {
+        if verdict
+            .steps
+            .iter()
+            .any(|step| matches!(step.action, Action::Create { .. } | Action::Link { .. }))
+        {
             self.joining.insert(short(&[&row.key.to_key()]));
         }
         Ok(verdict)
@@ -244,8 +300,16 @@ impl<'a> Draft<'a> {
     /// Members that have, or will have, a resource at the target; and how many have none.
     async fn linked_or_joining(&self, members: Vec<RowKey>) -> Result<(Vec<RowKey>, u64), Error> {
         let joins = |row: &RowKey| self.joining.contains(&short(&[&row.to_key()]));
-        let asked: Vec<RowKey> = members.iter().filter(|row| row.kind == Kind::Group || !joins(row)).cloned().collect();
-        let links = self.relay.store.links(self.relay.directory.id, asked.clone()).await?;
+        let asked: Vec<RowKey> = members
+            .iter()
+            .filter(|row| row.kind == Kind::Group || !joins(row))
+            .cloned()
+            .collect();
+        let links = self
+            .relay
+            .store
+            .links(self.relay.directory.id, asked.clone())
+            .await?;
         let unlinked: HashSet<RowKey> = asked
             .into_iter()
             .zip(links)
@@ -254,17 +318,30 @@ impl<'a> Draft<'a> {
             .map(|(row, _)| row)
             .collect();
         let count = unlinked.len() as u64;
-        Ok((members.into_iter().filter(|row| !unlinked.contains(row)).collect(), count))
+        Ok((
+            members
+                .into_iter()
+                .filter(|row| !unlinked.contains(row))
+                .collect(),
+            count,
+        ))
     }
 
     async fn seal(self) -> Result<Plan, Error> {
         let job = self.tracker.job();
         if !self.colliding.is_empty() {
             let rows = self.colliding.iter().cloned().collect();
-            self.relay.store.drop_steps(self.lease, job.id, rows).await?;
+            self.relay
+                .store
+                .drop_steps(self.lease, job.id, rows)
+                .await?;
         }
         let state = self.relay.store.profile_state(&self.relay.key()).await?;
-        let linked = self.relay.store.linked_counts(self.relay.directory.id).await?;
+        let linked = self
+            .relay
+            .store
+            .linked_counts(self.relay.directory.id)
+            .await?;
         let coverage = match job.complete_read {
             Some(true) => Coverage::Complete,
             _ => Coverage::Partial("see the job's errors".to_owned()),
@@ -294,12 +371,17 @@ impl<'a> Draft<'a> {
             digest: String::new(),
         };
         let mut plan = self.relay.store.seal_plan(self.lease, draft).await?;
-        plan.holds.retain(|hold| plan.counts.iter().any(|(class, count)| *count > 0 && hold.classes.contains(class)));
+        plan.holds.retain(|hold| {
+            plan.counts
+                .iter()
+                .any(|(class, count)| *count > 0 && hold.classes.contains(class))
+        });
         Ok(plan)
     }
 }
 
 fn collision(other: &str) -> String {
-    format!("two new entries have the same user name, so neither is created; the other one is {other}. Rename one of the two")
+    format!(
+        "two new entries have the same user name, so neither is created; the other one is {other}. Rename one of the two"
+    )
 }
-

@@ -21,7 +21,11 @@ const SETTLEMENTS_PER_WRITE: usize = 512;
 /// Settles every intent that was left open. A create is looked up by externalId, twice if need be, and adopted when it
 /// is there; members are compared with what the group holds; everything else may be sent again as it is. The rows stay
 /// different, so whatever is still missing is planned by this very run.
-pub(super) async fn settle_open_intents(relay: &Relay, lease: &Lease, tracker: &Tracker) -> Result<(), Error> {
+pub(super) async fn settle_open_intents(
+    relay: &Relay,
+    lease: &Lease,
+    tracker: &Tracker,
+) -> Result<(), Error> {
     let intents = relay.store.intents(relay.directory.id).await?;
     if intents.is_empty() {
         return Ok(());
@@ -37,11 +41,20 @@ pub(super) async fn settle_open_intents(relay: &Relay, lease: &Lease, tracker: &
     // A target may take a while to show what it was sent last.
     tokio::time::sleep(Duration::from_secs(u64::from(relay.tenant.settle_s))).await;
     let (mut settlements, missing) = look_at_all(relay, lease, missing).await?;
-    settlements.extend(missing.iter().map(|intent| settled(intent, Effect::Nothing)));
+    settlements.extend(
+        missing
+            .iter()
+            .map(|intent| settled(intent, Effect::Nothing)),
+    );
     settle(relay, lease, tracker, settlements).await
 }
 
-async fn settle(relay: &Relay, lease: &Lease, tracker: &Tracker, settlements: Vec<Settlement>) -> Result<(), Error> {
+async fn settle(
+    relay: &Relay,
+    lease: &Lease,
+    tracker: &Tracker,
+    settlements: Vec<Settlement>,
+) -> Result<(), Error> {
     let job = tracker.job().id;
     for part in settlements.chunks(SETTLEMENTS_PER_WRITE) {
         relay.store.settle(lease, job, part.to_vec()).await?;
@@ -50,11 +63,22 @@ async fn settle(relay: &Relay, lease: &Lease, tracker: &Tracker, settlements: Ve
 }
 
 fn settled(intent: &Intent, effect: Effect) -> Settlement {
-    Settlement { key: intent.key.clone(), class: intent.class, part: intent.part, effect, clean: None, change: None }
+    Settlement {
+        key: intent.key.clone(),
+        class: intent.class,
+        part: intent.part,
+        effect,
+        clean: None,
+        change: None,
+    }
 }
 
 /// What is known of the intents now, and the creates that were not found.
-async fn look_at_all(relay: &Relay, lease: &Lease, intents: Vec<Intent>) -> Result<(Vec<Settlement>, Vec<Intent>), Error> {
+async fn look_at_all(
+    relay: &Relay,
+    lease: &Lease,
+    intents: Vec<Intent>,
+) -> Result<(Vec<Settlement>, Vec<Intent>), Error> {
     debug_assert_eq!(lease.directory, relay.directory.id);
     let looks = stream::iter(intents)
         .map(|intent| async move {
@@ -77,25 +101,41 @@ async fn look_at_all(relay: &Relay, lease: &Lease, intents: Vec<Intent>) -> Resu
 /// What became of one intent; `None` for a create that is not at the target.
 async fn look(relay: &Relay, intent: &Intent) -> Result<Option<Effect>, Error> {
     let directory = relay.directory.id;
-    let link = relay.store.links(directory, vec![intent.key.clone()]).await?.pop().flatten();
+    let link = relay
+        .store
+        .links(directory, vec![intent.key.clone()])
+        .await?
+        .pop()
+        .flatten();
     match (intent.class, link) {
-        (Class::CreateUser | Class::Link | Class::Group, None) => Ok(look_for_resource(relay, intent).await?),
-        (Class::AddMembers | Class::RemoveMembers, Some(id)) => Ok(Some(look_at_members(relay, intent, &id).await?)),
+        (Class::CreateUser | Class::Link | Class::Group, None) => {
+            Ok(look_for_resource(relay, intent).await?)
+        }
+        (Class::AddMembers | Class::RemoveMembers, Some(id)) => {
+            Ok(Some(look_at_members(relay, intent, &id).await?))
+        }
         _ => Ok(Some(Effect::Nothing)),
     }
 }
 
 async fn look_for_resource(relay: &Relay, intent: &Intent) -> Result<Option<Effect>, Error> {
-    let Some(id) = adopt::find_by_external_id(relay, &intent.key).await? else { return Ok(None) };
+    let Some(id) = adopt::find_by_external_id(relay, &intent.key).await? else {
+        return Ok(None);
+    };
     let kind = resource_type(intent.key.kind);
-    let Some(found) = relay.provider.get(kind, &id).await? else { return Ok(None) };
+    let Some(found) = relay.provider.get(kind, &id).await? else {
+        return Ok(None);
+    };
     let attributes = resource::project(&found, &adopt::maintained(relay, &intent.key));
     let applied = Applied { id, attributes };
     Ok(Some(match intent.key.kind {
         Kind::User => Effect::Applied(applied),
         Kind::Group => {
             let present = resource::member_ids(&found).unwrap_or_default();
-            Effect::AppliedWithMembers(applied, among(relay, &intent.members, |id| present.contains(id)).await?)
+            Effect::AppliedWithMembers(
+                applied,
+                among(relay, &intent.members, |id| present.contains(id)).await?,
+            )
         }
     }))
 }
@@ -104,8 +144,14 @@ async fn look_at_members(relay: &Relay, intent: &Intent, id: &str) -> Result<Eff
     if !relay.tenant.dialect.members_readable {
         return Ok(Effect::Nothing);
     }
-    let Some(present) = adopt::members_at_target(relay, id).await? else { return Ok(Effect::Nothing) };
-    let chosen = |wanted: bool| among(relay, &intent.members, move |id| present.contains(id) == wanted);
+    let Some(present) = adopt::members_at_target(relay, id).await? else {
+        return Ok(Effect::Nothing);
+    };
+    let chosen = |wanted: bool| {
+        among(relay, &intent.members, move |id| {
+            present.contains(id) == wanted
+        })
+    };
     Ok(match intent.class {
         Class::AddMembers => chosen(true).await.map(Effect::MembersAdded),
         _ => chosen(false).await.map(Effect::MembersRemoved),
@@ -114,8 +160,15 @@ async fn look_at_members(relay: &Relay, intent: &Intent, id: &str) -> Result<Eff
 }
 
 /// Those of the rows whose id at the target passes.
-async fn among(relay: &Relay, rows: &[RowKey], passes: impl Fn(&String) -> bool) -> Result<Vec<RowKey>, crate::store::Error> {
+async fn among(
+    relay: &Relay,
+    rows: &[RowKey],
+    passes: impl Fn(&String) -> bool,
+) -> Result<Vec<RowKey>, crate::store::Error> {
     let ids = relay.store.links(relay.directory.id, rows.to_vec()).await?;
     let pairs = rows.iter().cloned().zip(ids);
-    Ok(pairs.filter(|(_, id)| id.as_ref().is_some_and(&passes)).map(|(row, _)| row).collect())
+    Ok(pairs
+        .filter(|(_, id)| id.as_ref().is_some_and(&passes))
+        .map(|(row, _)| row)
+        .collect())
 }

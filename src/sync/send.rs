@@ -30,7 +30,11 @@ pub(super) struct Settled {
 }
 
 /// Sends everything that was prepared, as many at once as the tenant allows.
-pub(super) async fn all(flight: &Flight<'_>, prepared: mpsc::Receiver<Operation>, sent: mpsc::Sender<Settled>) {
+pub(super) async fn all(
+    flight: &Flight<'_>,
+    prepared: mpsc::Receiver<Operation>,
+    sent: mpsc::Sender<Settled>,
+) {
     let operations = stream::unfold(prepared, |mut prepared| async move {
         prepared.recv().await.map(|operation| (operation, prepared))
     });
@@ -44,7 +48,10 @@ pub(super) async fn all(flight: &Flight<'_>, prepared: mpsc::Receiver<Operation>
                 } else {
                     carry_out(flight, operation).await
                 };
-                if settled.refusal.as_ref().is_some_and(|refusal| refusal.fault.stops_the_run())
+                if settled
+                    .refusal
+                    .as_ref()
+                    .is_some_and(|refusal| refusal.fault.stops_the_run())
                     && let Some(refusal) = &settled.refusal
                 {
                     flight.halt(refusal.clone());
@@ -64,12 +71,20 @@ fn untouched(operation: Operation) -> Settled {
         scim_type: None,
         message: "not sent, because the run ended; the next run sends it".to_owned(),
     };
-    Settled { operation, effect: Effect::Nothing, refusal: Some(refusal) }
+    Settled {
+        operation,
+        effect: Effect::Nothing,
+        refusal: Some(refusal),
+    }
 }
 
 async fn carry_out(flight: &Flight<'_>, operation: Operation) -> Settled {
     match &operation.task {
-        Task::Settle => Settled { effect: Effect::MembersAdded(Vec::new()), operation, refusal: None },
+        Task::Settle => Settled {
+            effect: Effect::MembersAdded(Vec::new()),
+            operation,
+            refusal: None,
+        },
         Task::Adopt { id, attributes } => {
             let (id, attributes) = (id.clone(), attributes.clone());
             adopted(flight, operation, &id, &attributes).await
@@ -85,15 +100,27 @@ async fn carry_out(flight: &Flight<'_>, operation: Operation) -> Settled {
 }
 
 fn lane(class: Class) -> Lane {
-    if class.is_removal() { Lane::Urgent } else { Lane::Ordinary }
+    if class.is_removal() {
+        Lane::Urgent
+    } else {
+        Lane::Ordinary
+    }
 }
 
 fn settled(operation: Operation, effect: Effect) -> Settled {
-    Settled { operation, effect, refusal: None }
+    Settled {
+        operation,
+        effect,
+        refusal: None,
+    }
 }
 
 fn failed(operation: Operation, effect: Effect, refusal: Refusal) -> Settled {
-    Settled { operation, effect, refusal: Some(refusal) }
+    Settled {
+        operation,
+        effect,
+        refusal: Some(refusal),
+    }
 }
 
 /// What *applied* becomes when a create is acknowledged: what is maintained, not what is sent once.
@@ -107,9 +134,14 @@ fn created_attributes(operation: &Operation) -> Attributes {
 fn with_members(applied: Applied, operation: &Operation) -> Effect {
     match operation.step.key.kind {
         Kind::User => Effect::Applied(applied),
-        Kind::Group => {
-            Effect::AppliedWithMembers(applied, operation.members.iter().map(|(row, _)| row.clone()).collect())
-        }
+        Kind::Group => Effect::AppliedWithMembers(
+            applied,
+            operation
+                .members
+                .iter()
+                .map(|(row, _)| row.clone())
+                .collect(),
+        ),
     }
 }
 
@@ -120,7 +152,10 @@ async fn create(flight: &Flight<'_>, operation: Operation, request: Request) -> 
     loop {
         match flight.relay.provider.submit(&request, Lane::Ordinary).await {
             Outcome::Acknowledged { id: Some(id), .. } => {
-                let applied = Applied { id, attributes: created_attributes(&operation) };
+                let applied = Applied {
+                    id,
+                    attributes: created_attributes(&operation),
+                };
                 let effect = with_members(applied, &operation);
                 return settled(operation, effect);
             }
@@ -155,7 +190,10 @@ fn unanswered() -> Refusal {
 }
 
 /// Looks for a resource of ours whose create was not answered; a target may take a while to show it.
-async fn look_with_patience(flight: &Flight<'_>, operation: &Operation) -> Result<Option<String>, Refusal> {
+async fn look_with_patience(
+    flight: &Flight<'_>,
+    operation: &Operation,
+) -> Result<Option<String>, Refusal> {
     let settle = Duration::from_secs(u64::from(flight.relay.tenant.settle_s));
     for pause in [Duration::ZERO, settle, settle * 2] {
         tokio::time::sleep(pause).await;
@@ -167,14 +205,20 @@ async fn look_with_patience(flight: &Flight<'_>, operation: &Operation) -> Resul
 }
 
 /// The id of the one resource whose externalId is the row's anchor.
-pub(super) async fn find_ours(flight: &Flight<'_>, key: &RowKey) -> Result<Option<String>, Refusal> {
+pub(super) async fn find_ours(
+    flight: &Flight<'_>,
+    key: &RowKey,
+) -> Result<Option<String>, Refusal> {
     adopt::find_by_external_id(flight.relay, key).await
 }
 
 /// A refused create leads to the same look-up as first contact: ours, somebody else's, or free to propose.
 async fn refused_create(flight: &Flight<'_>, operation: Operation, refusal: Refusal) -> Settled {
     let is_conflict = refusal.status == Some(409)
-        || refusal.scim_type.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case("uniqueness"))
+        || refusal
+            .scim_type
+            .as_deref()
+            .is_some_and(|kind| kind.eq_ignore_ascii_case("uniqueness"))
         || refusal.message.to_lowercase().contains("exist");
     if !is_conflict {
         return failed(operation, Effect::Nothing, refusal);
@@ -196,11 +240,22 @@ async fn refused_create(flight: &Flight<'_>, operation: Operation, refusal: Refu
         return failed(operation, Effect::Nothing, refusal);
     };
     let kind = resource_type(operation.step.key.kind);
-    let found = flight.relay.provider.find(kind, LookupBy::Name, name, Lane::Ordinary).await;
+    let found = flight
+        .relay
+        .provider
+        .find(kind, LookupBy::Name, name, Lane::Ordinary)
+        .await;
     let effect = match found.as_deref() {
         Ok([one]) => {
-            let by = if one.external_id.is_some() { MatchedBy::TakenName } else { MatchedBy::Name };
-            Effect::Found(Match { id: one.id.clone(), by })
+            let by = if one.external_id.is_some() {
+                MatchedBy::TakenName
+            } else {
+                MatchedBy::Name
+            };
+            Effect::Found(Match {
+                id: one.id.clone(),
+                by,
+            })
         }
         _ => Effect::Nothing,
     };
@@ -208,8 +263,21 @@ async fn refused_create(flight: &Flight<'_>, operation: Operation, refusal: Refu
 }
 
 /// Takes a resource under management.
-async fn adopted(flight: &Flight<'_>, operation: Operation, id: &str, wanted: &Attributes) -> Settled {
-    match adopt::bring_up_to_date(flight.relay, &operation.step.key, id, wanted, &operation.members).await {
+async fn adopted(
+    flight: &Flight<'_>,
+    operation: Operation,
+    id: &str,
+    wanted: &Attributes,
+) -> Settled {
+    match adopt::bring_up_to_date(
+        flight.relay,
+        &operation.step.key,
+        id,
+        wanted,
+        &operation.members,
+    )
+    .await
+    {
         Adopted::Done { applied, members } => {
             let effect = match operation.step.key.kind {
                 Kind::User => Effect::Applied(applied),
@@ -222,21 +290,30 @@ async fn adopted(flight: &Flight<'_>, operation: Operation, id: &str, wanted: &A
             };
             settled(operation, effect)
         }
-        Adopted::Linked { applied, refusal } => {
-            failed(operation, Effect::AppliedWithMembers(applied, Vec::new()), refusal)
-        }
+        Adopted::Linked { applied, refusal } => failed(
+            operation,
+            Effect::AppliedWithMembers(applied, Vec::new()),
+            refusal,
+        ),
         Adopted::Refused(refusal) => failed(operation, Effect::Nothing, refusal),
     }
 }
 
 /// A change of a linked resource: attributes or members.
 async fn change(flight: &Flight<'_>, operation: Operation, request: Request) -> Settled {
-    match flight.relay.provider.submit(&request, lane(operation.step.class)).await {
+    match flight
+        .relay
+        .provider
+        .submit(&request, lane(operation.step.class))
+        .await
+    {
         Outcome::Acknowledged { .. } => {
             let effect = acknowledged(&operation);
             settled(operation, effect)
         }
-        Outcome::Refused(refusal) if refusal.status == Some(404) => gone(flight, operation, refusal).await,
+        Outcome::Refused(refusal) if refusal.status == Some(404) => {
+            gone(flight, operation, refusal).await
+        }
         Outcome::Refused(refusal) => failed(operation, Effect::Nothing, refusal),
         Outcome::Unknown(refusal) if operation.step.class == Class::AddMembers => {
             unclear_addition(flight, operation, request, refusal).await
@@ -247,7 +324,13 @@ async fn change(flight: &Flight<'_>, operation: Operation, request: Request) -> 
 }
 
 fn acknowledged(operation: &Operation) -> Effect {
-    let members = || operation.members.iter().map(|(row, _)| row.clone()).collect();
+    let members = || {
+        operation
+            .members
+            .iter()
+            .map(|(row, _)| row.clone())
+            .collect()
+    };
     match (&operation.step.action, &operation.applied) {
         (Action::AddMembers(_), _) => Effect::MembersAdded(members()),
         (Action::RemoveMembers(_), _) => Effect::MembersRemoved(members()),
@@ -255,7 +338,9 @@ fn acknowledged(operation: &Operation) -> Effect {
             let mut applied = applied.clone();
             for change in changes {
                 match &change.after {
-                    Some(value) => applied.attributes.insert(change.path.clone(), value.clone()),
+                    Some(value) => applied
+                        .attributes
+                        .insert(change.path.clone(), value.clone()),
                     None => applied.attributes.remove(&change.path),
                 };
             }
@@ -269,9 +354,17 @@ fn acknowledged(operation: &Operation) -> Effect {
 /// and the next run creates the resource again if the entry is in scope and active.
 async fn gone(flight: &Flight<'_>, operation: Operation, refusal: Refusal) -> Settled {
     match find_ours(flight, &operation.step.key).await {
-        Ok(Some(id)) if operation.applied.as_ref().is_none_or(|applied| applied.id != id) => {
-            let attributes =
-                operation.applied.as_ref().map(|applied| applied.attributes.clone()).unwrap_or_default();
+        Ok(Some(id))
+            if operation
+                .applied
+                .as_ref()
+                .is_none_or(|applied| applied.id != id) =>
+        {
+            let attributes = operation
+                .applied
+                .as_ref()
+                .map(|applied| applied.attributes.clone())
+                .unwrap_or_default();
             let mut settled = adopted(flight, operation, &id, &attributes).await;
             settled.refusal.get_or_insert(refusal);
             settled
@@ -280,7 +373,10 @@ async fn gone(flight: &Flight<'_>, operation: Operation, refusal: Refusal) -> Se
         // What is gone cannot log in: a deactivation of it is done.
         Ok(None) if operation.step.class.is_removal() => settled(operation, Effect::Unlinked),
         Ok(None) => {
-            let message = format!("{}; it was removed at the target, and the next run creates it again", refusal.message);
+            let message = format!(
+                "{}; it was removed at the target, and the next run creates it again",
+                refusal.message
+            );
             failed(operation, Effect::Unlinked, Refusal { message, ..refusal })
         }
         Err(second) => failed(operation, Effect::Nothing, second),
@@ -289,8 +385,15 @@ async fn gone(flight: &Flight<'_>, operation: Operation, refusal: Refusal) -> Se
 
 /// Members were added, or not: the group is read, and only what is missing is sent again, because some targets keep a
 /// member twice (scim-targets: scimmy).
-async fn unclear_addition(flight: &Flight<'_>, operation: Operation, request: Request, refusal: Refusal) -> Settled {
-    let Some(id) = request.id.as_deref() else { return failed(operation, Effect::Nothing, refusal) };
+async fn unclear_addition(
+    flight: &Flight<'_>,
+    operation: Operation,
+    request: Request,
+    refusal: Refusal,
+) -> Settled {
+    let Some(id) = request.id.as_deref() else {
+        return failed(operation, Effect::Nothing, refusal);
+    };
     if !flight.relay.tenant.dialect.members_readable {
         return failed(operation, Effect::Nothing, refusal);
     }
@@ -299,10 +402,16 @@ async fn unclear_addition(flight: &Flight<'_>, operation: Operation, request: Re
         Ok(None) => return failed(operation, Effect::Nothing, refusal),
         Err(second) => return failed(operation, Effect::StillUnknown, second),
     };
-    let (there, missing): (Vec<_>, Vec<_>) =
-        operation.members.iter().cloned().partition(|(_, member)| present.contains(member));
+    let (there, missing): (Vec<_>, Vec<_>) = operation
+        .members
+        .iter()
+        .cloned()
+        .partition(|(_, member)| present.contains(member));
     if missing.is_empty() {
-        return settled(operation, Effect::MembersAdded(there.into_iter().map(|(row, _)| row).collect()));
+        return settled(
+            operation,
+            Effect::MembersAdded(there.into_iter().map(|(row, _)| row).collect()),
+        );
     }
     let ids: Vec<String> = missing.iter().map(|(_, id)| id.clone()).collect();
     let rest = crate::scim::encode::add_members(id, &ids, &flight.relay.tenant.dialect);
@@ -311,9 +420,11 @@ async fn unclear_addition(flight: &Flight<'_>, operation: Operation, request: Re
             let effect = acknowledged(&operation);
             settled(operation, effect)
         }
-        Outcome::Refused(second) | Outcome::Unknown(second) => {
-            failed(operation, Effect::MembersAdded(there.into_iter().map(|(row, _)| row).collect()), second)
-        }
+        Outcome::Refused(second) | Outcome::Unknown(second) => failed(
+            operation,
+            Effect::MembersAdded(there.into_iter().map(|(row, _)| row).collect()),
+            second,
+        ),
     }
 }
 
@@ -321,16 +432,30 @@ async fn unclear_addition(flight: &Flight<'_>, operation: Operation, request: Re
 pub(super) fn journal_line(settled: &Settled) -> Change {
     let step = &settled.operation.step;
     let id = match &settled.effect {
-        Effect::Applied(applied) | Effect::AppliedWithMembers(applied, _) => Some(applied.id.clone()),
-        _ => settled.operation.applied.as_ref().map(|applied| applied.id.clone()),
+        Effect::Applied(applied) | Effect::AppliedWithMembers(applied, _) => {
+            Some(applied.id.clone())
+        }
+        _ => settled
+            .operation
+            .applied
+            .as_ref()
+            .map(|applied| applied.id.clone()),
     };
-    let rows = || settled.operation.members.iter().map(|(row, _)| row.clone()).collect();
+    let rows = || {
+        settled
+            .operation
+            .members
+            .iter()
+            .map(|(row, _)| row.clone())
+            .collect()
+    };
     let action = match &step.action {
         Action::AddMembers(_) => Action::AddMembers(rows()),
         Action::RemoveMembers(_) => Action::RemoveMembers(rows()),
-        Action::Create { attributes, .. } => {
-            Action::Create { attributes: attributes.clone(), members: rows() }
-        }
+        Action::Create { attributes, .. } => Action::Create {
+            attributes: attributes.clone(),
+            members: rows(),
+        },
         other => other.clone(),
     };
     Change {
@@ -341,7 +466,10 @@ pub(super) fn journal_line(settled: &Settled) -> Change {
         action,
         class: step.class,
         reason: step.reason,
-        error: settled.refusal.as_ref().map(|refusal| target_error(&step.key, &step.dn, step.class.as_str(), refusal)),
+        error: settled
+            .refusal
+            .as_ref()
+            .map(|refusal| target_error(&step.key, &step.dn, step.class.as_str(), refusal)),
     }
 }
 

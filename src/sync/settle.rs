@@ -7,10 +7,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::plan::{Action, Class};
 use crate::store::{Effect, Settlement};
+use crate::sync::Error;
 use crate::sync::apply::Flight;
 use crate::sync::send::{Settled, settlement};
 use crate::sync::tracker::target_error;
-use crate::sync::Error;
 
 /// Outcomes committed in one transaction at the most.
 pub(super) const OUTCOMES_PER_WRITE: usize = 512;
@@ -18,7 +18,10 @@ pub(super) const OUTCOMES_PER_WRITE: usize = 512;
 const GATHER: Duration = Duration::from_millis(50);
 
 /// Commits outcomes until there are no more.
-pub(super) async fn all(flight: &Flight<'_>, mut outcomes: mpsc::Receiver<Settled>) -> Result<(), Error> {
+pub(super) async fn all(
+    flight: &Flight<'_>,
+    mut outcomes: mpsc::Receiver<Settled>,
+) -> Result<(), Error> {
     while let Some(first) = outcomes.recv().await {
         let mut settlements = vec![count_and_settle(flight, first)];
         let deadline = Instant::now() + GATHER;
@@ -28,7 +31,11 @@ pub(super) async fn all(flight: &Flight<'_>, mut outcomes: mpsc::Receiver<Settle
                 Ok(None) | Err(_) => break,
             }
         }
-        flight.relay.store.settle(flight.lease, flight.plan.job, settlements).await?;
+        flight
+            .relay
+            .store
+            .settle(flight.lease, flight.plan.job, settlements)
+            .await?;
     }
     Ok(())
 }
@@ -41,11 +48,18 @@ fn count_and_settle(flight: &Flight<'_>, settled: Settled) -> Settlement {
             flight.leave_unfinished(&step.key);
             // What stops the run is recorded once, on the job.
             if !refusal.fault.stops_the_run() && !flight.stop.is_cancelled() {
-                flight.tracker.record(target_error(&step.key, &step.dn, step.class.as_str(), refusal));
+                flight.tracker.record(target_error(
+                    &step.key,
+                    &step.dn,
+                    step.class.as_str(),
+                    refusal,
+                ));
             }
         }
     }
-    flight.tracker.update(|job| job.progress.steps_done += u64::from(settled.operation.last_part));
+    flight
+        .tracker
+        .update(|job| job.progress.steps_done += u64::from(settled.operation.last_part));
     settlement(flight, &settled)
 }
 

@@ -24,8 +24,18 @@ pub struct Tracker {
 
 impl Tracker {
     /// Starts to keep a job; `before` is what the provider had sent by then.
-    pub fn new(job: Job, store: Arc<dyn Store>, before: RequestCounts, listener: Option<Listener>) -> Self {
-        Self { job: Mutex::new(job), store, before, listener }
+    pub fn new(
+        job: Job,
+        store: Arc<dyn Store>,
+        before: RequestCounts,
+        listener: Option<Listener>,
+    ) -> Self {
+        Self {
+            job: Mutex::new(job),
+            store,
+            before,
+            listener,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Job> {
@@ -69,7 +79,13 @@ impl Tracker {
 
     /// Records why the run stopped.
     pub fn fail(&self, error: &Error) {
-        self.update(|job| job.record(ObjectError::of_job(error.operation(), error.fault(), error.to_string())));
+        self.update(|job| {
+            job.record(ObjectError::of_job(
+                error.operation(),
+                error.fault(),
+                error.to_string(),
+            ))
+        });
     }
 
     /// How a run that went to its end is called.
@@ -108,7 +124,13 @@ pub fn target_error(key: &RowKey, dn: &str, operation: &str, refusal: &Refusal) 
 }
 
 /// An error of one object that was found before anything was sent.
-pub fn row_error(key: &RowKey, dn: &str, operation: &str, fault: Fault, detail: impl Into<String>) -> ObjectError {
+pub fn row_error(
+    key: &RowKey,
+    dn: &str,
+    operation: &str,
+    fault: Fault,
+    detail: impl Into<String>,
+) -> ObjectError {
     ObjectError {
         kind: key.kind.as_str().to_owned(),
         anchor: Some(key.anchor.to_string()),

@@ -21,7 +21,11 @@ pub(super) async fn list(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Value>, Problem> {
     let mut items = Vec::new();
-    for directory in admin.directories.iter().filter(|directory| directory.tenant == caller.tenant) {
+    for directory in admin
+        .directories
+        .iter()
+        .filter(|directory| directory.tenant == caller.tenant)
+    {
         items.push(shown(&admin, directory).await?);
     }
     Ok(Json(json!({ "items": items, "nextCursor": null })))
@@ -33,7 +37,9 @@ pub(super) async fn read(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let directory = admin.directory(directory_id(&id)?, &caller.tenant).ok_or_else(Problem::not_found)?;
+    let directory = admin
+        .directory(directory_id(&id)?, &caller.tenant)
+        .ok_or_else(Problem::not_found)?;
     Ok(Json(shown(&admin, directory).await?))
 }
 

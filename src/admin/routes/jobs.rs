@@ -25,25 +25,36 @@ pub(super) async fn start(
     Path(id): Path<String>,
     Document(body): Document,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let directory = admin.directory(directory_id(&id)?, &caller.tenant).ok_or_else(Problem::not_found)?;
+    let directory = admin
+        .directory(directory_id(&id)?, &caller.tenant)
+        .ok_or_else(Problem::not_found)?;
     let mut problems = Problems::default();
     let mut fields = Fields::of(&body, "", &mut problems);
     let profile = fields.parsed("profile", &mut problems, |name| {
         let name = ProfileName(name.to_owned());
-        directory.profile(&name).map(|profile| profile.name.clone()).ok_or_else(|| "there is no such profile".to_owned())
+        directory
+            .profile(&name)
+            .map(|profile| profile.name.clone())
+            .ok_or_else(|| "there is no such profile".to_owned())
     });
-    let mode = fields.parsed("mode", &mut problems, Mode::from_word).unwrap_or_default();
+    let mode = fields
+        .parsed("mode", &mut problems, Mode::from_word)
+        .unwrap_or_default();
     fields.finish(&mut problems);
     if !problems.0.is_empty() {
         return Err(Problem::invalid(problems));
     }
     let key = directory.profile_key(&profile.unwrap_or_default());
-    let job = admin.scheduler.enqueue(&key, Trigger::Manual, mode).await.map_err(|refused| match refused {
-        Refused::Running(job) => Problem::job_running(job),
-        Refused::Unknown => Problem::not_found(),
-        Refused::Stopping => Problem::stopping(),
-        Refused::Store(error) => error.into(),
-    })?;
+    let job = admin
+        .scheduler
+        .enqueue(&key, Trigger::Manual, mode)
+        .await
+        .map_err(|refused| match refused {
+            Refused::Running(job) => Problem::job_running(job),
+            Refused::Unknown => Problem::not_found(),
+            Refused::Stopping => Problem::stopping(),
+            Refused::Store(error) => error.into(),
+        })?;
     let answer = json!({ "jobId": job.id, "status": "running", "startedAt": job.queued_at });
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
@@ -55,14 +66,23 @@ pub(super) async fn list(
     Path(id): Path<String>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<Value>, Problem> {
-    let directory = admin.directory(directory_id(&id)?, &caller.tenant).ok_or_else(Problem::not_found)?;
+    let directory = admin
+        .directory(directory_id(&id)?, &caller.tenant)
+        .ok_or_else(Problem::not_found)?;
     let limit = limit(query.get("limit").map(String::as_str))?;
     let cursor = match query.get("cursor").map(|cursor| Uuid::parse_str(cursor)) {
         None => None,
         Some(Ok(id)) => Some(JobId(id)),
-        Some(Err(_)) => return Err(Problem::malformed("cursor must be the nextCursor of an earlier answer")),
+        Some(Err(_)) => {
+            return Err(Problem::malformed(
+                "cursor must be the nextCursor of an earlier answer",
+            ));
+        }
     };
-    let jobs = admin.store.jobs(Some(directory.id), cursor, limit + 1).await?;
+    let jobs = admin
+        .store
+        .jobs(Some(directory.id), cursor, limit + 1)
+        .await?;
     let next = (jobs.len() > limit).then(|| jobs[limit - 1].id);
     let items: Vec<Job> = jobs.into_iter().take(limit).collect();
     Ok(Json(json!({ "items": items, "nextCursor": next })))
@@ -70,9 +90,12 @@ pub(super) async fn list(
 
 /// A job of a directory of the caller's tenant.
 async fn found(admin: &Admin, caller: &Caller, directory: &str, job: &str) -> Result<Job, Problem> {
-    let directory = admin.directory(directory_id(directory)?, &caller.tenant).ok_or_else(Problem::not_found)?;
+    let directory = admin
+        .directory(directory_id(directory)?, &caller.tenant)
+        .ok_or_else(Problem::not_found)?;
     let job = admin.store.job(job_id(job)?).await?;
-    job.filter(|job| job.directory_id == directory.id).ok_or_else(Problem::not_found)
+    job.filter(|job| job.directory_id == directory.id)
+        .ok_or_else(Problem::not_found)
 }
 
 /// GET /directories/{id}/jobs/{jobId}
@@ -107,10 +130,18 @@ pub(super) async fn changes(
     let cursor = match query.get("cursor").map(|cursor| cursor.parse()) {
         None => None,
         Some(Ok(number)) => Some(number),
-        Some(Err(_)) => return Err(Problem::malformed("cursor must be the nextCursor of an earlier answer")),
+        Some(Err(_)) => {
+            return Err(Problem::malformed(
+                "cursor must be the nextCursor of an earlier answer",
+            ));
+        }
     };
     let lines = admin.store.changes(job.id, cursor, limit + 1).await?;
     let next = (lines.len() > limit).then(|| lines[limit - 1].0.to_string());
-    let items: Vec<Value> = lines.iter().take(limit).map(|(_, change)| change.to_json()).collect();
+    let items: Vec<Value> = lines
+        .iter()
+        .take(limit)
+        .map(|(_, change)| change.to_json())
+        .collect();
     Ok(Json(json!({ "items": items, "nextCursor": next })))
 }

@@ -32,7 +32,7 @@ async fn ids(provider: &dyn Provider, by: LookupBy, value: &str) -> Vec<String> 
         .find(User, by, value, Lane::Ordinary)
         .await
         .unwrap();
-    found.into_iter().map(|found| found["id"].as_str().unwrap().to_owned()).collect()
+    found.into_iter().map(|found| found.id).collect()
 }
 
 #[tokio::test]
@@ -139,7 +139,11 @@ async fn all(provider: &dyn Provider) -> Result<Vec<String>, Fault> {
             .list(User, at)
             .await
             .map_err(|refusal| refusal.fault)?;
-        ids.extend(page.resources.into_iter().map(|found| found["id"].as_str().unwrap().to_owned()));
+        ids.extend(
+            page.resources
+                .into_iter()
+                .map(|found| found["id"].as_str().unwrap().to_owned()),
+        );
         start = page.next;
     }
     Ok(ids)

@@ -1,0 +1,275 @@
+//! The command line: `serve`, `check`, `sync`, `preview`, `demo`.
+
+mod alone;
+mod check;
+mod demo;
+mod output;
+mod remote;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::cli::output::Output;
+use crate::config::{self, Config};
+use crate::job::{Mode, Status};
+use crate::telemetry;
+
+/// Keeps a tenant's IAM in step with an on-premises directory, over SCIM 2.0.
+#[derive(Debug, Parser)]
+#[command(
+    name = "scim-relay",
+    version,
+    after_help = "\
+Examples:
+  scim-relay demo                               see it work, with nothing else installed
+  scim-relay --config relay.toml check          try every connection
+  scim-relay --config relay.toml preview        what would change, sending nothing
+  scim-relay --config relay.toml sync           one run now
+  scim-relay --config relay.toml serve          run by schedule, with the admin endpoint
+
+Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 3 done, with errors of single records;
+4 something waits for approval; 5 the store is in use; 130 interrupted."
+)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(
+        long,
+        global = true,
+        default_value = "config/scim-relay.toml",
+        env = "SCIM_RELAY_CONFIG"
+    )]
+    config: PathBuf,
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the relay: schedules, jobs and the admin endpoint, until SIGTERM or Ctrl-C.
+    #[command(after_help = "Example: scim-relay --config /etc/scim-relay/scim-relay.toml serve")]
+    Serve,
+    /// Checks the configuration and every connection, and changes nothing.
+    #[command(
+        after_help = "Examples:\n  scim-relay check\n  scim-relay check --offline   only the file and its secrets"
+    )]
+    Check {
+        /// Connects to nothing.
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Runs one job now and waits for it; through a running relay where there is one.
+    #[command(
+        after_help = "Examples:\n  scim-relay sync\n  scim-relay sync --directory hq --mode reconcile --output json"
+    )]
+    Sync {
+        #[command(flatten)]
+        which: Which,
+        /// How much is read.
+        #[arg(long, value_enum, default_value_t = SyncMode::Full)]
+        mode: SyncMode,
+    },
+    /// Shows what a sync would change, and sends nothing.
+    #[command(after_help = "Example: scim-relay preview --directory hq")]
+    Preview {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Plays a small company: a directory, a target and the relay, with nothing else installed.
+    #[command(after_help = "Examples:\n  scim-relay demo\n  scim-relay demo --once --output json")]
+    Demo {
+        /// Plays every change without waiting, and ends.
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+/// Which job is meant, and which relay.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// The directory; not needed when there is only one.
+    #[arg(long)]
+    directory: Option<String>,
+    /// The running relay's address; the one of the configuration when absent.
+    #[arg(long, env = "SCIM_RELAY_URL")]
+    url: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SyncMode {
+    /// Everything.
+    Full,
+    /// What changed, as far as the directory can tell.
+    Incremental,
+    /// Everything, and the target too.
+    Reconcile,
+}
+
+impl From<SyncMode> for Mode {
+    fn from(mode: SyncMode) -> Self {
+        match mode {
+            SyncMode::Full => Self::Full,
+            SyncMode::Incremental => Self::Incremental,
+            SyncMode::Reconcile => Self::Reconcile,
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    Done = 0,
+    Failed = 1,
+    Wrong = 2,
+    WithErrors = 3,
+    Waiting = 4,
+    StoreInUse = 5,
+    Interrupted = 130,
+}
+
+impl Ending {
+    fn of_job(status: Status) -> Self {
+        match status {
+            Status::Completed => Self::Done,
+            Status::CompletedWithErrors => Self::WithErrors,
+            Status::AwaitingApproval => Self::Waiting,
+            Status::Interrupted | Status::Cancelled => Self::Interrupted,
+            Status::Failed | Status::Queued | Status::Running => Self::Failed,
+        }
+    }
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        Self::from(ending as u8)
+    }
+}
+
+/// Why a command could not do its work: what is printed, and how it ends.
+#[derive(Debug)]
+struct Failure {
+    ending: Ending,
+    message: String,
+}
+
+impl Failure {
+    fn new(ending: Ending, message: impl Into<String>) -> Self {
+        Self {
+            ending,
+            message: message.into(),
+        }
+    }
+
+    fn failed(message: impl std::fmt::Display) -> Self {
+        Self::new(Ending::Failed, message.to_string())
+    }
+}
+
+impl From<crate::store::Error> for Failure {
+    fn from(error: crate::store::Error) -> Self {
+        let ending = match error.kind {
+            crate::store::ErrorKind::InUse => Ending::StoreInUse,
+            _ => Ending::Failed,
+        };
+        Self::new(ending, error.message)
+    }
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = arguments.output;
+    let ended = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime.block_on(Box::pin(run(arguments))),
+        Err(error) => Err(Failure::failed(format!(
+            "the runtime does not start: {error}"
+        ))),
+    };
+    match ended {
+        Ok(ending) => ending.into(),
+        Err(failure) => {
+            output.failure(&failure.message);
+            failure.ending.into()
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<Ending, Failure> {
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        return Err(Failure::failed(
+            "another TLS provider is installed in this process",
+        ));
+    }
+    let output = arguments.output;
+    if let Command::Demo { once } = arguments.command {
+        return demo::run(once, output).await;
+    }
+    let config = load(&arguments)?;
+    telemetry::start(&config.log).map_err(|message| Failure::new(Ending::Wrong, message))?;
+    match arguments.command {
+        Command::Serve => serve::run(&config, output).await,
+        Command::Check { offline } => check::run(&config, offline, output).await,
+        Command::Sync { which, mode } => sync(&config, &which, mode.into(), output).await,
+        Command::Preview { which } => sync(&config, &which, Mode::Preview, output).await,
+        Command::Demo { once } => demo::run(once, output).await,
+    }
+}
+
+fn load(arguments: &Arguments) -> Result<Config, Failure> {
+    let environment = |name: &str| std::env::var(name).ok();
+    config::load(&arguments.config, environment)
+        .map_err(|error| Failure::new(Ending::Wrong, error.to_string()))
+}
+
+/// The store belongs to one process: where a relay runs, the job goes through its API; else it runs here.
+async fn sync(
+    config: &Config,
+    which: &Which,
+    mode: Mode,
+    output: Output,
+) -> Result<Ending, Failure> {
+    if which.url.is_some() {
+        return remote::run(config, which, mode, output).await;
+    }
+    match crate::store::open(&config.store) {
+        Ok(store) => alone::run(config, store.into(), which, mode, output).await,
+        Err(error) if error.kind == crate::store::ErrorKind::InUse => {
+            match remote::run(config, which, mode, output).await {
+                Err(unreachable) if unreachable.ending == Ending::StoreInUse => Err(Failure::new(
+                    Ending::StoreInUse,
+                    format!("{}\n{}", error.message, unreachable.message),
+                )),
+                ended => ended,
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Ends when the process is asked to: SIGTERM or Ctrl-C.
+async fn asked_to_stop() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt => {}
+            }
+            return;
+        }
+    }
+    let _ = interrupt.await;
+}
