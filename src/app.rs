@@ -328,6 +328,9 @@ fn security(connection: &Connection) -> Security {
     match (connection.use_tls, connection.start_tls) {
         (true, _) => Security::Tls,
         (false, true) => Security::StartTls,
+        (false, false) if matches!(connection.host.as_str(), "127.0.0.1" | "::1" | "localhost") => {
+            Security::Plain
+        }
         (false, false) => {
             tracing::warn!(
                 host = connection.host,

@@ -1,5 +1,7 @@
 //! Logging set-up: what is written, in which form, to standard error.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::TryInitError;
 
@@ -46,6 +48,7 @@ pub fn start(settings: &Settings) -> Result<(), String> {
     use tracing_subscriber::util::SubscriberInitExt;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(settings.filter()?)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started: Result<(), TryInitError> = match settings.format {
         Format::Text => builder.with_target(false).finish().try_init(),

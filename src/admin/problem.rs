@@ -5,9 +5,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// An answer that is an error.
+/// An answer that is an error; boxed, because most calls end without one.
+#[derive(Clone, Debug)]
+pub(super) struct Problem(Box<Document>);
+
+/// The document itself.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Problem {
+struct Document {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
@@ -34,7 +38,7 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self {
+        Self(Box::new(Document {
             kind,
             title,
             status: status.as_u16(),
@@ -42,7 +46,7 @@ impl Problem {
             errors: Vec::new(),
             job_id: None,
             challenge: None,
-        }
+        }))
     }
 
     /// 401, with the challenge of RFC 6750 §3.
@@ -57,7 +61,7 @@ impl Problem {
             "Not authenticated",
             detail,
         );
-        problem.challenge = Some(match error {
+        problem.0.challenge = Some(match error {
             None => "Bearer realm=\"scim-relay\"",
             Some(_) => "Bearer realm=\"scim-relay\", error=\"invalid_token\"",
         });
@@ -119,7 +123,7 @@ impl Problem {
             "A job is running",
             detail,
         );
-        problem.job_id = Some(job.to_string());
+        problem.0.job_id = Some(job.to_string());
         problem
     }
 
@@ -168,7 +172,7 @@ impl Problem {
             pointer: field.pointer,
             detail: field.message,
         });
-        problem.errors = fields.collect();
+        problem.0.errors = fields.collect();
         problem
     }
 
@@ -204,9 +208,10 @@ impl From<crate::store::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let challenge = self.challenge;
-        let mut response = (status, Json(self)).into_response();
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let challenge = self.0.challenge;
+        let mut response = (status, Json(&*self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

@@ -152,8 +152,11 @@ impl Stage {
 /// Waits for nobody: every change, each with its job, and a report.
 async fn play_once(stage: &Stage, output: Output) -> Result<Ending, Failure> {
     let first = stage.sync().await?;
+    if output == Output::Text {
+        summary(stage, &first);
+    }
     let mut ending = Ending::of_job(first.status);
-    let mut acts = Vec::new();
+    let mut report = Vec::new();
     for act in story::acts() {
         let from = stage.target.journal().len() as u64;
         (act.play)(&stage.company).map_err(Failure::failed)?;
@@ -166,29 +169,20 @@ async fn play_once(stage: &Stage, output: Output) -> Result<Ending, Failure> {
             .filter(|entry| entry.is_write())
             .map(told)
             .collect();
-        acts.push((act.title, job, calls));
+        if output == Output::Text {
+            line(&format!("\n{}", act.title));
+            calls.iter().for_each(|call| line(&format!("    {call}")));
+        }
+        report.push(json!({ "change": act.title, "job": job, "calls": calls }));
     }
-    let counters = stage.target.counters();
-    match output {
-        Output::Json => {
-            let acts: Vec<_> = acts
-                .iter()
-                .map(|(title, job, calls)| json!({ "change": title, "job": job, "calls": calls }))
-                .collect();
-            let report = json!({
-                "firstSync": first,
-                "changes": acts,
-                "target": { "users": counters.users, "groups": counters.groups, "members": counters.members },
-            });
-            line(&serde_json::to_string_pretty(&report).unwrap_or_default());
-        }
-        Output::Text => {
-            summary(stage, &first);
-            for (title, _, calls) in &acts {
-                line(&format!("\n{title}"));
-                calls.iter().for_each(|call| line(&format!("    {call}")));
-            }
-        }
+    if output == Output::Json {
+        let counters = stage.target.counters();
+        let report = json!({
+            "firstSync": first,
+            "changes": report,
+            "target": { "users": counters.users, "groups": counters.groups, "members": counters.members },
+        });
+        line(&serde_json::to_string_pretty(&report).unwrap_or_default());
     }
     Ok(ending)
 }

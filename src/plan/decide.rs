@@ -21,6 +21,8 @@ pub struct Policy {
     pub link_by_name: bool,
     /// What happens to absent groups.
     pub absent_groups: AbsentGroups,
+    /// Most members that go with the creation of a group; the rest follows.
+    pub members_with_create: usize,
 }
 
 /// What a row needs.
@@ -312,14 +314,25 @@ fn unlinked_group(
     step: impl Fn(Class, Reason, Action) -> Step,
 ) -> Verdict {
     match link(row.found.as_ref(), policy, "displayName") {
-        Linking::Create => one(step(
-            Class::Group,
-            Reason::New,
-            Action::Create {
+        Linking::Create => {
+            let (with_it, later) = wanted.split_at(wanted.len().min(policy.members_with_create));
+            let create = Action::Create {
                 attributes,
-                members: wanted.to_vec(),
-            },
-        )),
+                members: with_it.to_vec(),
+            };
+            let mut steps = vec![step(Class::Group, Reason::New, create)];
+            if !later.is_empty() {
+                steps.push(step(
+                    Class::AddMembers,
+                    Reason::Membership,
+                    Action::AddMembers(later.to_vec()),
+                ));
+            }
+            Verdict {
+                steps: with_last_marked(steps, true),
+                problem: None,
+            }
+        }
         Linking::Link(id, reason) => {
             let mut steps = vec![step(Class::Group, reason, Action::Link { id, attributes })];
             if !wanted.is_empty() {
@@ -459,6 +472,7 @@ mod tests {
             user_attributes,
             link_by_name,
             absent_groups: AbsentGroups::Empty,
+            members_with_create: 2,
         }
     }
 

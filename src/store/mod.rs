@@ -211,6 +211,9 @@ pub trait Store: Send + Sync {
     /// Marks every row of a directory as different: its mapping or policy changed.
     async fn mark_all_dirty(&self, lease: &Lease) -> Result<(), Error>;
 
+    /// Marks every group that holds a marked group, at any depth, as different: its members may come from there.
+    async fn mark_ancestors(&self, lease: &Lease) -> Result<(), Error>;
+
     /// Rows that differ, in order of their keys, after a given one.
     async fn dirty_rows(
         &self,

@@ -200,7 +200,11 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
             let mut attributes = attributes.clone();
             attributes.extend(once(flight, &attributes));
             let members = resolved(flight, members).await?;
-            created(flight, &step, &attributes, members)
+            let ids: Vec<String> = members.iter().map(|(_, id)| id.clone()).collect();
+            vec![single(
+                Task::Send(encode::create(kind, &attributes, &ids)),
+                members,
+            )]
         }
         (Action::Link { id, attributes }, None) => {
             vec![single(
@@ -244,32 +248,6 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
             Vec::new()
         }
     })
-}
-
-/// A create; members beyond what one request takes follow as parts of the same step.
-fn created(
-    flight: &Flight<'_>,
-    step: &Arc<Step>,
-    attributes: &Attributes,
-    members: Vec<(RowKey, String)>,
-) -> Vec<Operation> {
-    let dialect = &flight.relay.tenant.dialect;
-    let with_it = members.len().min(dialect.members_per_request);
-    if with_it < members.len() {
-        // The rest is planned as additions by the next turn of this run: see `send::created`.
-        flight.leave_unfinished(&step.key);
-    }
-    let members: Vec<(RowKey, String)> = members.into_iter().take(with_it).collect();
-    let ids: Vec<String> = members.iter().map(|(_, id)| id.clone()).collect();
-    let request = encode::create(resource_type(step.key.kind), attributes, &ids);
-    vec![Operation {
-        step: step.clone(),
-        part: 0,
-        last_part: true,
-        applied: None,
-        members,
-        task: Task::Send(request),
-    }]
 }
 
 fn in_parts(

@@ -11,7 +11,7 @@ use crate::identity::observation::Coverage;
 use crate::identity::{Kind, RowKey};
 use crate::job::{Counters, Mode};
 use crate::plan::decide::{self, Policy, Verdict};
-use crate::plan::membership::{self, Named};
+use crate::plan::membership::{self, Named, NestedGroups};
 use crate::plan::{Action, Class, Plan, Reason, Step, guard};
 use crate::scim::path::AttributePath;
 use crate::snapshot::{Row, Seen};
@@ -30,6 +30,9 @@ pub(super) async fn make_plan(
     tracker: &Tracker,
 ) -> Result<Plan, Error> {
     tracker.phase("planning").await;
+    if relay.profile.nested_groups == NestedGroups::Flatten {
+        relay.store.mark_ancestors(lease).await?;
+    }
     let mut draft = Draft::new(relay, lease, tracker).await?;
     let names = relay.directory.profile_names();
     let mut after = None;
@@ -101,6 +104,7 @@ impl<'a> Draft<'a> {
                 group_attributes: relay.profile.mapping.maintained(Kind::Group),
                 link_by_name: relay.profile.linking == Linking::Automatic,
                 absent_groups: relay.profile.absent_groups,
+                members_with_create: relay.tenant.dialect.members_per_request,
             },
             now: Utc::now(),
             joining: HashSet::new(),

@@ -49,6 +49,9 @@ pub(super) fn row_prefix(row: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes(), row].concat()
 }
 
+/// What the keys of all groups begin with (see [`RowKey::to_key`]).
+pub(super) const GROUPS: [u8; 1] = [1];
+
 /// The key of an intent: row, class, part.
 pub(super) fn intent_key(row: &RowKey, class: Class, part: u32) -> Vec<u8> {
     let mut key = row_prefix(&row.to_key());

@@ -192,6 +192,12 @@ impl Store for RedbStore {
             .await
     }
 
+    async fn mark_ancestors(&self, lease: &Lease) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Bulk, move |txn| seen::mark_ancestors(txn, &lease))
+            .await
+    }
+
     async fn dirty_rows(
         &self,
         directory: DirectoryId,

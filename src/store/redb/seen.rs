@@ -157,6 +157,24 @@ pub(super) fn mark_all_dirty(txn: &WriteTransaction, lease: &Lease) -> Result<()
     Ok(())
 }
 
+/// Marks every group that holds a marked group, at any depth.
+pub(super) fn mark_ancestors(txn: &WriteTransaction, lease: &Lease) -> Result<(), Failure> {
+    lease::check(txn, lease)?;
+    let mut directory = DirectoryTables::write(txn, lease.directory)?;
+    let profiles = ProfileTables::write_all(txn, lease.directory)?;
+    let mut waiting = directory.dirty.keys_starting_with(&codec::GROUPS)?;
+    while let Some(group) = waiting.pop() {
+        let names = names_of(&profiles, &group)?;
+        for holder in groups_naming(&profiles, &names)? {
+            if directory.dirty.read(&holder, |_| Ok(()))?.is_none() {
+                directory.mark(&holder)?;
+                waiting.push(holder);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Removes marks of rows whose entry is still the one with the digest.
 pub(super) fn clear_dirty(
     txn: &WriteTransaction,
