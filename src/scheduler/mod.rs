@@ -7,6 +7,7 @@
 mod clock;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -78,10 +79,11 @@ struct Inner {
     started: DateTime<Utc>,
 }
 
+#[derive(Clone)]
 struct Running {
     job: JobId,
     stop: CancellationToken,
-    cancelled: bool,
+    cancelled: Arc<AtomicBool>,
 }
 
 impl Scheduler {
@@ -137,52 +139,70 @@ impl Scheduler {
             return Err(Refused::Unknown);
         }
         let job = Job::queued(JobId(Uuid::now_v7()), key, trigger, mode, Utc::now());
-        let stop = self.0.stop.child_token();
-        {
-            let mut table = self.table();
-            if let Some(running) = table.get(key) {
-                return Err(Refused::Running(running.job));
-            }
-            table.insert(
-                key.clone(),
-                Running {
-                    job: job.id,
-                    stop: stop.clone(),
-                    cancelled: false,
-                },
-            );
-        }
+        let running = Running {
+            job: job.id,
+            stop: self.0.stop.child_token(),
+            cancelled: Arc::default(),
+        };
+        self.take_place(key, &running).await?;
         if let Err(error) = self.0.store.save_job(&job).await {
-            self.table().remove(key);
+            self.leave_place(key, job.id);
             return Err(error.into());
         }
         let scheduler = self.clone();
         let queued = job.clone();
         self.0
             .tasks
-            .spawn(async move { scheduler.run(queued, stop).await });
+            .spawn(async move { scheduler.run(queued, running).await });
         Ok(job)
+    }
+
+    /// One job runs for each profile. A job whose end is stored no longer counts, though its task may be about to go.
+    async fn take_place(&self, key: &ProfileKey, running: &Running) -> Result<(), Refused> {
+        let other = self.table().get(key).map(|running| running.job);
+        if let Some(other) = other {
+            let stored = self.0.store.job(other).await?;
+            if stored.is_none_or(|job| !job.status.is_final()) {
+                return Err(Refused::Running(other));
+            }
+        }
+        let mut table = self.table();
+        match table.get(key) {
+            Some(newer) if Some(newer.job) != other => Err(Refused::Running(newer.job)),
+            _ => {
+                table.insert(key.clone(), running.clone());
+                Ok(())
+            }
+        }
+    }
+
+    fn leave_place(&self, key: &ProfileKey, job: JobId) {
+        let mut table = self.table();
+        if table.get(key).is_some_and(|running| running.job == job) {
+            table.remove(key);
+        }
     }
 
     /// Stops a running job after the requests in flight. Answers whether it was running.
     pub fn cancel(&self, job: JobId) -> bool {
-        let mut table = self.table();
-        let running = table.values_mut().find(|running| running.job == job);
+        let table = self.table();
+        let running = table.values().find(|running| running.job == job);
         running.is_some_and(|running| {
-            running.cancelled = true;
+            running.cancelled.store(true, Ordering::Relaxed);
             running.stop.cancel();
             true
         })
     }
 
     /// Runs a job in a task of its own, so that a panic in it ends the job and nothing else.
-    async fn run(&self, mut job: Job, stop: CancellationToken) {
+    async fn run(&self, mut job: Job, place_taken: Running) {
         let key = job.profile_key();
         let place = self.0.places.clone().acquire_owned().await;
         job.start(Utc::now());
         let runner = self.0.runner.clone();
-        let running = job.clone();
-        let ended = tokio::spawn(async move { runner.run(running, stop).await }).await;
+        let started = job.clone();
+        let stop = place_taken.stop.clone();
+        let ended = tokio::spawn(async move { runner.run(started, stop).await }).await;
         drop(place);
         if let Err(panic) = ended {
             let detail = "the run ended by a defect of the relay; please report it with the log";
@@ -191,11 +211,8 @@ impl Scheduler {
             job.end(Status::Failed, Utc::now());
             self.save(&job).await;
         }
-        let cancelled = self
-            .table()
-            .remove(&key)
-            .is_some_and(|running| running.cancelled);
-        if cancelled {
+        self.leave_place(&key, job.id);
+        if place_taken.cancelled.load(Ordering::Relaxed) {
             self.mark_cancelled(job.id).await;
         }
     }
