@@ -63,6 +63,8 @@ fn the_example_file_names_every_key() {
     let source = [
         include_str!("mod.rs"),
         include_str!("../directory/read.rs"),
+        include_str!("../directory/rules.rs"),
+        include_str!("../directory/scope.rs"),
         include_str!("../directory/tenant.rs"),
     ]
     .concat();

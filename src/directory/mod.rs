@@ -5,6 +5,8 @@
 
 pub mod profile;
 pub mod read;
+mod rules;
+mod scope;
 pub mod tenant;
 
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! Apply: what nothing holds is sent, in the order of the plan, and what the target acknowledges becomes *applied*.
 //!
 //! Three stages run at once, joined by bounded channels: [`prepare`] proves removals, resolves ids and writes intents;
-//! [`send`] speaks to the target; [`settle`] commits outcomes in groups. A kill therefore leaves at most [`WINDOW_MAX`]
-//! operations unsettled, each with its intent, and the next run looks at them before it does anything else.
+//! [`send`] speaks to the target; [`settle`] commits outcomes in groups. A kill therefore leaves at most
+//! those unsettled that are in the two channels, in the two groups that are being written, and in flight, each with its intent, and the next run looks at them before it does anything else.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -20,15 +20,6 @@ use crate::sync::{Error, Relay, prepare, send, settle};
 const PREPARED_MAX: usize = 512;
 /// Outcomes known and not yet committed.
 const OUTCOMES_MAX: usize = 512;
-/// The most operations that a kill can leave unsettled, beside those in flight: what is prepared, what is being
-/// written down, and what waits to be committed.
-#[allow(
-    dead_code,
-    reason = "the bound is stated for readers and checked by a test"
-)]
-pub(super) const WINDOW_MAX: usize =
-    PREPARED_MAX + prepare::STEPS_PER_TURN + OUTCOMES_MAX + settle::OUTCOMES_PER_WRITE;
-
 /// Classes that may be under way at the same time; each line starts when the one before it is settled, because it
 /// needs ids that the earlier ones bring, or must not overtake them.
 const WAVES: [&[Class]; 5] = [

@@ -5,7 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 /// One record: its DN, and its attributes with their values in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
+    /// The distinguished name as written.
     pub dn: String,
+    /// Attributes in order, each with its values.
     pub attributes: Vec<(String, Vec<Vec<u8>>)>,
 }
 

@@ -2,7 +2,7 @@
 mod dn;
 mod entries;
 mod filter;
-mod ldif;
+pub mod ldif;
 mod search;
 mod server;
 #[cfg(test)]
@@ -10,7 +10,7 @@ mod tests;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub use crate::demo::directory::ldif::LdifError;
+use crate::demo::directory::ldif::LdifError;
 pub use crate::demo::directory::server::serve;
 
 use crate::demo::directory::dn::Key;

@@ -97,8 +97,11 @@ impl Answer {
 /// Why a call is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// The HTTP status.
     pub status: u16,
+    /// RFC 7644 section 3.12.
     pub scim_type: Option<&'static str>,
+    /// What is wrong, in words.
     pub detail: String,
 }
 

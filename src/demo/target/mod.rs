@@ -1,5 +1,5 @@
 //! A SCIM 2.0 service provider in memory (RFC 7643, RFC 7644), as strict as the reference servers, with a journal.
-mod answer;
+pub mod answer;
 mod discovery;
 mod filter;
 pub mod http;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-pub use crate::demo::target::answer::{Answer, Call, Object};
+use crate::demo::target::answer::{Answer, Call};
 use crate::demo::target::provider::Provider;
 use crate::demo::target::records::Kind;
 

@@ -5,7 +5,8 @@ use axum::body::Body;
 use chrono::{DateTime, Utc};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use scim_relay::demo::target::{Answer, Call, http};
+use scim_relay::demo::target::answer::{Answer, Call};
+use scim_relay::demo::target::http;
 use serde_json::json;
 
 /// One thing that goes wrong with one request.

@@ -7,7 +7,8 @@ mod shell;
 
 use serde_json::{Value, json};
 
-use crate::demo::target::{Answer, Call, Target};
+use crate::demo::target::Target;
+use crate::demo::target::answer::{Answer, Call};
 
 const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";

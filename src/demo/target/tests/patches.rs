@@ -1,10 +1,11 @@
 //! What PATCH changes, and what it refuses.
 use serde_json::{Value, json};
 
+use crate::demo::target::Target;
+use crate::demo::target::answer::Answer;
 use crate::demo::target::tests::{
     ENTERPRISE, USER, get, id, names, new_user, patch, patched, post_user, scim_type,
 };
-use crate::demo::target::{Answer, Target};
 
 #[test]
 fn patch_changes_what_its_path_says() {

@@ -1,10 +1,11 @@
 //! Filters, pages and discovery.
 use serde_json::json;
 
+use crate::demo::target::answer::Call;
 use crate::demo::target::tests::{
     ENTERPRISE, USER, get, names, new_group, new_user, post_user, scim_type,
 };
-use crate::demo::target::{Call, Options, Target};
+use crate::demo::target::{Options, Target};
 
 #[test]
 fn filters_find_what_they_say() {

@@ -3,10 +3,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::demo::target::answer::{Answer, Call};
 use crate::demo::target::tests::{
     ENTERPRISE, GROUP, USER, get, id, new_group, new_user, patch, patched, post_user, scim_type,
 };
-use crate::demo::target::{Answer, Call, Options, Target};
+use crate::demo::target::{Options, Target};
 
 #[test]
 fn a_user_is_created_read_and_deleted() {

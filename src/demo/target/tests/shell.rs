@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::demo::target::http;
 
+use crate::demo::target::answer::Call;
 use crate::demo::target::tests::{USER, new_user};
-use crate::demo::target::{Call, Options, Target};
+use crate::demo::target::{Options, Target};
 
 #[test]
 fn the_journal_has_every_call_in_order() {
