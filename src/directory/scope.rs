@@ -83,22 +83,17 @@ pub(super) fn profile(
         "{}{nested_groups:?}{absent_groups:?}{linking:?}",
         serde_json::to_string(&(&rules.users, &group_name, &disabled)).unwrap_or_default()
     );
-    let mapping = Mapping::new(
-        rules.users,
+    let mapping = mapping(
+        fields,
+        rules,
         group_name,
         StatusRules::of(directory_type, disabled),
+        problems,
     );
-    let mapping = mapping.map_err(|wrong| {
-        for (name, message) in wrong {
-            let pointer = format!("{}/{name}", fields.pointer_of("attributeMapping"));
-            let line = fields.node("attributeMapping").and_then(|node| node.line);
-            problems.add(line, &pointer, message);
-        }
-    });
     Some(Profile {
         name: ProfileName::default(),
         scope: scope?,
-        mapping: mapping.ok()?,
+        mapping: mapping?,
         definition,
         nested_groups,
         absent_groups,
@@ -107,6 +102,26 @@ pub(super) fn profile(
         reconcile_interval,
         limits,
     })
+}
+
+/// Checks the rules as a whole; each mistake is named with its rule.
+fn mapping(
+    fields: &mut Fields<'_>,
+    rules: Rules,
+    group_name: Source,
+    status: StatusRules,
+    problems: &mut Problems,
+) -> Option<Mapping> {
+    let mapping = Mapping::new(rules.users, group_name, status);
+    mapping
+        .map_err(|wrong| {
+            for (name, message) in wrong {
+                let pointer = format!("{}/{name}", fields.pointer_of("attributeMapping"));
+                let line = fields.node("attributeMapping").and_then(|node| node.line);
+                problems.add(line, &pointer, message);
+            }
+        })
+        .ok()
 }
 
 fn scope(

@@ -220,17 +220,8 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
             vec![single(Task::Send(request), Vec::new())]
         }
         (Action::AddMembers(members), Some(applied)) => {
-            let present = flight
-                .relay
-                .store
-                .applied_members(flight.relay.directory.id, &step.key)
-                .await?;
-            let missing: Vec<RowKey> = members
-                .iter()
-                .filter(|row| present.binary_search(row).is_err())
-                .cloned()
-                .collect();
-            let members = resolved(flight, &missing).await?;
+            let members = not_yet_there(flight, &step.key, members).await?;
+            let members = resolved(flight, &members).await?;
             let dialect = &flight.relay.tenant.dialect;
             in_parts(&step, &row, members, dialect.members_per_request, |ids| {
                 encode::add_members(&applied.id, ids, dialect)
@@ -283,6 +274,24 @@ fn in_parts(
             }
         })
         .collect()
+}
+
+/// Members that the relay did not put into the group already; a part of the step may have been done by an adoption.
+async fn not_yet_there(
+    flight: &Flight<'_>,
+    group: &RowKey,
+    members: &[RowKey],
+) -> Result<Vec<RowKey>, Error> {
+    let there = flight
+        .relay
+        .store
+        .applied_members(flight.relay.directory.id, group)
+        .await?;
+    Ok(members
+        .iter()
+        .filter(|row| there.binary_search(row).is_err())
+        .cloned()
+        .collect())
 }
 
 /// The members that have a resource at the target now, with its id.
