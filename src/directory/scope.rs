@@ -32,15 +32,8 @@ pub(super) fn profile(
     problems: &mut Problems,
 ) -> Option<Profile> {
     let directory_type = rules.directory_type.unwrap_or(DirectoryType::Ldap);
-    let (membership, uid_attribute) = group_mapping(fields, directory_type, &mut rules, problems);
-    let scope = scope(
-        fields,
-        connection,
-        directory_type,
-        membership,
-        uid_attribute,
-        problems,
-    );
+    let named = group_mapping(fields, directory_type, &mut rules, problems);
+    let scope = scope(fields, connection, directory_type, named, problems);
     let disabled = disabled_when(fields, problems);
     let nested_groups = fields.choice(
         "nestedGroups",
@@ -128,8 +121,7 @@ fn scope(
     fields: &mut Fields<'_>,
     connection: Option<&Connection>,
     directory_type: DirectoryType,
-    membership: Vec<(String, MembershipType)>,
-    uid_attribute: String,
+    (membership, uid_attribute): (Vec<(String, MembershipType)>, String),
     problems: &mut Problems,
 ) -> Option<Scope> {
     let (usual_users, usual_groups) = match directory_type {
