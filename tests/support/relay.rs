@@ -180,7 +180,7 @@ impl Relay {
                 &format!("path = {}", quoted(&store.to_string_lossy())),
             )
             .tenant(&format!(
-                "baseUrl = {}\nrateLimit = 100000\nburst = 100000",
+                "baseUrl = {}\nrateLimit = 100000",
                 quoted(base_url)
             ))
             .directory(&format!(
