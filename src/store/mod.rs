@@ -282,8 +282,12 @@ pub trait Store: Send + Sync {
         user_name: &str,
     ) -> Result<Option<RowKey>, Error>;
 
-    /// Writes what was found at the target, and marks the rows as different.
-    async fn record_found(&self, lease: &Lease, found: Vec<(RowKey, Match)>) -> Result<(), Error>;
+    /// Writes what was found at the target, or forgets it (`None`), and marks the rows as different.
+    async fn record_found(
+        &self,
+        lease: &Lease,
+        found: Vec<(RowKey, Option<Match>)>,
+    ) -> Result<(), Error>;
 
     /// Replaces *applied* of linked rows by what the target really holds, or forgets the link (`None`); marks the rows
     /// as different.

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::fault::Fault;
-use crate::identity::RowKey;
+use crate::identity::{Kind, RowKey};
 use crate::plan::decide;
 use crate::provider::{Lane, LookupBy, Outcome, Refusal};
 use crate::scim::path::AttributePath;
-use crate::scim::{Attributes, encode, resource};
-use crate::snapshot::Applied;
+use crate::scim::resource::Found;
+use crate::scim::{Attributes, Value, encode, resource};
+use crate::snapshot::{Applied, Match, MatchedBy};
 use crate::sync::Relay;
 use crate::sync::prepare::resource_type;
 
@@ -35,7 +36,7 @@ pub(super) enum Adopted {
 /// The attributes of a row that the relay maintains at the target, `active` included.
 pub(super) fn maintained(relay: &Relay, key: &RowKey) -> BTreeSet<AttributePath> {
     let mut paths = relay.profile.mapping.maintained(key.kind);
-    if key.kind == crate::identity::Kind::User {
+    if key.kind == Kind::User {
         paths.insert(AttributePath::active());
     }
     paths
@@ -127,6 +128,53 @@ pub(super) async fn find_by_external_id(
             ),
         }),
     }
+}
+
+/// What hits by name mean: one account that nobody manages is a proposal; anything else can never be linked without a
+/// person (specification page 2).
+pub(super) fn match_by_name(hits: &[Found]) -> Option<Match> {
+    let first = hits.first()?;
+    let free = hits.len() == 1 && first.external_id.is_none();
+    let by = if free {
+        MatchedBy::Name
+    } else {
+        MatchedBy::TakenName
+    };
+    Some(Match {
+        id: first.id.clone(),
+        by,
+    })
+}
+
+/// Looks for a resource that belongs to a row, or has its name: first by externalId, then by name.
+pub(super) async fn find_match(
+    relay: &Relay,
+    key: &RowKey,
+    wanted: &Attributes,
+) -> Result<Option<Match>, Refusal> {
+    if let Some(id) = find_by_external_id(relay, key).await? {
+        return Ok(Some(Match {
+            id,
+            by: MatchedBy::ExternalId,
+        }));
+    }
+    let path = match key.kind {
+        Kind::User => AttributePath::user_name(),
+        Kind::Group => AttributePath::display_name(),
+    };
+    let Some(name) = wanted.get(&path).and_then(Value::as_text) else {
+        return Ok(None);
+    };
+    let hits = relay
+        .provider
+        .find(
+            resource_type(key.kind),
+            LookupBy::Name,
+            name,
+            Lane::Ordinary,
+        )
+        .await?;
+    Ok(match_by_name(&hits))
 }
 
 /// The members that a group has at the target; `None` when the target does not show them.

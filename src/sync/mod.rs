@@ -23,8 +23,9 @@ use crate::directory::tenant::Tenant;
 use crate::fault::Fault;
 use crate::id::ProfileKey;
 use crate::job::{Mode, Status};
+use crate::plan::Plan;
 use crate::provider::{Provider, Refusal};
-use crate::store::Store;
+use crate::store::{Lease, Store};
 use crate::sync::proof::Reader;
 use crate::sync::tracker::Tracker;
 
@@ -80,16 +81,33 @@ async fn flights(
         recover::settle_open_intents(relay, &lease, tracker).await?;
     }
     let reader = Reader::new(&relay.source);
-    ingest::read_directory(relay, &lease, &reader, tracker).await?;
-    if let Some(occasion) = observe::occasion(relay, mode).await? {
-        observe::read_target(relay, &lease, mode, occasion, tracker).await?;
-    }
-    let plan = propose::make_plan(relay, &lease, mode, tracker).await?;
+    let planned = stop
+        .run_until_cancelled(plan(relay, &lease, &reader, tracker, mode))
+        .await;
+    let Some(plan) = planned.transpose()? else {
+        return Ok(false);
+    };
     if mode.applies() {
         apply::carry_out(relay, &lease, &plan, &reader, tracker, stop).await?;
     }
     reader.close().await;
     Ok(plan.waits_for_approval())
+}
+
+/// Everything up to the plan. It may be cut off anywhere: what was read by then is stored and stands for itself, and
+/// nothing was sent.
+async fn plan(
+    relay: &Relay,
+    lease: &Lease,
+    reader: &Reader<'_>,
+    tracker: &Tracker,
+    mode: Mode,
+) -> Result<Plan, Error> {
+    ingest::read_directory(relay, lease, reader, tracker).await?;
+    if let Some(occasion) = observe::occasion(relay, mode).await? {
+        observe::read_target(relay, lease, mode, occasion, tracker).await?;
+    }
+    propose::make_plan(relay, lease, mode, tracker).await
 }
 
 /// Why a run stopped.

@@ -233,7 +233,7 @@ async fn find_matches(relay: &Relay, lease: &Lease, kind: Kind, free: &Free) -> 
             .iter()
             .filter(|row| row.key.kind == kind && row.applied.is_none());
         let found: Vec<_> = unlinked
-            .filter_map(|row| Some((row.key.clone(), matching(relay, row, free)?)))
+            .filter_map(|row| Some((row.key.clone(), Some(matching(relay, row, free)?))))
             .collect();
         if !found.is_empty() {
             relay.store.record_found(lease, found).await?;
@@ -260,16 +260,5 @@ fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {
         Kind::Group => AttributePath::display_name(),
     };
     let name = desired.get(&path).and_then(Value::as_text)?;
-    let candidates = free.by_name.get(&name.to_lowercase())?;
-    let (one, several) = (candidates.first()?, candidates.len() > 1);
-    // More than one resource of the name can never be linked without a person (specification page 2).
-    let by = if several || one.external_id.is_some() {
-        MatchedBy::TakenName
-    } else {
-        MatchedBy::Name
-    };
-    Some(Match {
-        id: one.id.clone(),
-        by,
-    })
+    adopt::match_by_name(free.by_name.get(&name.to_lowercase())?)
 }

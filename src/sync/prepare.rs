@@ -92,8 +92,9 @@ pub(super) async fn feed(
             } else {
                 let operations = operations(flight, steps).await?;
                 write_intents(flight, &operations).await?;
+                // Once the flight ends these pass through as well, and are settled as never sent.
                 for operation in operations {
-                    if flight.stop.is_cancelled() || prepared.send(operation).await.is_err() {
+                    if prepared.send(operation).await.is_err() {
                         return Ok(());
                     }
                 }

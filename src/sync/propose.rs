@@ -14,10 +14,10 @@ use crate::plan::decide::{self, Policy, Verdict};
 use crate::plan::membership::{self, Named, NestedGroups};
 use crate::plan::{Action, Class, Plan, Reason, Step, guard};
 use crate::scim::path::AttributePath;
-use crate::snapshot::{Row, Seen};
+use crate::snapshot::{MatchedBy, Row, Seen, Standing};
 use crate::store::Lease;
 use crate::sync::tracker::{Tracker, row_error};
-use crate::sync::{Error, Relay};
+use crate::sync::{Error, Relay, adopt};
 
 /// Rows looked at in one turn.
 const ROWS_PER_TURN: usize = 1_000;
@@ -127,6 +127,8 @@ impl<'a> Draft<'a> {
             let Some((_, seen)) = row.owner() else {
                 continue;
             };
+            let fresh = self.with_fresh_match(row, seen).await?;
+            let row = fresh.as_ref().unwrap_or(row);
             let verdict = match row.key.kind {
                 Kind::User => self.decide_user(row, seen).await?,
                 Kind::Group => self.decide_group(row, seen, &named).await?,
@@ -148,6 +150,32 @@ impl<'a> Draft<'a> {
     fn is_mine(&self, row: &Row) -> bool {
         row.owner()
             .is_some_and(|(profile, _)| *profile == self.relay.profile.name)
+    }
+
+    /// A name that was taken at the target when it was last looked at may be free by now, or be ours: it is looked at
+    /// again, so that a row does not wait for ever for what a person has settled there.
+    async fn with_fresh_match(&self, row: &Row, seen: &Seen) -> Result<Option<Row>, Error> {
+        let waits = row
+            .found
+            .as_ref()
+            .is_some_and(|found| found.by != MatchedBy::ExternalId);
+        if row.applied.is_some() || !waits || seen.standing != Standing::Present {
+            return Ok(None);
+        }
+        let desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
+        let found =
+            adopt::find_match(self.relay, &row.key, &desired.resource.unwrap_or_default()).await?;
+        if found == row.found {
+            return Ok(None);
+        }
+        self.relay
+            .store
+            .record_found(self.lease, vec![(row.key.clone(), found.clone())])
+            .await?;
+        Ok(Some(Row {
+            found,
+            ..row.clone()
+        }))
     }
 
     fn take(&mut self, row: &Row, seen: &Seen, verdict: Verdict, steps: &mut Vec<Step>) {

@@ -10,15 +10,14 @@ use tokio::sync::mpsc;
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::plan::{Action, Class};
-use crate::provider::{Lane, LookupBy, Outcome, Refusal};
+use crate::provider::{Lane, Outcome, Refusal};
+use crate::scim::Attributes;
 use crate::scim::encode::Request;
-use crate::scim::path::AttributePath;
-use crate::scim::{Attributes, Value};
 use crate::snapshot::{Applied, Match, MatchedBy};
 use crate::store::{Change, Effect, Settlement};
 use crate::sync::adopt::{self, Adopted};
 use crate::sync::apply::Flight;
-use crate::sync::prepare::{Operation, Task, resource_type};
+use crate::sync::prepare::{Operation, Task};
 use crate::sync::tracker::target_error;
 
 /// What became of one operation.
@@ -27,6 +26,8 @@ pub(super) struct Settled {
     pub(super) effect: Effect,
     /// What went wrong; absent when the target acknowledged it.
     pub(super) refusal: Option<Refusal>,
+    /// Whether the target was spoken to at all; what was not sent leaves no line in the journal.
+    pub(super) sent: bool,
 }
 
 /// Sends everything that was prepared, as many at once as the tenant allows.
@@ -63,27 +64,29 @@ pub(super) async fn all(
         .await;
 }
 
-/// An operation that was prepared and never sent.
+/// An operation that was prepared and never sent, because the run ended; the next run sends it.
 fn untouched(operation: Operation) -> Settled {
     let refusal = Refusal {
         fault: Fault::Transient,
         status: None,
         scim_type: None,
-        message: "not sent, because the run ended; the next run sends it".to_owned(),
+        message: "not sent, because the run ended".to_owned(),
     };
     Settled {
         operation,
         effect: Effect::Nothing,
         refusal: Some(refusal),
+        sent: false,
     }
 }
 
 async fn carry_out(flight: &Flight<'_>, operation: Operation) -> Settled {
     match &operation.task {
         Task::Settle => Settled {
-            effect: Effect::MembersAdded(Vec::new()),
+            effect: Effect::Nothing,
             operation,
             refusal: None,
+            sent: false,
         },
         Task::Adopt { id, attributes } => {
             let (id, attributes) = (id.clone(), attributes.clone());
@@ -112,6 +115,7 @@ fn settled(operation: Operation, effect: Effect) -> Settled {
         operation,
         effect,
         refusal: None,
+        sent: true,
     }
 }
 
@@ -120,6 +124,7 @@ fn failed(operation: Operation, effect: Effect, refusal: Refusal) -> Settled {
         operation,
         effect,
         refusal: Some(refusal),
+        sent: true,
     }
 }
 
@@ -223,43 +228,16 @@ async fn refused_create(flight: &Flight<'_>, operation: Operation, refusal: Refu
     if !is_conflict {
         return failed(operation, Effect::Nothing, refusal);
     }
-    match find_ours(flight, &operation.step.key).await {
-        Ok(Some(id)) => {
-            let attributes = created_attributes(&operation);
-            return adopted(flight, operation, &id, &attributes).await;
-        }
-        Ok(None) => {}
-        Err(second) => return failed(operation, Effect::Nothing, second),
-    }
-    let path = match operation.step.key.kind {
-        Kind::User => AttributePath::user_name(),
-        Kind::Group => AttributePath::display_name(),
-    };
     let attributes = created_attributes(&operation);
-    let Some(name) = attributes.get(&path).and_then(Value::as_text) else {
-        return failed(operation, Effect::Nothing, refusal);
-    };
-    let kind = resource_type(operation.step.key.kind);
-    let found = flight
-        .relay
-        .provider
-        .find(kind, LookupBy::Name, name, Lane::Ordinary)
-        .await;
-    let effect = match found.as_deref() {
-        Ok([one]) => {
-            let by = if one.external_id.is_some() {
-                MatchedBy::TakenName
-            } else {
-                MatchedBy::Name
-            };
-            Effect::Found(Match {
-                id: one.id.clone(),
-                by,
-            })
-        }
-        _ => Effect::Nothing,
-    };
-    failed(operation, effect, refusal)
+    match adopt::find_match(flight.relay, &operation.step.key, &attributes).await {
+        Ok(Some(Match {
+            id,
+            by: MatchedBy::ExternalId,
+        })) => adopted(flight, operation, &id, &attributes).await,
+        Ok(Some(found)) => failed(operation, Effect::Found(found), refusal),
+        Ok(None) => failed(operation, Effect::Nothing, refusal),
+        Err(second) => failed(operation, Effect::Nothing, second),
+    }
 }
 
 /// Takes a resource under management.
@@ -480,13 +458,12 @@ pub(super) fn settlement(flight: &Flight<'_>, settled: &Settled) -> Settlement {
         && settled.operation.last_part
         && step.last_of_row
         && !flight.is_unfinished(&step.key);
-    let empty = matches!(settled.operation.task, Task::Settle);
     Settlement {
         key: step.key.clone(),
         class: step.class,
         part: settled.operation.part,
         effect: settled.effect.clone(),
         clean: done.then_some(step.based_on),
-        change: (!empty).then(|| journal_line(settled)),
+        change: settled.sent.then(|| journal_line(settled)),
     }
 }

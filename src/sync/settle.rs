@@ -47,7 +47,7 @@ fn count_and_settle(flight: &Flight<'_>, settled: Settled) -> Settlement {
         Some(refusal) => {
             flight.leave_unfinished(&step.key);
             // What stops the run is recorded once, on the job.
-            if !refusal.fault.stops_the_run() && !flight.stop.is_cancelled() {
+            if settled.sent && !refusal.fault.stops_the_run() {
                 flight.tracker.record(target_error(
                     &step.key,
                     &step.dn,

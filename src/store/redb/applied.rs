@@ -76,13 +76,18 @@ pub(super) fn settle(
 pub(super) fn record_found(
     txn: &WriteTransaction,
     lease: &Lease,
-    found: &[(RowKey, Match)],
+    found: &[(RowKey, Option<Match>)],
 ) -> Result<(), Failure> {
     lease::check(txn, lease)?;
     let mut ledger = Ledger::open(txn, lease)?;
     for (row, found) in found {
         let row = row.to_key();
-        ledger.find(&row, found)?;
+        match found {
+            Some(found) => ledger.find(&row, found)?,
+            None => {
+                ledger.directory.found.remove(row.as_slice())?;
+            }
+        }
         ledger.directory.mark(&row)?;
     }
     ledger.close()

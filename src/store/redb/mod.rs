@@ -295,7 +295,11 @@ impl Store for RedbStore {
             .await
     }
 
-    async fn record_found(&self, lease: &Lease, found: Vec<(RowKey, Match)>) -> Result<(), Error> {
+    async fn record_found(
+        &self,
+        lease: &Lease,
+        found: Vec<(RowKey, Option<Match>)>,
+    ) -> Result<(), Error> {
         let lease = *lease;
         self.write(Commit::Bulk, move |txn| {
             applied::record_found(txn, &lease, &found)

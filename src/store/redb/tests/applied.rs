@@ -58,7 +58,7 @@ async fn a_settlement_writes_link_name_journal_and_mark_together() {
     };
     fixture
         .store
-        .record_found(&fixture.lease, vec![(user(1), found.clone())])
+        .record_found(&fixture.lease, vec![(user(1), Some(found.clone()))])
         .await
         .unwrap();
     let row = async || {
