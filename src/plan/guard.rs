@@ -49,10 +49,15 @@ pub struct Evidence {
 
 /// Whether a complete read met so few entries that somebody must look (specification page 8, 2).
 pub fn is_plausible(limits: &Limits, met: Baseline, baseline: Option<Baseline>) -> bool {
-    let enough = |now: u64, then: u64| {
-        then == 0 || (now > 0 && now * 100 >= then * limits.plausible_percent)
-    };
-    baseline.is_none_or(|then| enough(met.users, then.users) && enough(met.groups, then.groups))
+    // Groups count with the users, because a company may have three of them and delete one.
+    let some = |now: u64, then: u64| then == 0 || now > 0;
+    let enough = |now: u64, then: u64| now * 100 >= then * limits.plausible_percent;
+    baseline.is_none_or(|then| {
+        some(met.users, then.users)
+            && some(met.groups, then.groups)
+            && enough(met.users, then.users)
+            && enough(met.users + met.groups, then.users + then.groups)
+    })
 }
 
 /// What must wait, and why.
@@ -81,7 +86,8 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
     let allowed = allowed_deactivations(limits, evidence.linked.active_users);
     if evidence.deactivations > allowed {
         holds.push(Hold {
-            classes: vec![Class::Deactivate],
+            // Memberships of those who would go depend on it.
+            classes: vec![Class::Deactivate, Class::RemoveMembers],
             release: Release::Approval,
             message: format!(
                 "{} of {} active users would be deactivated, {} of them because they are gone or out of scope; up to \
@@ -144,7 +150,10 @@ mod tests {
             assert_eq!(held.len(), 1, "{} of {active}", allowed + 1);
             assert_eq!(
                 (held[0].release, held[0].classes.as_slice()),
-                (Release::Approval, [Class::Deactivate].as_slice())
+                (
+                    Release::Approval,
+                    [Class::Deactivate, Class::RemoveMembers].as_slice()
+                )
             );
         }
     }
@@ -156,7 +165,9 @@ mod tests {
         for (met, then, plausible) in [
             (base(80, 8), Some(base(100, 10)), true),
             (base(79, 10), Some(base(100, 10)), false),
-            (base(100, 7), Some(base(100, 10)), false),
+            (base(100, 2), Some(base(100, 3)), true),
+            (base(100, 0), Some(base(100, 3)), false),
+            (base(100, 60), Some(base(100, 110)), false),
             (base(0, 0), Some(base(1, 0)), false),
             (base(0, 0), Some(base(0, 0)), true),
             (base(0, 0), None, true),
