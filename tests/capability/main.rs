@@ -10,5 +10,8 @@
 mod support;
 
 mod fault_target;
+mod incomplete_reads;
+mod main_job;
+mod nested_groups;
 mod source_ldap;
 mod support_itself;

@@ -6,7 +6,9 @@
 pub mod fault_ldap;
 pub mod fault_target;
 pub mod ldif;
+pub mod mirror;
 pub mod process;
+pub mod proxy;
 pub mod relay;
 pub mod scim2_server;
 pub mod slapd;
