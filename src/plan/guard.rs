@@ -85,9 +85,13 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
     }
     let allowed = allowed_deactivations(limits, evidence.linked.active_users);
     if evidence.deactivations > allowed {
+        let mut classes = vec![Class::Deactivate];
+        if evidence.absent_users > 0 {
+            // Whoever is absent is a member of nothing; if that absence is in doubt, so are these removals.
+            classes.push(Class::RemoveMembers);
+        }
         holds.push(Hold {
-            // Memberships of those who would go depend on it.
-            classes: vec![Class::Deactivate, Class::RemoveMembers],
+            classes,
             release: Release::Approval,
             message: format!(
                 "{} of {} active users would be deactivated, {} of them because they are gone or out of scope; up to \
