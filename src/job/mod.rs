@@ -11,6 +11,9 @@ use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
 /// Errors kept on the job itself; all of them are with its changes.
 pub const ERRORS_KEPT: usize = 100;
 
+/// The kind of an error that concerns the job as a whole.
+const JOB: &str = "job";
+
 /// What set a job off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -184,7 +187,7 @@ impl ObjectError {
     /// An error of the job as a whole.
     pub fn of_job(operation: &str, fault: Fault, detail: impl Into<String>) -> Self {
         Self {
-            kind: "job".to_owned(),
+            kind: JOB.to_owned(),
             anchor: None,
             dn: None,
             operation: operation.to_owned(),
@@ -193,6 +196,11 @@ impl ObjectError {
             scim_type: None,
             detail: detail.into(),
         }
+    }
+
+    /// Whether it concerns the job as a whole.
+    fn is_of_job(&self) -> bool {
+        self.kind == JOB
     }
 }
 
@@ -293,10 +301,14 @@ impl Job {
         }
     }
 
-    /// Records an error; the first ones are kept on the job.
+    /// Records an error; the first ones are kept on the job, and those of the job as a whole come before all others.
     pub fn record(&mut self, error: ObjectError) {
         self.error_count += 1;
-        if self.errors.len() < ERRORS_KEPT {
+        if error.is_of_job() {
+            let at = self.errors.iter().take_while(|kept| kept.is_of_job());
+            self.errors.insert(at.count(), error);
+            self.errors.truncate(ERRORS_KEPT);
+        } else if self.errors.len() < ERRORS_KEPT {
             self.errors.push(error);
         }
     }
@@ -333,10 +345,19 @@ mod tests {
             now,
         );
         job.start(now);
+        let of_user = ObjectError {
+            kind: "user".to_owned(),
+            ..ObjectError::of_job("read", Fault::Rejected, "x")
+        };
         for _ in 0..150 {
-            job.record(ObjectError::of_job("read", Fault::Transient, "x"));
+            job.record(of_user.clone());
         }
-        assert_eq!((job.errors.len(), job.error_count), (ERRORS_KEPT, 150));
+        let why = ["first", "second"];
+        for detail in why {
+            job.record(ObjectError::of_job("read", Fault::Transient, detail));
+        }
+        assert_eq!((job.errors.len(), job.error_count), (ERRORS_KEPT, 152));
+        assert_eq!([&job.errors[0].detail, &job.errors[1].detail], why);
         assert_eq!(job.verdict(false), Status::CompletedWithErrors);
         assert_eq!(job.verdict(true), Status::AwaitingApproval);
         job.end(Status::Failed, now);
