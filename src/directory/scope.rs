@@ -277,6 +277,8 @@ fn limits(mut fields: Fields<'_>, problems: &mut Problems) -> Limits {
         deactivations: number("deactivations", usual.deactivations, 10_000_000),
         deactivations_percent: number("deactivationsPercent", usual.deactivations_percent, 100),
         deactivations_most: number("deactivationsMost", usual.deactivations_most, 10_000_000),
+        groups_emptied: number("groupsEmptied", usual.groups_emptied, 10_000_000),
+        groups_emptied_percent: number("groupsEmptiedPercent", usual.groups_emptied_percent, 100),
         plausible_percent: number("plausiblePercent", usual.plausible_percent, 100),
     };
     fields.finish(problems);

@@ -15,6 +15,10 @@ pub struct Limits {
     pub deactivations_percent: u64,
     /// Deactivations allowed at the most, whatever the percentage gives.
     pub deactivations_most: u64,
+    /// Groups emptied, because they are gone or out of scope, that are always allowed.
+    pub groups_emptied: u64,
+    /// Groups emptied that are allowed as a percentage of the linked groups.
+    pub groups_emptied_percent: u64,
     /// A complete read that meets fewer entries than this percentage of the last one is not plausible.
     pub plausible_percent: u64,
 }
@@ -25,6 +29,8 @@ impl Default for Limits {
             deactivations: 5,
             deactivations_percent: 5,
             deactivations_most: 500,
+            groups_emptied: 2,
+            groups_emptied_percent: 10,
             plausible_percent: 80,
         }
     }
@@ -43,6 +49,8 @@ pub struct Evidence {
     pub absent_users: u64,
     /// All deactivations in the plan.
     pub deactivations: u64,
+    /// Groups that the plan empties, because they are absent.
+    pub emptied_groups: u64,
     /// What is linked.
     pub linked: LinkedCounts,
 }
@@ -101,6 +109,19 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
             ),
         });
     }
+    let share = evidence.linked.groups * limits.groups_emptied_percent / 100;
+    let allowed = share.max(limits.groups_emptied);
+    if evidence.emptied_groups > allowed {
+        holds.push(Hold {
+            classes: vec![Class::RemoveMembers],
+            release: Release::Approval,
+            message: format!(
+                "{} of {} groups would be emptied because they are gone or out of scope; up to {allowed} go without \
+                 approval. If this is right, approve the plan; if not, correct the directory, the filter or the base DN",
+                evidence.emptied_groups, evidence.linked.groups
+            ),
+        });
+    }
     holds
 }
 
@@ -126,6 +147,7 @@ mod tests {
             }),
             absent_users: 0,
             deactivations,
+            emptied_groups: 0,
             linked: LinkedCounts {
                 active_users,
                 ..LinkedCounts::default()
@@ -154,11 +176,37 @@ mod tests {
             assert_eq!(held.len(), 1, "{} of {active}", allowed + 1);
             assert_eq!(
                 (held[0].release, held[0].classes.as_slice()),
-                (
-                    Release::Approval,
-                    [Class::Deactivate, Class::RemoveMembers].as_slice()
-                )
+                (Release::Approval, [Class::Deactivate].as_slice())
             );
+        }
+    }
+
+    #[test]
+    fn members_wait_with_users_whose_absence_is_in_doubt() {
+        let mut many = evidence(50, 100);
+        for (absent_users, classes) in [
+            (0, &[Class::Deactivate][..]),
+            (1, &[Class::Deactivate, Class::RemoveMembers]),
+        ] {
+            many.absent_users = absent_users;
+            let held = holds(&Limits::default(), &many);
+            assert_eq!((held.len(), held[0].classes.as_slice()), (1, classes));
+        }
+    }
+
+    #[test]
+    fn emptied_groups_wait_above_the_limit() {
+        for (groups, allowed) in [(1, 2), (29, 2), (30, 3), (1_000, 100)] {
+            let mut some = evidence(0, 100);
+            some.linked.groups = groups;
+            some.emptied_groups = allowed;
+            assert!(
+                holds(&Limits::default(), &some).is_empty(),
+                "{allowed} of {groups}"
+            );
+            some.emptied_groups = allowed + 1;
+            let held = holds(&Limits::default(), &some);
+            assert_eq!(held[0].classes, [Class::RemoveMembers], "{held:?}");
         }
     }
 

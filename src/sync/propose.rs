@@ -89,6 +89,7 @@ struct Draft<'a> {
     anybody_linked: bool,
     absent_users: u64,
     deactivations: u64,
+    emptied_groups: u64,
     members: Counters,
 }
 
@@ -113,6 +114,7 @@ impl<'a> Draft<'a> {
             anybody_linked: linked.users > 0,
             absent_users: 0,
             deactivations: 0,
+            emptied_groups: 0,
             members: Counters::default(),
         })
     }
@@ -208,7 +210,8 @@ impl<'a> Draft<'a> {
             (Action::Link { .. }, Class::Group) => self.members.linked += 1,
             (Action::AddMembers(members), _) => self.members.members_added += members.len() as u64,
             (Action::RemoveMembers(members), _) => {
-                self.members.members_removed += members.len() as u64
+                self.members.members_removed += members.len() as u64;
+                self.emptied_groups += u64::from(step.reason == Reason::Absent);
             }
             _ => {}
         }
@@ -384,6 +387,7 @@ impl<'a> Draft<'a> {
             baseline: state.baseline,
             absent_users: self.absent_users,
             deactivations: self.deactivations,
+            emptied_groups: self.emptied_groups,
             linked,
         };
         let members = self.members;

@@ -193,6 +193,12 @@ async fn incomplete_read_by_access_rules_takes_nothing_away() {
             "10 of 100 active users",
         ),
         (
+            "three of seventeen groups are hidden",
+            &format!("dn.regex=\"^cn=group 0000[1-3],{GROUPS}$\""),
+            "awaiting_approval",
+            "3 of 17 groups",
+        ),
+        (
             "half of the users are hidden",
             &half_by_number,
             "awaiting_approval",

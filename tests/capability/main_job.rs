@@ -255,7 +255,7 @@ impl Edits {
         let mut next = || alone.next().unwrap();
         let (renamed, moved) = (next(), next());
         let (changed, added) = (next(), next());
-        let (disabled, deleted) = (in_groups.next().unwrap(), in_groups.last().unwrap());
+        let (disabled, deleted) = (in_groups.next().unwrap(), in_groups.next_back().unwrap());
         let mut requests = Vec::new();
         people_edits(slapd, renamed, changed, disabled, &mut requests);
         slapd.modrdn(
