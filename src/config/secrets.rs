@@ -40,20 +40,30 @@ pub fn resolve(reference: &SecretRef, what: &str) -> Result<Secret, String> {
 /// # Errors
 /// Names the certificate, the file and the cure.
 pub fn certificate(pem: &Pem, what: &str) -> Result<Vec<u8>, String> {
-    let text = match pem {
-        Pem::Text(text) => text.clone(),
-        Pem::File(path) => read(path, what)?,
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    let bytes = match pem {
+        Pem::Text(text) => text.clone().into_bytes(),
+        Pem::File(path) => read_bytes(path, what)?,
     };
-    if text.contains("-----BEGIN CERTIFICATE-----") {
-        Ok(text.into_bytes())
-    } else {
-        Err(format!(
-            "{what}: there is no certificate in PEM form (-----BEGIN CERTIFICATE-----) in it"
-        ))
+    if bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
+        return Ok(bytes);
     }
+    let place = match pem {
+        Pem::Text(_) => "it".to_owned(),
+        Pem::File(path) => format!("the file {}", path.display()),
+    };
+    Err(format!(
+        "{what}: there is no certificate in PEM form (-----BEGIN CERTIFICATE-----) in {place}; convert one in DER form \
+         with `openssl x509 -inform der`"
+    ))
 }
 
 fn read(path: &Path, what: &str) -> Result<String, String> {
+    String::from_utf8(read_bytes(path, what)?)
+        .map_err(|_| format!("{what}: the file {} is not text", path.display()))
+}
+
+fn read_bytes(path: &Path, what: &str) -> Result<Vec<u8>, String> {
     let refused = |reason: &dyn std::fmt::Display| {
         format!(
             "{what}: the file {} cannot be read: {reason}; correct the path or its rights",
@@ -66,7 +76,7 @@ fn read(path: &Path, what: &str) -> Result<String, String> {
     if size > FILE_BYTES_MAX {
         return Err(refused(&"it is larger than 1 MiB"));
     }
-    std::fs::read_to_string(path).map_err(|error| refused(&error))
+    std::fs::read(path).map_err(|error| refused(&error))
 }
 
 fn first_line(text: &str) -> String {
