@@ -315,17 +315,22 @@ fn unlinked_group(
 ) -> Verdict {
     match link(row.found.as_ref(), policy, "displayName") {
         Linking::Create => {
-            let (with_it, later) = wanted.split_at(wanted.len().min(policy.members_with_create));
+            // A group within may be created after this one, so groups follow when all of them are there.
+            let (mut later, mut with_it): (Vec<RowKey>, Vec<RowKey>) = wanted
+                .iter()
+                .cloned()
+                .partition(|member| member.kind == Kind::Group);
+            later.extend(with_it.split_off(with_it.len().min(policy.members_with_create)));
             let create = Action::Create {
                 attributes,
-                members: with_it.to_vec(),
+                members: with_it,
             };
             let mut steps = vec![step(Class::Group, Reason::New, create)];
             if !later.is_empty() {
                 steps.push(step(
                     Class::AddMembers,
                     Reason::Membership,
-                    Action::AddMembers(later.to_vec()),
+                    Action::AddMembers(later),
                 ));
             }
             Verdict {
