@@ -85,6 +85,11 @@ fn disk_cure(error: &redb::Error, path: &Path) -> String {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "make room on its disk, then start the relay again; nothing that was acknowledged is lost".to_owned()
         }
+        io::ErrorKind::FileTooLarge => {
+            "raise the limit on the size of a file (`ulimit -f`, systemd's LimitFSIZE), then start the relay again; \
+             nothing that was acknowledged is lost"
+                .to_owned()
+        }
         io::ErrorKind::ReadOnlyFilesystem => "put it on a disk that can be written".to_owned(),
         io::ErrorKind::PermissionDenied => "let the relay's user read and write it (`chown`, `chmod 600`)".to_owned(),
         io::ErrorKind::NotFound => match path.parent().filter(|parent| !parent.exists()) {
