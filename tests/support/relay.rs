@@ -309,5 +309,5 @@ fn listening(log: &str) -> Option<String> {
     log.lines()
         .filter(|line| line.contains("listening"))
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find_map(|event| event["fields"]["address"].as_str().map(str::to_owned))
+        .find_map(|event| event["address"].as_str().map(str::to_owned))
 }
