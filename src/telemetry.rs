@@ -49,7 +49,9 @@ pub fn start(settings: &Settings) -> Result<(), String> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(settings.filter()?)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // It would complain on standard error, and panic where that cannot be written, as on a full disk.
+        .log_internal_errors(false);
     let started: Result<(), TryInitError> = match settings.format {
         Format::Text => builder.with_target(false).finish().try_init(),
         Format::Json => builder.json().flatten_event(true).finish().try_init(),
