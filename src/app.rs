@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::Utc;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::{Config, secrets};
@@ -19,6 +18,7 @@ use crate::provider::{self, Provider};
 use crate::scheduler::{Runner, Scheduled};
 use crate::source::{self, MembershipAttribute, MembershipBy, Search, Security};
 use crate::store::Store;
+use crate::sync::stop::Stop;
 use crate::sync::tracker::{Listener, Tracker};
 use crate::sync::{self, Relay};
 
@@ -159,7 +159,7 @@ impl Relays {
     }
 
     /// Runs one job of a profile by itself, without a scheduler, and answers the job at its end.
-    pub async fn run_once(&self, relay: &Arc<Relay>, mode: Mode, stop: CancellationToken) -> Job {
+    pub async fn run_once(&self, relay: &Arc<Relay>, mode: Mode, stop: Stop) -> Job {
         let mut job = Job::queued(
             JobId(Uuid::now_v7()),
             &relay.key(),
@@ -194,7 +194,7 @@ impl Runner for Relays {
         self.relays.iter().map(scheduled).collect()
     }
 
-    async fn run(&self, job: Job, stop: CancellationToken) -> Status {
+    async fn run(&self, job: Job, stop: Stop) -> Status {
         let key = job.profile_key();
         match self.relay(&key) {
             Some(relay) => {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::app::Relays;
 use crate::cli::output::Output;
 use crate::cli::{Ending, Failure, Which, asked_to_stop};
@@ -11,6 +9,7 @@ use crate::config::Config;
 use crate::job::Mode;
 use crate::store::Store;
 use crate::sync::Relay;
+use crate::sync::stop::Stop;
 
 /// Runs one job of each profile that is meant, one after the other.
 pub(super) async fn run(
@@ -24,11 +23,11 @@ pub(super) async fn run(
     let relays = Relays::prepare(config, store, progress.listener.clone())
         .map_err(|problems| Failure::new(Ending::Wrong, problems.join("\n")))?;
     let relay = chosen(&relays, which)?;
-    let stop = CancellationToken::new();
+    let stop = Stop::default();
     let asked = stop.clone();
     tokio::spawn(async move {
         asked_to_stop().await;
-        asked.cancel();
+        asked.interrupt();
     });
     let job = relays.run_once(&relay, mode, stop).await;
     progress.finish();

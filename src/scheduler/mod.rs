@@ -7,7 +7,6 @@
 mod clock;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::id::{JobId, ProfileKey};
 use crate::job::schedule::Schedule;
 use crate::job::{Job, Mode, ObjectError, Status, Trigger};
 use crate::store::Store;
+use crate::sync::stop::Stop;
 
 /// Jobs that run at the same time, over all directories.
 const JOBS_AT_ONCE: usize = 4;
@@ -34,7 +34,7 @@ pub trait Runner: Send + Sync {
     fn profiles(&self) -> Vec<Scheduled>;
 
     /// Runs a job to its end, and stores that end.
-    async fn run(&self, job: Job, stop: CancellationToken) -> Status;
+    async fn run(&self, job: Job, stop: Stop) -> Status;
 }
 
 /// A profile and when it runs.
@@ -82,8 +82,7 @@ struct Inner {
 #[derive(Clone)]
 struct Running {
     job: JobId,
-    stop: CancellationToken,
-    cancelled: Arc<AtomicBool>,
+    stop: Stop,
 }
 
 impl Scheduler {
@@ -141,8 +140,7 @@ impl Scheduler {
         let job = Job::queued(JobId(Uuid::now_v7()), key, trigger, mode, Utc::now());
         let running = Running {
             job: job.id,
-            stop: self.0.stop.child_token(),
-            cancelled: Arc::default(),
+            stop: Stop::with(&self.0.stop),
         };
         self.take_place(key, &running).await?;
         if let Err(error) = self.0.store.save_job(&job).await {
@@ -183,12 +181,11 @@ impl Scheduler {
         }
     }
 
-    /// Stops a running job after the requests in flight. Answers whether it was running.
+    /// Stops a running job after the requests in flight; it is not resumed. Answers whether it was running.
     pub fn cancel(&self, job: JobId) -> bool {
         let table = self.table();
         let running = table.values().find(|running| running.job == job);
         running.is_some_and(|running| {
-            running.cancelled.store(true, Ordering::Relaxed);
             running.stop.cancel();
             true
         })
@@ -212,23 +209,6 @@ impl Scheduler {
             self.save(&job).await;
         }
         self.leave_place(&key, job.id);
-        if place_taken.cancelled.load(Ordering::Relaxed) {
-            self.mark_cancelled(job.id).await;
-        }
-    }
-
-    /// A job that a person stopped is cancelled, not interrupted: it is not resumed.
-    async fn mark_cancelled(&self, id: JobId) {
-        match self.0.store.job(id).await {
-            Ok(Some(mut job)) if job.status == Status::Interrupted => {
-                job.status = Status::Cancelled;
-                self.save(&job).await;
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::error!(job = %id, error = %error, "a cancelled job could not be read")
-            }
-        }
     }
 
     async fn save(&self, job: &Job) {

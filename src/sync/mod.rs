@@ -11,11 +11,10 @@ mod propose;
 mod recover;
 mod send;
 mod settle;
+pub mod stop;
 pub mod tracker;
 
 use std::sync::Arc;
-
-use tokio_util::sync::CancellationToken;
 
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
@@ -27,6 +26,7 @@ use crate::plan::Plan;
 use crate::provider::{Provider, Refusal};
 use crate::store::{Lease, Store};
 use crate::sync::proof::Reader;
+use crate::sync::stop::Stop;
 use crate::sync::tracker::Tracker;
 
 /// Everything that a run of one profile needs.
@@ -55,11 +55,11 @@ impl Relay {
 /// Runs a job to its end: reads the directory, plans the difference, and sends what nothing holds.
 ///
 /// The job's end is recorded in the tracker whatever happens; `stop` ends the run after the requests in flight.
-pub async fn run(relay: &Relay, tracker: &Tracker, mode: Mode, stop: &CancellationToken) -> Status {
+pub async fn run(relay: &Relay, tracker: &Tracker, mode: Mode, stop: &Stop) -> Status {
     let ended = flights(relay, tracker, mode, stop).await;
     let status = match ended {
-        Ok(waits) if !stop.is_cancelled() => tracker.verdict(waits),
-        Ok(_) => Status::Interrupted,
+        Ok(waits) if !stop.token().is_cancelled() => tracker.verdict(waits),
+        Ok(_) => stop.status(),
         Err(error) => {
             tracker.fail(&error);
             Status::Failed
@@ -70,39 +70,32 @@ pub async fn run(relay: &Relay, tracker: &Tracker, mode: Mode, stop: &Cancellati
 }
 
 /// The flights of one run; answers whether something waits for a person.
-async fn flights(
-    relay: &Relay,
-    tracker: &Tracker,
-    mode: Mode,
-    stop: &CancellationToken,
-) -> Result<bool, Error> {
+async fn flights(relay: &Relay, tracker: &Tracker, mode: Mode, stop: &Stop) -> Result<bool, Error> {
     let lease = relay.store.lease(relay.directory.id).await?;
-    if mode.applies() {
-        recover::settle_open_intents(relay, &lease, tracker).await?;
-    }
     let reader = Reader::new(&relay.source);
-    let planned = stop
-        .run_until_cancelled(plan(relay, &lease, &reader, tracker, mode))
-        .await;
-    let Some(plan) = planned.transpose()? else {
-        return Ok(false);
+    // Until something is sent, a run can be left anywhere: what it wrote down holds, and the next one starts with it.
+    let plan = tokio::select! {
+        plan = Box::pin(up_to_the_plan(relay, &lease, &reader, tracker, mode)) => plan?,
+        () = stop.token().cancelled() => return Ok(false),
     };
     if mode.applies() {
-        apply::carry_out(relay, &lease, &plan, &reader, tracker, stop).await?;
+        apply::carry_out(relay, &lease, &plan, &reader, tracker, stop.token()).await?;
     }
     reader.close().await;
     Ok(plan.waits_for_approval())
 }
 
-/// Everything up to the plan. It may be cut off anywhere: what was read by then is stored and stands for itself, and
-/// nothing was sent.
-async fn plan(
+/// Looks at what an earlier run left open, reads, and plans.
+async fn up_to_the_plan(
     relay: &Relay,
     lease: &Lease,
     reader: &Reader<'_>,
     tracker: &Tracker,
     mode: Mode,
 ) -> Result<Plan, Error> {
+    if mode.applies() {
+        recover::settle_open_intents(relay, lease, tracker).await?;
+    }
     ingest::read_directory(relay, lease, reader, tracker).await?;
     if let Some(occasion) = observe::occasion(relay, mode).await? {
         observe::read_target(relay, lease, mode, occasion, tracker).await?;
