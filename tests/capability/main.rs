@@ -1,17 +1,17 @@
 //! What the product promises, shown with real servers: one file for each promise.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::too_many_lines
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::too_many_lines)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin_api;
+mod bad_input;
+mod command_line;
+mod demo;
 mod fault_target;
 mod incomplete_reads;
 mod main_job;
 mod nested_groups;
+mod program;
 mod source_ldap;
 mod support_itself;
