@@ -3,6 +3,7 @@
 use super::{Company, STAFF, error_of, fault_company, joiner, tells, words_of};
 use crate::support::fault_target::{Fault, FaultTarget, Rule};
 use crate::support::relay::{Finished, Relay};
+use crate::support::slapd::Slapd;
 use crate::support::world::World;
 
 fn status(code: u16, detail: &'static str) -> Fault {
@@ -215,4 +216,49 @@ fn recovers_one(target: &FaultTarget, relay: &Relay) {
     );
     assert_eq!(target.target().users().len(), STAFF + 4);
     assert_eq!(relay.sync().completed().writes(), 0);
+}
+
+#[test]
+fn bad_input_target_ca() {
+    let company = Company::new();
+    company.joiner();
+    let right = company.target.base_url();
+    let foreign = Slapd::with("");
+    let folder = tempfile::tempdir().unwrap();
+    let der = folder.path().join("ca.der");
+    std::fs::write(&der, b"0\x82\x01\x0a\xff").unwrap();
+    // The directory's TLS port: the handshake comes first, whatever is spoken after it.
+    let url = format!("https://127.0.0.1:{}/scim/v2", company.slapd.ldaps_port());
+    let named = "caCertificate of tenant acme";
+    let missing = "/nonexistent/ca.pem".into();
+    for (authority, code, words) in [
+        (
+            foreign.ca_pem_path(),
+            1,
+            [
+                "got no answer",
+                "check the target's certificate, or set the CA",
+            ],
+        ),
+        (der, 2, [named, "-----BEGIN CERTIFICATE-----"]),
+        (missing, 2, [named, "correct the path"]),
+    ] {
+        let lines = format!(
+            "baseUrl = \"{url}\"\ncaCertificate = \"file:{}\"",
+            authority.display()
+        );
+        let broken = Relay::new(&company.slapd, &company.target).tenant(&lines);
+        let store = format!("path = \"{}\"", company.relay.store().display());
+        let finished = broken.section("store", &store).sync();
+        tells(&finished, code, &words);
+        assert_eq!(company.target.users().len(), STAFF);
+    }
+    let own = company.slapd.ca_pem_path();
+    let company = company.with(|relay, _| {
+        relay.tenant(&format!(
+            "baseUrl = \"{right}\"\ncaCertificate = \"file:{}\"",
+            own.display()
+        ))
+    });
+    company.recovers();
 }
