@@ -77,7 +77,7 @@ impl Stage {
             .local_addr()
             .map_err(Failure::failed)?
             .port();
-        tokio::spawn(directory::serve(
+        tokio::spawn(directory::server::serve(
             company.clone(),
             directory_listener,
             stop.clone(),

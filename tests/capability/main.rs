@@ -1,5 +1,10 @@
 //! What the product promises, shown with real servers: one file for each promise.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::too_many_lines)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

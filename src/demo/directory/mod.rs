@@ -4,14 +4,13 @@ mod entries;
 mod filter;
 pub mod ldif;
 mod search;
-mod server;
+pub mod server;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::demo::directory::ldif::LdifError;
-pub use crate::demo::directory::server::serve;
 
 use crate::demo::directory::dn::Key;
 use crate::demo::directory::entries::Tree;

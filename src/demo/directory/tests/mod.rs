@@ -12,7 +12,8 @@ use ldap3::{Ldap, LdapConnAsync, Scope, SearchEntry, SearchOptions, drive};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::demo::directory::{Directory, serve};
+use crate::demo::directory::Directory;
+use crate::demo::directory::server::serve;
 
 const COMPANY: &str = include_str!("../../../../scim-fixtures/demo/company.ldif");
 const BASE: &str = "dc=example,dc=org";
