@@ -23,7 +23,7 @@ const DN_VALUED: [&str; 6] = [
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub dn: String,
-    /// entryUUID: made of the DN that the entry was born with, and kept when it is renamed.
+    /// entryUUID: what the LDIF says, else made of the DN that the entry was born with; kept when it is renamed.
     pub uuid: Uuid,
     pub created: DateTime<Utc>,
     pub modified: DateTime<Utc>,
@@ -120,7 +120,7 @@ impl Tree {
         entries.take_while(move |(key, _)| key.is_within(base))
     }
 
-    pub fn add(&mut self, record: Record) -> Result<(), DirectoryError> {
+    pub fn add(&mut self, mut record: Record) -> Result<(), DirectoryError> {
         let key = parse(&record.dn)?;
         if self.entries.contains_key(&key) {
             return Err(DirectoryError::Exists(record.dn));
@@ -139,7 +139,8 @@ impl Tree {
         };
         let now = Utc::now();
         let entry = Entry {
-            uuid: Uuid::new_v5(&Uuid::NAMESPACE_X500, name.as_bytes()),
+            uuid: given_uuid(&mut record)?
+                .unwrap_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_X500, name.as_bytes())),
             created: now,
             modified: now,
             dn: record.dn,
@@ -236,6 +237,21 @@ impl Tree {
             false => Err(DirectoryError::NoEntry(dn.to_owned())),
         }
     }
+}
+
+/// The entryUUID that the LDIF of a backup gives an entry, taken out of its user attributes.
+fn given_uuid(record: &mut Record) -> Result<Option<Uuid>, DirectoryError> {
+    let is_uuid = |(name, _): &(String, Vec<Vec<u8>>)| name.eq_ignore_ascii_case("entryUUID");
+    let Some(at) = record.attributes.iter().position(is_uuid) else {
+        return Ok(None);
+    };
+    let (_, values) = record.attributes.remove(at);
+    let uuid = match values.as_slice() {
+        [one] => Uuid::try_parse_ascii(one).ok(),
+        _ => None,
+    };
+    let refused = || DirectoryError::NotAUuid(record.dn.clone());
+    uuid.map(Some).ok_or_else(refused)
 }
 
 /// The naming attribute takes the value of the new RDN and loses that of the old one (RFC 4511 section 4.9, deleteoldrdn).

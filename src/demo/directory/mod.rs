@@ -24,6 +24,9 @@ pub enum DirectoryError {
     /// Not a distinguished name.
     #[error("{0:?} is not a distinguished name")]
     NotADn(String),
+    /// An entryUUID that is none.
+    #[error("the entryUUID of {0:?} is not one UUID (RFC 4530)")]
+    NotAUuid(String),
     /// The entry is not there.
     #[error("there is no entry {0:?}")]
     NoEntry(String),

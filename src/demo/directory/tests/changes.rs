@@ -1,7 +1,7 @@
 //! What the demo does to the directory, as a client sees it.
 use ldap3::Scope;
 
-use crate::demo::directory::DirectoryError;
+use crate::demo::directory::{Directory, DirectoryError};
 
 use crate::demo::directory::tests::{BASE, LUKAS, bound, company, count, entries};
 
@@ -135,5 +135,19 @@ fn changes_that_cannot_be_are_refused() {
     assert_eq!(
         directory.add("dn: nonsense\ncn: a\n"),
         Err(DirectoryError::NotADn("nonsense".to_owned()))
+    );
+}
+
+#[test]
+fn an_entry_of_a_backup_keeps_its_uuid() {
+    let uuid = "00000000-0000-4000-8000-000000000001";
+    let ldif = |uuid: &str| format!("dn: dc=example,dc=org\ndc: example\nentryUUID: {uuid}\n");
+    let directory = Directory::from_ldif(&ldif(uuid)).unwrap();
+    let kept = directory.uuid("dc=example,dc=org").unwrap();
+    assert_eq!(kept.to_string(), uuid);
+    let refused = Directory::from_ldif(&ldif("7")).err();
+    assert_eq!(
+        refused,
+        Some(DirectoryError::NotAUuid("dc=example,dc=org".into()))
     );
 }
