@@ -79,13 +79,16 @@ impl Tracker {
 
     /// Records why the run stopped.
     pub fn fail(&self, error: &Error) {
-        self.update(|job| {
-            job.record(ObjectError::of_job(
-                error.operation(),
-                error.fault(),
-                error.to_string(),
-            ))
-        });
+        let of_job = ObjectError::of_job(error.operation(), error.fault(), error.to_string());
+        let error = match error {
+            Error::Target(refusal) => ObjectError {
+                status: refusal.status,
+                scim_type: refusal.scim_type.clone(),
+                ..of_job
+            },
+            Error::Source(_) | Error::Store(_) => of_job,
+        };
+        self.update(|job| job.record(error));
     }
 
     /// How a run that went to its end is called.
