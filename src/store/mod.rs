@@ -211,6 +211,9 @@ pub trait Store: Send + Sync {
     /// Marks every row of a directory as different: its mapping or policy changed.
     async fn mark_all_dirty(&self, lease: &Lease) -> Result<(), Error>;
 
+    /// Marks rows as different.
+    async fn mark_dirty(&self, lease: &Lease, rows: Vec<RowKey>) -> Result<(), Error>;
+
     /// Marks every group that holds a marked group, at any depth, as different: its members may come from there.
     async fn mark_ancestors(&self, lease: &Lease) -> Result<(), Error>;
 
@@ -282,7 +285,7 @@ pub trait Store: Send + Sync {
         user_name: &str,
     ) -> Result<Option<RowKey>, Error>;
 
-    /// Writes what was found at the target, or forgets it (`None`), and marks the rows as different.
+    /// Writes what was found at the target, or that nothing is there any more, and marks the rows as different.
     async fn record_found(
         &self,
         lease: &Lease,

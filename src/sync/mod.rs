@@ -3,6 +3,7 @@
 
 mod adopt;
 mod apply;
+mod create;
 mod ingest;
 mod observe;
 mod prepare;

@@ -8,8 +8,7 @@ use serde_json::Value as Json;
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::job::Mode;
-use crate::scim::Value;
-use crate::scim::path::AttributePath;
+use crate::plan::decide;
 use crate::scim::resource::{self, Found};
 use crate::snapshot::{Applied, Match, MatchedBy, Row};
 use crate::store::Lease;
@@ -63,7 +62,10 @@ pub(super) async fn read_target(
         if occasion == Occasion::Reconcile {
             confirm_missing(relay, lease, linked, tracker).await?;
         }
-        find_matches(relay, lease, kind, &free).await?;
+        // At first contact with nothing there, nothing was found earlier either.
+        if occasion == Occasion::Reconcile || !free.is_empty() {
+            find_matches(relay, lease, kind, &free).await?;
+        }
     }
     if mode.applies() {
         let mut state = relay.store.profile_state(&relay.key()).await?;
@@ -194,30 +196,37 @@ async fn confirm_missing(
     tracker: &Tracker,
 ) -> Result<(), Error> {
     for (id, row) in missing {
-        if relay
-            .provider
-            .get(resource_type(row.kind), &id)
-            .await?
-            .is_none()
-        {
-            let detail = format!(
-                "resource {id} was removed at the target; it is created again if the entry is in scope"
-            );
-            tracker.record(row_error(&row, "", "observe", Fault::Drifted, detail));
-            relay
-                .store
-                .record_observed(lease, vec![(row, None)])
-                .await?;
+        let kind = resource_type(row.kind);
+        if relay.provider.get(kind, &id).await?.is_some() {
+            continue;
         }
+        let detail = format!(
+            "resource {id} was removed at the target; it is created again if the entry is in scope"
+        );
+        let dn = dn(relay, &row).await?;
+        tracker.record(row_error(&row, &dn, "observe", Fault::Drifted, detail));
+        relay
+            .store
+            .record_observed(lease, vec![(row, None)])
+            .await?;
     }
     Ok(())
 }
 
-/// Compares rows that are not linked with the resources that are free.
+/// The DN of a row's entry, where it was last seen.
+async fn dn(relay: &Relay, key: &RowKey) -> Result<String, Error> {
+    let names = relay.directory.profile_names();
+    let rows = relay
+        .store
+        .rows(relay.directory.id, &names, vec![key.clone()])
+        .await?;
+    let seen = rows.first().and_then(|row| row.seen.first());
+    Ok(seen.map_or_else(String::new, |(_, seen)| seen.identity.dn.clone()))
+}
+
+/// Compares rows that are not linked with the resources that are free; what was found earlier and is not there any
+/// more is forgotten.
 async fn find_matches(relay: &Relay, lease: &Lease, kind: Kind, free: &Free) -> Result<(), Error> {
-    if free.is_empty() {
-        return Ok(());
-    }
     let names = relay.directory.profile_names();
     let mut after = None;
     loop {
@@ -233,7 +242,9 @@ async fn find_matches(relay: &Relay, lease: &Lease, kind: Kind, free: &Free) -> 
             .iter()
             .filter(|row| row.key.kind == kind && row.applied.is_none());
         let found: Vec<_> = unlinked
-            .filter_map(|row| Some((row.key.clone(), Some(matching(relay, row, free)?))))
+            .map(|row| (row, matching(relay, row, free)))
+            .filter(|(row, found)| row.found != *found)
+            .map(|(row, found)| (row.key.clone(), found))
             .collect();
         if !found.is_empty() {
             relay.store.record_found(lease, found).await?;
@@ -246,6 +257,7 @@ fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {
         return Some(Match {
             id: id.clone(),
             by: MatchedBy::ExternalId,
+            name: String::new(),
         });
     }
     let (_, seen) = row.owner()?;
@@ -255,10 +267,19 @@ fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {
         .desired(&seen.identity, Utc::now())
         .resource
         .ok()?;
-    let path = match row.key.kind {
-        Kind::User => AttributePath::user_name(),
-        Kind::Group => AttributePath::display_name(),
+    let name = desired.get(&decide::name_path(row.key.kind))?.as_text()?;
+    let name = name.to_lowercase();
+    let candidates = free.by_name.get(&name)?;
+    let (one, several) = (candidates.first()?, candidates.len() > 1);
+    // More than one resource of the name can never be linked without a person (specification page 2).
+    let by = if several || one.external_id.is_some() {
+        MatchedBy::TakenName
+    } else {
+        MatchedBy::Name
     };
-    let name = desired.get(&path).and_then(Value::as_text)?;
-    adopt::match_by_name(free.by_name.get(&name.to_lowercase())?)
+    Some(Match {
+        id: one.id.clone(),
+        by,
+        name,
+    })
 }

@@ -30,21 +30,13 @@ pub(super) async fn make_plan(
     tracker: &Tracker,
 ) -> Result<Plan, Error> {
     tracker.phase("planning").await;
+    let mut draft = Draft::new(relay, lease, tracker).await?;
+    let mut after = None;
+    draft.add_all(Kind::User, &mut after).await?;
     if relay.profile.nested_groups == NestedGroups::Flatten {
         relay.store.mark_ancestors(lease).await?;
     }
-    let mut draft = Draft::new(relay, lease, tracker).await?;
-    let names = relay.directory.profile_names();
-    let mut after = None;
-    loop {
-        let rows = relay
-            .store
-            .dirty_rows(relay.directory.id, &names, after, ROWS_PER_TURN)
-            .await?;
-        let Some(last) = rows.last() else { break };
-        after = Some(last.key.clone());
-        draft.add_rows(rows).await?;
-    }
+    draft.add_all(Kind::Group, &mut after).await?;
     let plan = draft.seal().await?;
     tracker.update(|job| {
         job.plan_digest = Some(plan.digest.clone());
@@ -119,7 +111,31 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// Decides what each of these rows needs. Rows come in order: all users, then all groups.
+    /// Decides what each row of a kind needs that differs. All users come before all groups, because a user that is
+    /// about to be linked makes the groups that name it differ.
+    async fn add_all(&mut self, kind: Kind, after: &mut Option<RowKey>) -> Result<(), Error> {
+        let names = self.relay.directory.profile_names();
+        loop {
+            let mut rows = self
+                .relay
+                .store
+                .dirty_rows(
+                    self.relay.directory.id,
+                    &names,
+                    after.clone(),
+                    ROWS_PER_TURN,
+                )
+                .await?;
+            rows.retain(|row| row.key.kind == kind);
+            let Some(last) = rows.last() else {
+                return Ok(());
+            };
+            *after = Some(last.key.clone());
+            self.add_rows(rows).await?;
+        }
+    }
+
+    /// Decides what each of these rows, all of one kind and in order, needs.
     async fn add_rows(&mut self, rows: Vec<Row>) -> Result<(), Error> {
         let mut steps = Vec::new();
         let mut clean = Vec::new();
@@ -141,11 +157,30 @@ impl<'a> Draft<'a> {
             self.take(row, seen, verdict, &mut steps);
         }
         self.relay.store.clear_dirty(self.lease, clean).await?;
+        self.mark_groups_of_joiners(&steps).await?;
         self.relay
             .store
             .add_steps(self.lease, self.tracker.job().id, steps)
             .await?;
         Ok(())
+    }
+
+    /// A user who is linked by this plan joins with the same plan the groups that name him already.
+    async fn mark_groups_of_joiners(&self, steps: &[Step]) -> Result<(), Error> {
+        let joiners: Vec<RowKey> = steps
+            .iter()
+            .filter(|step| matches!(step.class, Class::CreateUser | Class::Link))
+            .map(|step| step.key.clone())
+            .collect();
+        if joiners.is_empty() {
+            return Ok(());
+        }
+        let names = self.relay.directory.profile_names();
+        let store = &self.relay.store;
+        let groups = store
+            .groups_naming(self.relay.directory.id, &names, joiners)
+            .await?;
+        Ok(store.mark_dirty(self.lease, groups).await?)
     }
 
     /// A row belongs to the first profile that sees it; the others leave it alone.

@@ -1,7 +1,5 @@
 //! Send: operations go to the target, and every answer, clear or not, becomes a settlement.
 
-use std::time::Duration;
-
 use chrono::Utc;
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -13,10 +11,10 @@ use crate::plan::{Action, Class};
 use crate::provider::{Lane, Outcome, Refusal};
 use crate::scim::Attributes;
 use crate::scim::encode::Request;
-use crate::snapshot::{Applied, Match, MatchedBy};
 use crate::store::{Change, Effect, Settlement};
 use crate::sync::adopt::{self, Adopted};
 use crate::sync::apply::Flight;
+use crate::sync::create;
 use crate::sync::prepare::{Operation, Task};
 use crate::sync::tracker::target_error;
 
@@ -95,7 +93,7 @@ async fn carry_out(flight: &Flight<'_>, operation: Operation) -> Settled {
         Task::Send(request) => {
             let request = request.clone();
             match operation.step.action {
-                Action::Create { .. } => create(flight, operation, request).await,
+                Action::Create { .. } => create::create(flight, operation, request).await,
                 _ => change(flight, operation, request).await,
             }
         }
@@ -110,7 +108,7 @@ fn lane(class: Class) -> Lane {
     }
 }
 
-fn settled(operation: Operation, effect: Effect) -> Settled {
+pub(super) fn settled(operation: Operation, effect: Effect) -> Settled {
     Settled {
         operation,
         effect,
@@ -119,94 +117,13 @@ fn settled(operation: Operation, effect: Effect) -> Settled {
     }
 }
 
-fn failed(operation: Operation, effect: Effect, refusal: Refusal) -> Settled {
+pub(super) fn failed(operation: Operation, effect: Effect, refusal: Refusal) -> Settled {
     Settled {
         operation,
         effect,
         refusal: Some(refusal),
         sent: true,
     }
-}
-
-/// What *applied* becomes when a create is acknowledged: what is maintained, not what is sent once.
-fn created_attributes(operation: &Operation) -> Attributes {
-    match &operation.step.action {
-        Action::Create { attributes, .. } => attributes.clone(),
-        _ => Attributes::new(),
-    }
-}
-
-fn with_members(applied: Applied, operation: &Operation) -> Effect {
-    match operation.step.key.kind {
-        Kind::User => Effect::Applied(applied),
-        Kind::Group => Effect::AppliedWithMembers(
-            applied,
-            operation
-                .members
-                .iter()
-                .map(|(row, _)| row.clone())
-                .collect(),
-        ),
-    }
-}
-
-/// A create is sent once. When its outcome is not known it is looked for, with patience, and sent a second time only
-/// when it is not there (hazards H40, H42).
-async fn create(flight: &Flight<'_>, operation: Operation, request: Request) -> Settled {
-    let mut tries_left = 2;
-    loop {
-        match flight.relay.provider.submit(&request, Lane::Ordinary).await {
-            Outcome::Acknowledged { id: Some(id), .. } => {
-                let applied = Applied {
-                    id,
-                    attributes: created_attributes(&operation),
-                };
-                let effect = with_members(applied, &operation);
-                return settled(operation, effect);
-            }
-            Outcome::Refused(refusal) if refusal.fault == Fault::Rejected => {
-                return refused_create(flight, operation, refusal).await;
-            }
-            Outcome::Refused(refusal) => return failed(operation, Effect::Nothing, refusal),
-            Outcome::Acknowledged { id: None, .. } | Outcome::Unknown(_) => {}
-        }
-        tries_left -= 1;
-        match look_with_patience(flight, &operation).await {
-            Ok(Some(id)) => {
-                let attributes = created_attributes(&operation);
-                return adopted(flight, operation, &id, &attributes).await;
-            }
-            Ok(None) if tries_left > 0 => {}
-            Ok(None) => return failed(operation, Effect::StillUnknown, unanswered()),
-            Err(refusal) => return failed(operation, Effect::StillUnknown, refusal),
-        }
-    }
-}
-
-fn unanswered() -> Refusal {
-    Refusal {
-        fault: Fault::Transient,
-        status: None,
-        scim_type: None,
-        message: "the target did not say whether the resource was created, and it cannot be found there; the next run \
-                  looks again before it sends anything"
-            .to_owned(),
-    }
-}
-
-/// Looks for a resource of ours whose create was not answered; a target may take a while to show it.
-async fn look_with_patience(
-    flight: &Flight<'_>,
-    operation: &Operation,
-) -> Result<Option<String>, Refusal> {
-    let settle = Duration::from_secs(u64::from(flight.relay.tenant.settle_s));
-    for pause in [Duration::ZERO, settle, settle * 2] {
-        tokio::time::sleep(pause).await;
-        if let Some(id) = find_ours(flight, &operation.step.key).await? {
-            return Ok(Some(id));
-        }
-    }
-    Ok(None)
 }
 
 /// The id of the one resource whose externalId is the row's anchor.
@@ -217,31 +134,8 @@ pub(super) async fn find_ours(
     adopt::find_by_external_id(flight.relay, key).await
 }
 
-/// A refused create leads to the same look-up as first contact: ours, somebody else's, or free to propose.
-async fn refused_create(flight: &Flight<'_>, operation: Operation, refusal: Refusal) -> Settled {
-    let is_conflict = refusal.status == Some(409)
-        || refusal
-            .scim_type
-            .as_deref()
-            .is_some_and(|kind| kind.eq_ignore_ascii_case("uniqueness"))
-        || refusal.message.to_lowercase().contains("exist");
-    if !is_conflict {
-        return failed(operation, Effect::Nothing, refusal);
-    }
-    let attributes = created_attributes(&operation);
-    match adopt::find_match(flight.relay, &operation.step.key, &attributes).await {
-        Ok(Some(Match {
-            id,
-            by: MatchedBy::ExternalId,
-        })) => adopted(flight, operation, &id, &attributes).await,
-        Ok(Some(found)) => failed(operation, Effect::Found(found), refusal),
-        Ok(None) => failed(operation, Effect::Nothing, refusal),
-        Err(second) => failed(operation, Effect::Nothing, second),
-    }
-}
-
 /// Takes a resource under management.
-async fn adopted(
+pub(super) async fn adopted(
     flight: &Flight<'_>,
     operation: Operation,
     id: &str,
@@ -273,7 +167,8 @@ async fn adopted(
             Effect::AppliedWithMembers(applied, Vec::new()),
             refusal,
         ),
-        Adopted::Refused(refusal) => failed(operation, Effect::Nothing, refusal),
+        // The resource is there, and not linked: the intent stays, or a group would be made a second time.
+        Adopted::Refused(refusal) => failed(operation, Effect::StillUnknown, refusal),
     }
 }
 
@@ -296,8 +191,8 @@ async fn change(flight: &Flight<'_>, operation: Operation, request: Request) -> 
         Outcome::Unknown(refusal) if operation.step.class == Class::AddMembers => {
             unclear_addition(flight, operation, request, refusal).await
         }
-        // Everything else may be sent again as it is; the row stays different, so the next run does.
-        Outcome::Unknown(refusal) => failed(operation, Effect::Nothing, refusal),
+        // It may have been carried out, and the directory may go back to what it was: the next run looks first.
+        Outcome::Unknown(refusal) => failed(operation, Effect::StillUnknown, refusal),
     }
 }
 
@@ -398,11 +293,12 @@ async fn unclear_addition(
             let effect = acknowledged(&operation);
             settled(operation, effect)
         }
-        Outcome::Refused(second) | Outcome::Unknown(second) => failed(
+        Outcome::Refused(second) => failed(
             operation,
             Effect::MembersAdded(there.into_iter().map(|(row, _)| row).collect()),
             second,
         ),
+        Outcome::Unknown(second) => failed(operation, Effect::StillUnknown, second),
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) fn settle(
     ledger.close()
 }
 
-/// Writes what was found at the target.
+/// Writes what was found at the target, or that nothing is there any more.
 pub(super) fn record_found(
     txn: &WriteTransaction,
     lease: &Lease,

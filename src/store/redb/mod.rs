@@ -192,6 +192,14 @@ impl Store for RedbStore {
             .await
     }
 
+    async fn mark_dirty(&self, lease: &Lease, rows: Vec<RowKey>) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Bulk, move |txn| {
+            seen::mark_dirty(txn, &lease, &rows)
+        })
+        .await
+    }
+
     async fn mark_ancestors(&self, lease: &Lease) -> Result<(), Error> {
         let lease = *lease;
         self.write(Commit::Bulk, move |txn| seen::mark_ancestors(txn, &lease))

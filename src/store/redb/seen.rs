@@ -157,6 +157,18 @@ pub(super) fn mark_all_dirty(txn: &WriteTransaction, lease: &Lease) -> Result<()
     Ok(())
 }
 
+/// Marks rows as different.
+pub(super) fn mark_dirty(
+    txn: &WriteTransaction,
+    lease: &Lease,
+    rows: &[RowKey],
+) -> Result<(), Failure> {
+    lease::check(txn, lease)?;
+    let mut directory = DirectoryTables::write(txn, lease.directory)?;
+    rows.iter()
+        .try_for_each(|row| directory.mark(&row.to_key()))
+}
+
 /// Marks every group that holds a marked group, at any depth.
 pub(super) fn mark_ancestors(txn: &WriteTransaction, lease: &Lease) -> Result<(), Failure> {
     lease::check(txn, lease)?;

@@ -55,17 +55,22 @@ async fn a_settlement_writes_link_name_journal_and_mark_together() {
     let found = Match {
         id: "7".into(),
         by: MatchedBy::Name,
+        name: "ann".into(),
     };
-    fixture
-        .store
-        .record_found(&fixture.lease, vec![(user(1), Some(found.clone()))])
-        .await
-        .unwrap();
+    let record = async |found: Option<Match>| {
+        let found = vec![(user(1), found)];
+        let recorded = fixture.store.record_found(&fixture.lease, found);
+        recorded.await.unwrap();
+    };
+    record(Some(found.clone())).await;
     let row = async || {
         let rows = fixture.store.rows(DIRECTORY, names(), vec![user(1)]);
         rows.await.unwrap().remove(0)
     };
-    assert_eq!(row().await.found, Some(found));
+    assert_eq!(row().await.found, Some(found.clone()));
+    record(None).await;
+    assert_eq!(row().await.found, None);
+    record(Some(found)).await;
 
     let change = Change {
         at: time(3),

@@ -171,7 +171,12 @@ async fn groups_are_marked_when_a_member_appears_is_renamed_or_leaves() {
         .store
         .groups_naming(DIRECTORY, names(), vec![user(1)])
         .await;
-    assert_eq!(naming.unwrap(), [group(2)]);
+    let naming = naming.unwrap();
+    assert_eq!(naming, [group(2)]);
+    let marked = fixture.store.mark_dirty(&fixture.lease, naming).await;
+    marked.unwrap();
+    assert_eq!(fixture.dirty().await, [group(2)]);
+    fixture.clean().await;
     // Leaves.
     fixture.miss("b", &[user(1)], 5).await;
     assert_eq!(fixture.dirty().await, [user(1), group(2)]);

@@ -1,0 +1,182 @@
+//! Create: a resource is made once, whatever the target answers, or not at all where one of the name is there.
+
+use std::time::Duration;
+
+use crate::directory::profile::Linking;
+use crate::fault::Fault;
+use crate::identity::Kind;
+use crate::plan::{Action, decide};
+use crate::provider::{Lane, LookupBy, Outcome, Refusal};
+use crate::scim::Attributes;
+use crate::scim::encode::Request;
+use crate::snapshot::{Applied, Match, MatchedBy};
+use crate::store::Effect;
+use crate::sync::apply::Flight;
+use crate::sync::prepare::{Operation, resource_type};
+use crate::sync::send::{Settled, adopted, failed, find_ours, settled};
+
+/// What *applied* becomes when a create is acknowledged: what is maintained, not what is sent once.
+fn created_attributes(operation: &Operation) -> Attributes {
+    match &operation.step.action {
+        Action::Create { attributes, .. } => attributes.clone(),
+        _ => Attributes::new(),
+    }
+}
+
+fn with_members(applied: Applied, operation: &Operation) -> Effect {
+    match operation.step.key.kind {
+        Kind::User => Effect::Applied(applied),
+        Kind::Group => Effect::AppliedWithMembers(
+            applied,
+            operation
+                .members
+                .iter()
+                .map(|(row, _)| row.clone())
+                .collect(),
+        ),
+    }
+}
+
+/// A create is sent once. When its outcome is not known it is looked for, with patience, and sent a second time only
+/// when it is not there (hazards H40, H42).
+pub(super) async fn create(flight: &Flight<'_>, operation: Operation, request: Request) -> Settled {
+    let mut in_doubt = false;
+    loop {
+        match flight.relay.provider.submit(&request, Lane::Ordinary).await {
+            Outcome::Acknowledged { id: Some(id), .. } => {
+                let applied = Applied {
+                    id,
+                    attributes: created_attributes(&operation),
+                };
+                let effect = with_members(applied, &operation);
+                return settled(operation, effect);
+            }
+            Outcome::Refused(refusal) if refusal.fault == Fault::Rejected => {
+                return refused_create(flight, operation, refusal).await;
+            }
+            // A second try that was not let in says nothing of the first.
+            Outcome::Refused(refusal) if in_doubt => {
+                return failed(operation, Effect::StillUnknown, refusal);
+            }
+            Outcome::Refused(refusal) => return failed(operation, Effect::Nothing, refusal),
+            Outcome::Acknowledged { id: None, .. } | Outcome::Unknown(_) => {}
+        }
+        match look_with_patience(flight, &operation).await {
+            Ok(Some(id)) => {
+                let attributes = created_attributes(&operation);
+                return adopted(flight, operation, &id, &attributes).await;
+            }
+            Ok(None) if !in_doubt => in_doubt = true,
+            Ok(None) => return unanswered_create(flight, operation).await,
+            Err(refusal) => return failed(operation, Effect::StillUnknown, refusal),
+        }
+    }
+}
+
+fn unanswered() -> Refusal {
+    Refusal {
+        fault: Fault::Transient,
+        status: None,
+        scim_type: None,
+        message: "the target did not say whether the resource was created, and it cannot be found there; the next run \
+                  looks again before it sends anything"
+            .to_owned(),
+    }
+}
+
+/// Looks for a resource of ours whose create was not answered; a target may take a while to show it.
+async fn look_with_patience(
+    flight: &Flight<'_>,
+    operation: &Operation,
+) -> Result<Option<String>, Refusal> {
+    let settle = Duration::from_secs(u64::from(flight.relay.tenant.settle_s));
+    for pause in [Duration::ZERO, settle, settle * 2] {
+        tokio::time::sleep(pause).await;
+        if let Some(id) = find_ours(flight, &operation.step.key).await? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+/// A refused create leads to the same look-up as first contact: ours, somebody else's, or free to propose.
+async fn refused_create(flight: &Flight<'_>, operation: Operation, refusal: Refusal) -> Settled {
+    let is_conflict = refusal.status == Some(409)
+        || refusal
+            .scim_type
+            .as_deref()
+            .is_some_and(|kind| kind.eq_ignore_ascii_case("uniqueness"))
+        || refusal.message.to_lowercase().contains("exist");
+    if !is_conflict {
+        return failed(operation, Effect::Nothing, refusal);
+    }
+    match find_ours(flight, &operation.step.key).await {
+        Ok(Some(id)) => {
+            let attributes = created_attributes(&operation);
+            adopted(flight, operation, &id, &attributes).await
+        }
+        Ok(None) => match holder_of_name(flight, &operation).await {
+            Some(found) => taken(flight, operation, found, refusal).await,
+            None => failed(operation, Effect::Nothing, refusal),
+        },
+        Err(second) => failed(operation, Effect::Nothing, second),
+    }
+}
+
+/// A create that was never answered and is not there. Some targets say in this way that a userName is taken; who else
+/// holds it proves that the create had no effect (RFC 7643 §4.1.1). Names of groups need not be unique.
+async fn unanswered_create(flight: &Flight<'_>, operation: Operation) -> Settled {
+    if operation.step.key.kind == Kind::User
+        && let Some(found) = holder_of_name(flight, &operation).await
+    {
+        return taken(flight, operation, found, unanswered()).await;
+    }
+    failed(operation, Effect::StillUnknown, unanswered())
+}
+
+/// The one resource that has the name under which a row was to be created.
+async fn holder_of_name(flight: &Flight<'_>, operation: &Operation) -> Option<Match> {
+    let key = &operation.step.key;
+    let attributes = created_attributes(operation);
+    let name = attributes.get(&decide::name_path(key.kind))?.as_text()?;
+    let kind = resource_type(key.kind);
+    let provider = &flight.relay.provider;
+    let found = provider
+        .find(kind, LookupBy::Name, name, Lane::Ordinary)
+        .await;
+    let Ok([one]) = found.as_deref() else {
+        return None;
+    };
+    let by = match &one.external_id {
+        // It was not there a moment ago: the create took effect after all.
+        Some(external_id) if *external_id == key.anchor.to_string() => MatchedBy::ExternalId,
+        Some(_) => MatchedBy::TakenName,
+        None => MatchedBy::Name,
+    };
+    Some(Match {
+        id: one.id.clone(),
+        by,
+        name: name.to_lowercase(),
+    })
+}
+
+/// The name is held by a resource that was not known of: linked where that needs nobody's consent, else remembered, so
+/// that the next run says the same without another try.
+async fn taken(
+    flight: &Flight<'_>,
+    operation: Operation,
+    found: Match,
+    refusal: Refusal,
+) -> Settled {
+    let automatic = flight.relay.profile.linking == Linking::Automatic;
+    if found.by == MatchedBy::ExternalId || (found.by == MatchedBy::Name && automatic) {
+        let attributes = created_attributes(&operation);
+        return adopted(flight, operation, &found.id, &attributes).await;
+    }
+    let refusal = Refusal {
+        fault: Fault::Rejected,
+        message: decide::proposal(operation.step.key.kind, &found),
+        ..refusal
+    };
+    failed(operation, Effect::Found(found), refusal)
+}
