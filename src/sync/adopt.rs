@@ -81,10 +81,12 @@ pub(super) async fn bring_up_to_date(
             applied: applied(wanted.clone()),
             members,
         },
-        Outcome::Refused(refusal) | Outcome::Unknown(refusal) => Adopted::Linked {
+        Outcome::Refused(refusal) => Adopted::Linked {
             applied: applied(held),
             refusal,
         },
+        // What the target holds now is not known, so nothing is: the resource is found again.
+        Outcome::Unknown(refusal) => Adopted::Refused(refusal),
     }
 }
 

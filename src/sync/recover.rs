@@ -19,8 +19,9 @@ use crate::sync::{Error, Relay, adopt};
 const SETTLEMENTS_PER_WRITE: usize = 512;
 
 /// Settles every intent that was left open. A create is looked up by externalId, twice if need be, and adopted when it
-/// is there; members are compared with what the group holds; everything else may be sent again as it is. The rows stay
-/// different, so whatever is still missing is planned by this very run.
+/// is there; of everything else *applied* becomes what the target holds, since it may have been carried out, and the
+/// directory may say again what it said before. The rows stay different, so whatever is still missing is planned by
+/// this very run.
 pub(super) async fn settle_open_intents(
     relay: &Relay,
     lease: &Lease,
@@ -114,8 +115,19 @@ async fn look(relay: &Relay, intent: &Intent) -> Result<Option<Effect>, Error> {
         (Class::AddMembers | Class::RemoveMembers, Some(id)) => {
             Ok(Some(look_at_members(relay, intent, &id).await?))
         }
-        _ => Ok(Some(Effect::Nothing)),
+        (_, Some(id)) => Ok(Some(look_at_attributes(relay, intent, id).await?)),
+        (_, None) => Ok(Some(Effect::Nothing)),
     }
+}
+
+async fn look_at_attributes(relay: &Relay, intent: &Intent, id: String) -> Result<Effect, Refusal> {
+    let kind = resource_type(intent.key.kind);
+    let found = relay.provider.get(kind, &id).await?;
+    // What is gone is noticed by the next change, or by a reconcile.
+    Ok(found.map_or(Effect::Nothing, |found| {
+        let attributes = resource::project(&found, &adopt::maintained(relay, &intent.key));
+        Effect::Applied(Applied { id, attributes })
+    }))
 }
 
 async fn look_for_resource(relay: &Relay, intent: &Intent) -> Result<Option<Effect>, Error> {
