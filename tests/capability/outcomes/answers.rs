@@ -262,3 +262,27 @@ async fn a_change_that_took_effect_unseen_is_taken_back_when_the_directory_goes_
     relay.sync().completed();
     assert_settled(&slapd, &target, &relay, "as before");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_whose_creation_cannot_be_looked_at_is_not_made_again() {
+    let world = World::new(11, 6, 1);
+    let slapd = Slapd::with(&world.ldif());
+    // The look-up finds it, and reading it fails: it is known to be there, and no more.
+    let failing = Rule::on("GET", "/Groups/", Fault::ApplyThenStatus(502));
+    let rules = vec![
+        Rule::on("POST", "/Groups", Fault::ApplyThenDrop).nth(1),
+        failing,
+    ];
+    let target = FaultTarget::start(rules).await;
+    let relay = relay(&slapd, &target);
+    let first = relay.sync();
+    assert_eq!(
+        (first.code, &first.job["errorCount"]),
+        (Some(3), &1.into()),
+        "{first:?}"
+    );
+    target.set_rules(Vec::new());
+    relay.sync().completed();
+    assert_eq!(created(&target, "/Groups"), world.all_groups().count() + 1);
+    assert_settled(&slapd, &target, &relay, "looked at by the next run");
+}
