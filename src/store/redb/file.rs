@@ -1,11 +1,11 @@
 //! The file: its mode, its opening, and the version of its tables.
 
 use std::cell::Cell;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database, WriteTransaction};
 
@@ -23,9 +23,57 @@ const SCHEMA: &[u8] = b"schema";
 
 /// Opens the file, or makes it, and brings its tables up to date.
 pub(super) fn open(settings: &Settings) -> Result<Database, Error> {
+    if let Some(made) = make(settings)? {
+        return Ok(made);
+    }
     let path = settings.path.as_path();
-    let failed = |failure: Failure| failure.into_error(path);
-    let file = private_file(path)?;
+    let database = database(private_file(path)?, settings)?;
+    migrate(&database, path, MIGRATIONS)?;
+    Ok(database)
+}
+
+/// Makes the file where there is none: under another name, which it loses for its own when it is whole, because redb
+/// does not know a file again that it was killed over. `None` when the file is there.
+fn make(settings: &Settings) -> Result<Option<Database>, Error> {
+    let path = settings.path.as_path();
+    let failed = |error: io::Error| Failure::from(redb::StorageError::Io(error)).into_error(path);
+    if path.try_exists().map_err(failed)? {
+        return Ok(None);
+    }
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
+    let file = private_file(&draft)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let in_use = Failure::from(redb::DatabaseError::DatabaseAlreadyOpen);
+            return Err(in_use.into_error(path));
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    // Whoever holds the lock makes the file; it may have been made, of this very draft, before the lock was free.
+    if path.try_exists().map_err(failed)? {
+        return Ok(None);
+    }
+    file.set_len(0).map_err(failed)?;
+    let database = database(file, settings)?;
+    migrate(&database, path, MIGRATIONS)?;
+    std::fs::rename(&draft, path).map_err(failed)?;
+    if let Some(directory) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        // A new name survives a loss of power only when its directory was written, too.
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(failed)?;
+    }
+    Ok(Some(database))
+}
+
+fn database(file: File, settings: &Settings) -> Result<Database, Error> {
+    let failed = |failure: Failure| failure.into_error(&settings.path);
     let reported = Cell::new(false);
     let open = || {
         Builder::new()
@@ -38,11 +86,9 @@ pub(super) fn open(settings: &Settings) -> Result<Database, Error> {
             .create_file(file)
     };
     // redb panics on some damage; to whoever starts the relay that is one more damaged file.
-    let database = catch_unwind(AssertUnwindSafe(open))
+    catch_unwind(AssertUnwindSafe(open))
         .map_err(|_| failed(Failure::corrupt("a damaged page")))?
-        .map_err(|error| failed(error.into()))?;
-    migrate(&database, path, MIGRATIONS)?;
-    Ok(database)
+        .map_err(|error| failed(error.into()))
 }
 
 /// Opens the file with mode 0600; refuses one that others can read.
@@ -66,16 +112,6 @@ fn private_file(path: &Path) -> Result<File, Error> {
                 "store file `{file}`: its mode {mode:04o} lets others at personal data; run `chmod 600 {file}`"
             ),
         ));
-    }
-    if metadata.len() == 0
-        && let Some(directory) = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        // A new file survives a loss of power only when its directory was written, too.
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(failed)?;
     }
     Ok(file)
 }

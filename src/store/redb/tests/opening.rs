@@ -61,6 +61,22 @@ fn a_file_that_others_can_read_is_refused() {
 }
 
 #[test]
+fn a_file_that_a_killed_process_left_half_made_is_made_anew() {
+    let folder = TempDir::new().unwrap();
+    let draft = folder.path().join("state.redb.new");
+    // What redb leaves when it is killed: the length, and not yet the mark of a database.
+    let half = fs::File::create(&draft).unwrap();
+    half.set_len(1 << 20).unwrap();
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o600)).unwrap();
+    half.lock().unwrap();
+    assert_eq!(refusal(&settings(&folder)).0, ErrorKind::InUse);
+    drop(half);
+    drop(open(&settings(&folder)).unwrap());
+    assert!(path(&folder).exists() && !draft.exists());
+    drop(open(&settings(&folder)).unwrap());
+}
+
+#[test]
 fn a_missing_folder_is_named() {
     let folder = TempDir::new().unwrap();
     let settings = Settings {
