@@ -56,16 +56,6 @@ pub struct Match {
     pub id: String,
     /// What it was recognized by.
     pub by: MatchedBy,
-    /// The name that it has in common with the entry, in lower case; empty where it was recognized by its externalId.
-    pub name: String,
-}
-
-impl Match {
-    /// Whether the resource still stands for, or in the way of, an entry that shall have this name now.
-    pub fn concerns(&self, name: Option<&str>) -> bool {
-        self.by == MatchedBy::ExternalId
-            || name.is_some_and(|name| name.to_lowercase() == self.name)
-    }
 }
 
 /// What a resource was recognized by.

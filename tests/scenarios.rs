@@ -17,6 +17,7 @@ use scim_relay::demo::target::{Entry, Options, Target, http};
 use scim_relay::job::{Job, Mode};
 use scim_relay::plan::Action;
 use scim_relay::store::{self, Change, Store};
+use scim_relay::sync::stop::Stop;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -145,13 +146,11 @@ impl Stage {
             .with_reader(READER, PASSWORD);
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
-        tokio::spawn(directory::serve(company, listener, stop));
+        tokio::spawn(directory::server::serve(company, listener, stop));
         let config = config::parse(&self.configuration(port, profile), |_| None).unwrap();
         let relays = Relays::prepare(&config, self.store.clone(), None).unwrap();
         let relay = &relays.all()[0];
-        relays
-            .run_once(relay, Mode::Full, CancellationToken::new())
-            .await
+        relays.run_once(relay, Mode::Full, Stop::default()).await
     }
 
     /// One request at a time, so that their order is the plan's.

@@ -116,7 +116,7 @@ fn unlinked_user(
         Err(problems) => return Verdict::problem(words(&problems)),
     };
     attributes.insert(AttributePath::active(), Value::Bool(active));
-    match link(row, policy, &attributes) {
+    match link(row, policy) {
         Linking::Create => one(step(
             Class::CreateUser,
             Reason::New,
@@ -236,11 +236,8 @@ enum Linking {
     Refused(String),
 }
 
-fn link(row: &Row, policy: &Policy, attributes: &Attributes) -> Linking {
-    let kind = row.key.kind;
-    let name = attributes.get(&name_path(kind)).and_then(Value::as_text);
-    let found = row.found.as_ref().filter(|found| found.concerns(name));
-    match found {
+fn link(row: &Row, policy: &Policy) -> Linking {
+    match &row.found {
         None => Linking::Create,
         Some(found) if found.by == MatchedBy::ExternalId => {
             Linking::Link(found.id.clone(), Reason::ExternalIdMatches)
@@ -248,7 +245,7 @@ fn link(row: &Row, policy: &Policy, attributes: &Attributes) -> Linking {
         Some(found) if found.by == MatchedBy::Name && policy.link_by_name => {
             Linking::Link(found.id.clone(), Reason::NameMatches)
         }
-        Some(found) => Linking::Refused(proposal(kind, found)),
+        Some(found) => Linking::Refused(proposal(row.key.kind, found)),
     }
 }
 
@@ -266,12 +263,11 @@ pub fn proposal(kind: Kind, found: &Match) -> String {
     match found.by {
         MatchedBy::TakenName => format!(
             "the target already has resource {id} with this {name}, and it belongs to another externalId; rename one of \
-             the two, and run a reconcile if it was the one at the target"
+             the two"
         ),
         MatchedBy::Name | MatchedBy::ExternalId => format!(
             "the target already has resource {id} with this {name}, not managed by anybody; a person must decide \
-             whether it is the same: rename one of them (and run a reconcile if it was the one at the target), or set \
-             linking = \"automatic\" to link such matches"
+             whether it is the same: rename one of them, or set linking = \"automatic\" to link such matches"
         ),
     }
 }
@@ -325,7 +321,7 @@ fn unlinked_group(
     policy: &Policy,
     step: impl Fn(Class, Reason, Action) -> Step,
 ) -> Verdict {
-    match link(row, policy, &attributes) {
+    match link(row, policy) {
         Linking::Create => {
             // A group within may be created after this one, so groups follow when all of them are there.
             let (mut later, mut with_it): (Vec<RowKey>, Vec<RowKey>) = wanted
@@ -431,413 +427,4 @@ fn words(problems: &[crate::mapping::rule::FieldProblem]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::ProfileName;
-    use crate::identity::digest::Digest;
-    use crate::identity::{Anchor, Identity};
-    use crate::mapping::rule::FieldProblem;
-    use chrono::DateTime;
-
-    fn attributes(mail: &str) -> Attributes {
-        [
-            (AttributePath::user_name(), "ann"),
-            (AttributePath::work_email(), mail),
-        ]
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(path, value)| (path, Value::Text(value.to_owned())))
-        .collect()
-    }
-
-    fn applied(mail: &str, active: bool) -> Option<Applied> {
-        let mut attributes = attributes(mail);
-        attributes.insert(AttributePath::active(), Value::Bool(active));
-        Some(Applied {
-            id: "7".into(),
-            attributes,
-        })
-    }
-
-    fn desired(mail: &str, active: Option<bool>) -> Desired {
-        Desired {
-            active,
-            resource: Ok(attributes(mail)),
-        }
-    }
-
-    fn broken(active: Option<bool>) -> Desired {
-        let problem = FieldProblem {
-            path: AttributePath::user_name(),
-            message: "no uid".into(),
-        };
-        Desired {
-            active,
-            resource: Err(vec![problem]),
-        }
-    }
-
-    fn found(by: MatchedBy) -> Option<Match> {
-        found_as(by, "ann")
-    }
-
-    fn found_as(by: MatchedBy, name: &str) -> Option<Match> {
-        Some(Match {
-            id: "9".into(),
-            by,
-            name: name.into(),
-        })
-    }
-
-    fn policy(link_by_name: bool) -> Policy {
-        let user_attributes =
-            BTreeSet::from([AttributePath::user_name(), AttributePath::work_email()]);
-        Policy {
-            group_attributes: BTreeSet::from([AttributePath::display_name()]),
-            user_attributes,
-            link_by_name,
-            absent_groups: AbsentGroups::Empty,
-            members_with_create: 2,
-        }
-    }
-
-    fn row(
-        kind: Kind,
-        applied: Option<Applied>,
-        found: Option<Match>,
-        standing: Standing,
-    ) -> (Row, Seen) {
-        let anchor = Anchor::Text("a".into());
-        let identity = Identity {
-            kind,
-            anchor: anchor.clone(),
-            dn: "uid=ann".into(),
-            attributes: Default::default(),
-            members: Vec::new(),
-            names: Vec::new(),
-        };
-        let seen = Seen {
-            identity,
-            digest: Digest::default(),
-            standing,
-        };
-        let row = Row {
-            key: RowKey { kind, anchor },
-            seen: vec![(ProfileName::default(), seen.clone())],
-            applied,
-            found,
-        };
-        (row, seen)
-    }
-
-    const PRESENT: Standing = Standing::Present;
-    const ABSENT: Standing = Standing::Absent {
-        since: DateTime::UNIX_EPOCH,
-    };
-
-    /// Steps as words: class, reason, changed paths; `!` when the last one makes the row clean, `?` for a problem.
-    fn told(verdict: &Verdict) -> String {
-        let mut words: Vec<String> = verdict
-            .steps
-            .iter()
-            .map(|step| {
-                let changed = match &step.action {
-                    Action::Change { changes } => changes
-                        .iter()
-                        .map(|change| change.path.name.clone())
-                        .collect(),
-                    Action::Create { .. } => vec!["create".to_owned()],
-                    Action::Link { id, .. } => vec![id.clone()],
-                    Action::AddMembers(rows) | Action::RemoveMembers(rows) => {
-                        rows.iter().map(|row| row.anchor.to_string()).collect()
-                    }
-                };
-                format!(
-                    "{}:{}{}",
-                    step.class.as_str(),
-                    changed.join("+"),
-                    if step.last_of_row { "!" } else { "" }
-                )
-            })
-            .collect();
-        words.extend(verdict.problem.as_ref().map(|_| "?".to_owned()));
-        words.join(" ")
-    }
-
-    #[test]
-    fn every_state_of_a_user_has_its_steps() {
-        let cases = [
-            // applied, found, standing, desired, expected
-            (
-                None,
-                None,
-                PRESENT,
-                desired("m", Some(true)),
-                "create_user:create!",
-            ),
-            (None, None, PRESENT, desired("m", Some(false)), ""),
-            (None, None, PRESENT, desired("m", None), "?"),
-            (None, None, PRESENT, broken(Some(true)), "?"),
-            (None, None, PRESENT, broken(Some(false)), ""),
-            (None, None, ABSENT, desired("m", Some(true)), ""),
-            (
-                None,
-                found(MatchedBy::ExternalId),
-                PRESENT,
-                desired("m", Some(true)),
-                "link:9!",
-            ),
-            (
-                None,
-                found(MatchedBy::ExternalId),
-                PRESENT,
-                desired("m", Some(false)),
-                "link:9!",
-            ),
-            (
-                None,
-                found(MatchedBy::Name),
-                PRESENT,
-                desired("m", Some(true)),
-                "?",
-            ),
-            (
-                None,
-                found(MatchedBy::TakenName),
-                PRESENT,
-                desired("m", Some(true)),
-                "?",
-            ),
-            (
-                applied("m", true),
-                None,
-                PRESENT,
-                desired("m", Some(true)),
-                "",
-            ),
-            (
-                applied("m", true),
-                None,
-                PRESENT,
-                desired("n", Some(true)),
-                "update:emails!",
-            ),
-            (
-                applied("m", true),
-                None,
-                PRESENT,
-                desired("", Some(true)),
-                "update:emails!",
-            ),
-            (
-                applied("m", true),
-                None,
-                PRESENT,
-                desired("m", Some(false)),
-                "deactivate:active!",
-            ),
-            (
-                applied("m", true),
-                None,
-                PRESENT,
-                desired("n", Some(false)),
-                "deactivate:active update:emails!",
-            ),
-            (applied("m", true), None, PRESENT, desired("m", None), ""),
-            (
-                applied("m", true),
-                None,
-                PRESENT,
-                broken(Some(false)),
-                "deactivate:active ?",
-            ),
-            (applied("m", true), None, PRESENT, broken(Some(true)), "?"),
-            (
-                applied("m", true),
-                None,
-                ABSENT,
-                broken(None),
-                "deactivate:active!",
-            ),
-            (
-                applied("m", false),
-                None,
-                ABSENT,
-                desired("m", Some(true)),
-                "",
-            ),
-            (
-                applied("m", false),
-                None,
-                PRESENT,
-                desired("n", Some(true)),
-                "reactivate:active+emails!",
-            ),
-            (
-                applied("m", false),
-                None,
-                PRESENT,
-                desired("m", Some(false)),
-                "",
-            ),
-            (
-                applied("m", false),
-                None,
-                PRESENT,
-                desired("n", Some(false)),
-                "update:emails!",
-            ),
-            (applied("m", false), None, PRESENT, broken(Some(true)), "?"),
-        ];
-        for (applied, found, standing, desired, expected) in cases {
-            let (row, seen) = row(Kind::User, applied.clone(), found.clone(), standing);
-            let verdict = user(&row, &seen, desired.clone(), &policy(false));
-            assert_eq!(
-                told(&verdict),
-                expected,
-                "{applied:?} {found:?} {standing:?} {desired:?}"
-            );
-        }
-        let (row, seen) = row(Kind::User, None, found(MatchedBy::Name), PRESENT);
-        let linked = user(&row, &seen, desired("m", Some(true)), &policy(true));
-        assert_eq!(told(&linked), "link:9!");
-        // The entry was renamed since: what has its old name is nobody's concern any more.
-        for by in [MatchedBy::Name, MatchedBy::TakenName] {
-            let (row, seen) = self::row(Kind::User, None, found_as(by, "bob"), PRESENT);
-            let verdict = user(&row, &seen, desired("m", Some(true)), &policy(true));
-            assert_eq!(told(&verdict), "create_user:create!");
-        }
-    }
-
-    #[test]
-    fn attributes_outside_the_mapping_are_not_compared() {
-        let (row, seen) = row(Kind::User, applied("m", true), None, PRESENT);
-        let mut narrow = policy(false);
-        narrow.user_attributes.remove(&AttributePath::work_email());
-        let verdict = user(&row, &seen, desired("n", Some(true)), &narrow);
-        assert!(verdict.is_clean());
-    }
-
-    fn members(names: &[&str]) -> Vec<RowKey> {
-        names
-            .iter()
-            .map(|name| RowKey {
-                kind: Kind::User,
-                anchor: Anchor::Text((*name).into()),
-            })
-            .collect()
-    }
-
-    #[test]
-    fn every_state_of_a_group_has_its_steps() {
-        let named = |name: &str| {
-            Attributes::from([(AttributePath::display_name(), Value::Text(name.into()))])
-        };
-        let wanted = |name: &str| Desired {
-            active: Some(true),
-            resource: Ok(named(name)),
-        };
-        let there = |name: &str| {
-            Some(Applied {
-                id: "7".into(),
-                attributes: named(name),
-            })
-        };
-        for (applied, found, standing, desired, members_wanted, members_present, expected) in [
-            (
-                None,
-                None,
-                PRESENT,
-                wanted("g"),
-                &["a"][..],
-                &[][..],
-                "group:create!",
-            ),
-            (None, None, ABSENT, wanted("g"), &[], &[], ""),
-            (
-                None,
-                found(MatchedBy::ExternalId),
-                PRESENT,
-                wanted("g"),
-                &["a"],
-                &[],
-                "group:9 add_members:a!",
-            ),
-            (
-                None,
-                found_as(MatchedBy::Name, "g"),
-                PRESENT,
-                wanted("g"),
-                &["a"],
-                &[],
-                "?",
-            ),
-            (
-                there("g"),
-                None,
-                PRESENT,
-                wanted("g"),
-                &["a", "b"],
-                &["a", "b"],
-                "",
-            ),
-            (
-                there("g"),
-                None,
-                PRESENT,
-                wanted("g"),
-                &["a", "c"],
-                &["a", "b"],
-                "remove_members:b add_members:c!",
-            ),
-            (
-                there("g"),
-                None,
-                PRESENT,
-                wanted("h"),
-                &["a"],
-                &["a"],
-                "group:displayName!",
-            ),
-            (
-                there("g"),
-                None,
-                PRESENT,
-                wanted("h"),
-                &[],
-                &["a"],
-                "remove_members:a group:displayName!",
-            ),
-            (
-                there("g"),
-                None,
-                PRESENT,
-                broken(Some(true)),
-                &[],
-                &["a"],
-                "remove_members:a ?",
-            ),
-            (
-                there("g"),
-                None,
-                ABSENT,
-                wanted("g"),
-                &["a"],
-                &["a", "b"],
-                "remove_members:a+b!",
-            ),
-            (there("g"), None, ABSENT, wanted("g"), &[], &[], ""),
-        ] {
-            let (row, seen) = row(Kind::Group, applied, found, standing);
-            let (wanted, present) = (members(members_wanted), members(members_present));
-            let verdict = group(&row, &seen, desired, &wanted, &present, &policy(false));
-            assert_eq!(told(&verdict), expected);
-        }
-        let (row, seen) = row(Kind::Group, there("g"), None, ABSENT);
-        let keep = Policy {
-            absent_groups: AbsentGroups::Keep,
-            ..policy(false)
-        };
-        assert!(group(&row, &seen, wanted("g"), &[], &members(&["a"]), &keep).is_clean());
-    }
-}
+mod tests;

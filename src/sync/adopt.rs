@@ -160,11 +160,8 @@ pub(super) async fn find_match(
             by: MatchedBy::ExternalId,
         }));
     }
-    let path = match key.kind {
-        Kind::User => AttributePath::user_name(),
-        Kind::Group => AttributePath::display_name(),
-    };
-    let Some(name) = wanted.get(&path).and_then(Value::as_text) else {
+    let name = wanted.get(&decide::name_path(key.kind));
+    let Some(name) = name.and_then(Value::as_text) else {
         return Ok(None);
     };
     let hits = relay

@@ -6,13 +6,14 @@ use crate::directory::profile::Linking;
 use crate::fault::Fault;
 use crate::identity::Kind;
 use crate::plan::{Action, decide};
-use crate::provider::{Lane, LookupBy, Outcome, Refusal};
+use crate::provider::{Lane, Outcome, Refusal};
 use crate::scim::Attributes;
 use crate::scim::encode::Request;
 use crate::snapshot::{Applied, Match, MatchedBy};
 use crate::store::Effect;
+use crate::sync::adopt;
 use crate::sync::apply::Flight;
-use crate::sync::prepare::{Operation, resource_type};
+use crate::sync::prepare::Operation;
 use crate::sync::send::{Settled, adopted, failed, find_ours, settled};
 
 /// What *applied* becomes when a create is acknowledged: what is maintained, not what is sent once.
@@ -110,15 +111,9 @@ async fn refused_create(flight: &Flight<'_>, operation: Operation, refusal: Refu
     if !is_conflict {
         return failed(operation, Effect::Nothing, refusal);
     }
-    match find_ours(flight, &operation.step.key).await {
-        Ok(Some(id)) => {
-            let attributes = created_attributes(&operation);
-            adopted(flight, operation, &id, &attributes).await
-        }
-        Ok(None) => match holder_of_name(flight, &operation).await {
-            Some(found) => taken(flight, operation, found, refusal).await,
-            None => failed(operation, Effect::Nothing, refusal),
-        },
+    match holder(flight, &operation).await {
+        Ok(Some(found)) => taken(flight, operation, found, refusal).await,
+        Ok(None) => failed(operation, Effect::Nothing, refusal),
         Err(second) => failed(operation, Effect::Nothing, second),
     }
 }
@@ -127,37 +122,17 @@ async fn refused_create(flight: &Flight<'_>, operation: Operation, refusal: Refu
 /// holds it proves that the create had no effect (RFC 7643 §4.1.1). Names of groups need not be unique.
 async fn unanswered_create(flight: &Flight<'_>, operation: Operation) -> Settled {
     if operation.step.key.kind == Kind::User
-        && let Some(found) = holder_of_name(flight, &operation).await
+        && let Ok(Some(found)) = holder(flight, &operation).await
     {
         return taken(flight, operation, found, unanswered()).await;
     }
     failed(operation, Effect::StillUnknown, unanswered())
 }
 
-/// The one resource that has the name under which a row was to be created.
-async fn holder_of_name(flight: &Flight<'_>, operation: &Operation) -> Option<Match> {
-    let key = &operation.step.key;
+/// The resource that is ours already, or has the name under which the row was to be created.
+async fn holder(flight: &Flight<'_>, operation: &Operation) -> Result<Option<Match>, Refusal> {
     let attributes = created_attributes(operation);
-    let name = attributes.get(&decide::name_path(key.kind))?.as_text()?;
-    let kind = resource_type(key.kind);
-    let provider = &flight.relay.provider;
-    let found = provider
-        .find(kind, LookupBy::Name, name, Lane::Ordinary)
-        .await;
-    let Ok([one]) = found.as_deref() else {
-        return None;
-    };
-    let by = match &one.external_id {
-        // It was not there a moment ago: the create took effect after all.
-        Some(external_id) if *external_id == key.anchor.to_string() => MatchedBy::ExternalId,
-        Some(_) => MatchedBy::TakenName,
-        None => MatchedBy::Name,
-    };
-    Some(Match {
-        id: one.id.clone(),
-        by,
-        name: name.to_lowercase(),
-    })
+    adopt::find_match(flight.relay, &operation.step.key, &attributes).await
 }
 
 /// The name is held by a resource that was not known of: linked where that needs nobody's consent, else remembered, so

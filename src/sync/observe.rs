@@ -257,7 +257,6 @@ fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {
         return Some(Match {
             id: id.clone(),
             by: MatchedBy::ExternalId,
-            name: String::new(),
         });
     }
     let (_, seen) = row.owner()?;
@@ -268,18 +267,5 @@ fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {
         .resource
         .ok()?;
     let name = desired.get(&decide::name_path(row.key.kind))?.as_text()?;
-    let name = name.to_lowercase();
-    let candidates = free.by_name.get(&name)?;
-    let (one, several) = (candidates.first()?, candidates.len() > 1);
-    // More than one resource of the name can never be linked without a person (specification page 2).
-    let by = if several || one.external_id.is_some() {
-        MatchedBy::TakenName
-    } else {
-        MatchedBy::Name
-    };
-    Some(Match {
-        id: one.id.clone(),
-        by,
-        name,
-    })
+    adopt::match_by_name(free.by_name.get(&name.to_lowercase())?)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use scim_relay::demo::target::Call;
+use scim_relay::demo::target::answer::Call;
 
 use crate::support::fault_target::{Exchange, FaultTarget};
 use crate::support::relay::{Finished, Relay};

@@ -107,7 +107,7 @@ async fn a_deactivation_goes_out_though_an_attribute_of_the_user_is_refused() {
     let target = FaultTarget::start(Vec::new()).await;
     let relay = relay(&slapd, &target);
     relay.sync().completed();
-    let names_mail = |call: &scim_relay::demo::target::Call| {
+    let names_mail = |call: &scim_relay::demo::target::answer::Call| {
         call.body
             .as_ref()
             .is_some_and(|body| body.to_string().contains("emails"))

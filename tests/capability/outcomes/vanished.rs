@@ -1,6 +1,6 @@
 //! Resources that somebody removed at the target.
 
-use scim_relay::demo::target::Call;
+use scim_relay::demo::target::answer::Call;
 use serde_json::json;
 
 use super::{change_mail, created, dn, six, user};

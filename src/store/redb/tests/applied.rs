@@ -55,7 +55,6 @@ async fn a_settlement_writes_link_name_journal_and_mark_together() {
     let found = Match {
         id: "7".into(),
         by: MatchedBy::Name,
-        name: "ann".into(),
     };
     let record = async |found: Option<Match>| {
         let found = vec![(user(1), found)];
