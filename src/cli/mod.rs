@@ -184,10 +184,7 @@ impl From<crate::store::Error> for Failure {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = arguments.output;
-    let ended = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let ended = match runtime(&arguments.command).enable_all().build() {
         Ok(runtime) => runtime.block_on(Box::pin(run(arguments))),
         Err(error) => Err(Failure::failed(format!(
             "the runtime does not start: {error}"
@@ -198,6 +195,17 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             output.failure(&failure.message);
             failure.ending.into()
+        }
+    }
+}
+
+/// One job needs one thread: waking another one for each message of the directory costs more than the work. The store
+/// has threads of its own.
+fn runtime(command: &Command) -> tokio::runtime::Builder {
+    match command {
+        Command::Serve | Command::Demo { .. } => tokio::runtime::Builder::new_multi_thread(),
+        Command::Check { .. } | Command::Sync { .. } | Command::Preview { .. } => {
+            tokio::runtime::Builder::new_current_thread()
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a profile has already seen, as a compact index of digests that a read is compared against.
 
-use crate::identity::RowKey;
 use crate::identity::digest::{self, Digest};
+use crate::identity::{Anchor, Kind, RowKey};
 
 /// What the index says of an entry that was just read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub enum Seen {
 /// The digests of all present rows of a profile: 33 bytes a row, so that a million fit in memory.
 #[derive(Debug, Default)]
 pub struct Known {
-    rows: Vec<([u8; 16], Digest)>,
+    rows: Vec<(Slot, Digest)>,
     met: Vec<bool>,
-    new: std::collections::HashSet<[u8; 16]>,
+    new: std::collections::HashSet<Slot>,
 }
 
 impl Known {
@@ -84,14 +84,20 @@ impl Known {
     }
 }
 
-fn slot(key: &RowKey) -> [u8; 16] {
-    digest::short(&[&key.to_key()])
+/// A row's place: users before groups, then the anchor in 16 bytes.
+type Slot = (Kind, [u8; 16]);
+
+fn slot(key: &RowKey) -> Slot {
+    let anchor = match &key.anchor {
+        Anchor::Uuid(uuid) => *uuid.as_bytes(),
+        Anchor::Text(text) => digest::short(&[text.as_bytes()]),
+    };
+    (key.kind, anchor)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{Anchor, Kind};
 
     fn key(name: &str) -> RowKey {
         RowKey {
