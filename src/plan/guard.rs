@@ -84,8 +84,8 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
             release: Release::Approval,
             message: format!(
                 "the directory answered with {} users and {} groups, where the last complete read met {} and {}: fewer \
-                 than {} %. Check base DN, filters and the account's rights; removals wait until entries are back or \
-                 somebody approves",
+                 than {} %. Check base DN, filters and the account's rights; removals wait until entries are back, or \
+                 until guard.plausiblePercent of the profile allows it",
                 met.users, met.groups, then.users, then.groups, limits.plausible_percent
             ),
         });
@@ -102,8 +102,8 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
             release: Release::Approval,
             message: format!(
                 "{} of {} active users would be deactivated, {} of them because they are gone or out of scope; up to \
-                 {allowed} go without approval. If this is right, approve the plan; if not, correct the directory, the \
-                 filter or the base DN",
+                 {allowed} go by themselves. If this is right, raise guard.deactivations of the profile; if not, correct \
+                 the directory, the filter or the base DN",
                 evidence.deactivations, evidence.linked.active_users, evidence.absent_users
             ),
         });
@@ -115,8 +115,9 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
             classes: vec![Class::RemoveMembers],
             release: Release::Approval,
             message: format!(
-                "{} of {} groups would be emptied because they are gone or out of scope; up to {allowed} go without \
-                 approval. If this is right, approve the plan; if not, correct the directory, the filter or the base DN",
+                "{} of {} groups would be emptied because they are gone or out of scope; up to {allowed} go by \
+                 themselves. If this is right, raise guard.groupsEmptied of the profile; if not, correct the directory, the \
+                 filter or the base DN",
                 evidence.emptied_groups, evidence.linked.groups
             ),
         });
