@@ -41,11 +41,11 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// Whether the target holds the account active.
+    /// Whether the target may hold the account active: a target that does not say so may let it log in.
     pub fn is_active(&self) -> bool {
         self.attributes
             .get(&crate::scim::path::AttributePath::active())
-            == Some(&crate::scim::Value::Bool(true))
+            != Some(&crate::scim::Value::Bool(false))
     }
 }
 

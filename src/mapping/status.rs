@@ -73,6 +73,15 @@ impl StatusRules {
     }
 }
 
+impl StatusRules {
+    /// Whether the account becomes inactive by the passing of time alone, so that it must be looked at again though its
+    /// entry does not change.
+    pub fn expires_later(&self, identity: &Identity, now: DateTime<Utc>) -> bool {
+        self.directory_type == DirectoryType::ActiveDirectory
+            && matches!(expiry_ticks(identity), Some(ticks) if !is_past(ticks, now))
+    }
+}
+
 fn has(identity: &Identity, attribute: &str, wanted: &str) -> bool {
     identity
         .values(attribute)
@@ -81,14 +90,17 @@ fn has(identity: &Identity, attribute: &str, wanted: &str) -> bool {
 }
 
 /// accountExpires counts 100 ns since 1601; 0 and the largest number mean never (MS-ADTS §2.3.4, MS-SAMR §2.2.1.8).
+fn expiry_ticks(identity: &Identity) -> Option<i64> {
+    let ticks = identity.text("accountExpires")?.parse().ok()?;
+    (ticks != 0 && ticks != i64::MAX).then_some(ticks)
+}
+
+fn is_past(ticks: i64, now: DateTime<Utc>) -> bool {
+    ticks / 10_000_000 - WINDOWS_EPOCH_S <= now.timestamp()
+}
+
 fn has_expired(identity: &Identity, now: DateTime<Utc>) -> bool {
-    match identity
-        .text("accountExpires")
-        .and_then(|text| text.parse::<i64>().ok())
-    {
-        None | Some(0 | i64::MAX) => false,
-        Some(ticks) => ticks / 10_000_000 - WINDOWS_EPOCH_S <= now.timestamp(),
-    }
+    expiry_ticks(identity).is_some_and(|ticks| is_past(ticks, now))
 }
 
 #[cfg(test)]
@@ -147,11 +159,10 @@ mod tests {
                 .iter()
                 .map(|(name, values)| (*name, values.as_slice()))
                 .collect();
-            assert_eq!(
-                rules.active(&user(&attributes), now),
-                active,
-                "{control:?} {expires:?}"
-            );
+            let entry = user(&attributes);
+            assert_eq!(rules.active(&entry, now), active, "{control:?} {expires:?}");
+            let later = expires.as_deref() == Some(&at(1_700_000_001));
+            assert_eq!(rules.expires_later(&entry, now), later, "{expires:?}");
         }
     }
 }

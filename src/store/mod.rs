@@ -73,7 +73,8 @@ pub struct Settlement {
     pub part: u32,
     /// What follows for the row.
     pub effect: Effect,
-    /// When given, the row no longer differs, provided that its entry still has this digest.
+    /// When given, the row no longer differs, provided that its entry still has this digest; when not, it is marked as
+    /// different.
     pub clean: Option<Digest>,
     /// The line in the journal.
     pub change: Option<Change>,

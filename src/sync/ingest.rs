@@ -29,7 +29,7 @@ pub(super) async fn read_directory(
 ) -> Result<(), Error> {
     tracker.update(|job| job.change_detection = Some("full scan".to_owned()));
     tracker.phase("reading").await;
-    let mut state = note_attempt(relay, lease).await?;
+    let mut state = relay.store.profile_state(&relay.key()).await?;
     let source = reader.source().await?;
     let mut known = relay.store.known(&relay.key()).await?;
     let (sink, observations) = mpsc::channel(OBSERVATIONS_WAITING_MAX);
@@ -64,7 +64,7 @@ pub(super) async fn read_directory(
 }
 
 /// Notes that a run was tried, and marks every row where scope or mapping are not what they were.
-async fn note_attempt(relay: &Relay, lease: &Lease) -> Result<ProfileState, Error> {
+pub(super) async fn note_attempt(relay: &Relay, lease: &Lease) -> Result<(), Error> {
     let mut state = relay.store.profile_state(&relay.key()).await?;
     state.last_attempt = Some(Utc::now());
     let fingerprint = Some(relay.profile.fingerprint());
@@ -76,7 +76,7 @@ async fn note_attempt(relay: &Relay, lease: &Lease) -> Result<ProfileState, Erro
         .store
         .save_profile_state(lease, &relay.key(), &state)
         .await?;
-    Ok(state)
+    Ok(())
 }
 
 async fn write_observations(

@@ -94,14 +94,17 @@ async fn up_to_the_plan(
     tracker: &Tracker,
     mode: Mode,
 ) -> Result<Plan, Error> {
-    if mode.applies() {
-        recover::settle_open_intents(relay, lease, tracker).await?;
-    }
+    // First of all, so that a run that fails early is not asked for again at once.
+    ingest::note_attempt(relay, lease).await?;
+    let in_doubt = match mode.applies() {
+        true => recover::settle_open_intents(relay, lease, tracker).await?,
+        false => Default::default(),
+    };
     ingest::read_directory(relay, lease, reader, tracker).await?;
     if let Some(occasion) = observe::occasion(relay, mode).await? {
         observe::read_target(relay, lease, mode, occasion, tracker).await?;
     }
-    propose::make_plan(relay, lease, mode, tracker).await
+    propose::make_plan(relay, lease, mode, &in_doubt, tracker).await
 }
 
 /// Why a run stopped.

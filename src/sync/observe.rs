@@ -9,6 +9,7 @@ use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::job::Mode;
 use crate::plan::decide;
+use crate::scim::path::AttributePath;
 use crate::scim::resource::{self, Found};
 use crate::snapshot::{Applied, Match, MatchedBy, Row};
 use crate::store::Lease;
@@ -102,7 +103,7 @@ async fn linked_ids(relay: &Relay, kind: Kind) -> Result<HashMap<String, RowKey>
 /// Resources that are not linked, by what they can be recognized by.
 #[derive(Default)]
 struct Free {
-    by_external_id: HashMap<String, String>,
+    by_external_id: HashMap<String, Vec<String>>,
     by_name: HashMap<String, Vec<Found>>,
 }
 
@@ -110,7 +111,9 @@ impl Free {
     fn add(&mut self, found: Found) {
         if let Some(external_id) = &found.external_id {
             self.by_external_id
-                .insert(external_id.clone(), found.id.clone());
+                .entry(external_id.clone())
+                .or_default()
+                .push(found.id.clone());
         }
         if let Some(name) = &found.name {
             self.by_name
@@ -166,7 +169,14 @@ async fn compare(
     let mut observed = Vec::new();
     for ((key, id, resource), row) in known.into_iter().zip(rows) {
         let paths = adopt::maintained(relay, &key);
-        let held = resource::project(&resource, &paths);
+        let mut held = resource::project(&resource, &paths);
+        let active = AttributePath::active();
+        if let Some(applied) = &row.applied
+            && let Some(acknowledged) = applied.attributes.get(&active)
+        {
+            // A target that does not show whether an account is active is believed to hold what it acknowledged.
+            held.entry(active).or_insert_with(|| acknowledged.clone());
+        }
         let differs = row.applied.as_ref().is_some_and(|applied| {
             paths
                 .iter()
@@ -253,11 +263,21 @@ async fn find_matches(relay: &Relay, lease: &Lease, kind: Kind, free: &Free) -> 
 }
 
 fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {
-    if let Some(id) = free.by_external_id.get(&row.key.anchor.to_string()) {
-        return Some(Match {
-            id: id.clone(),
-            by: MatchedBy::ExternalId,
-        });
+    match free
+        .by_external_id
+        .get(&row.key.anchor.to_string())
+        .map(Vec::as_slice)
+    {
+        Some([id]) => {
+            let by = MatchedBy::ExternalId;
+            return Some(Match { id: id.clone(), by });
+        }
+        // Several resources with our externalId: which of them is meant is for a person to say.
+        Some([id, ..]) => {
+            let by = MatchedBy::TakenName;
+            return Some(Match { id: id.clone(), by });
+        }
+        _ => {}
     }
     let (_, seen) = row.owner()?;
     let desired = relay

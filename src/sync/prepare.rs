@@ -11,7 +11,7 @@ use crate::plan::{Action, Class, Step};
 use crate::scim::encode::{self, Request};
 use crate::scim::path::AttributePath;
 use crate::scim::{Attributes, ResourceType, Value};
-use crate::snapshot::{Applied, Row};
+use crate::snapshot::{Applied, Row, Standing};
 use crate::store::{Intent, Position};
 use crate::sync::Error;
 use crate::sync::apply::Flight;
@@ -229,7 +229,8 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
             })
         }
         (Action::RemoveMembers(members), Some(applied)) => {
-            let members = resolved(flight, members).await?;
+            let members = provably_gone(flight, &step, members).await?;
+            let members = resolved(flight, &members).await?;
             let per_request = flight.relay.tenant.dialect.members_per_operation;
             in_parts(&step, &row, members, per_request, |ids| {
                 encode::remove_members(&applied.id, ids)
@@ -240,6 +241,47 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
             Vec::new()
         }
     })
+}
+
+/// Members that may be taken out: the group's own entry was looked at already; where a member's absence is the reason,
+/// that is looked at too, so that one entry that a read missed does not cost its memberships.
+async fn provably_gone(
+    flight: &Flight<'_>,
+    step: &Step,
+    members: &[RowKey],
+) -> Result<Vec<RowKey>, Error> {
+    let names = flight.relay.directory.profile_names();
+    let rows = flight
+        .relay
+        .store
+        .rows(flight.relay.directory.id, &names, members.to_vec())
+        .await?;
+    let mut gone = Vec::with_capacity(members.len());
+    for row in rows {
+        let is_absent = row
+            .owner()
+            .is_some_and(|(_, seen)| seen.standing != Standing::Present);
+        if !is_absent || flight.reader.is_absent(&row.key).await.unwrap_or(false) {
+            gone.push(row.key);
+        }
+    }
+    let kept = members.len() - gone.len();
+    if kept > 0 {
+        flight.leave_unfinished(&step.key);
+        let detail = format!(
+            "{kept} members were not taken out, because their entries are there or the directory did not answer; the \
+             next run reads them again"
+        );
+        let error = row_error(
+            &step.key,
+            &step.dn,
+            step.class.as_str(),
+            Fault::Drifted,
+            detail,
+        );
+        flight.tracker.record(error);
+    }
+    Ok(gone)
 }
 
 fn in_parts(

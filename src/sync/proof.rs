@@ -1,6 +1,6 @@
 //! The proof of a removal: just before something is taken away, one look whether its own reason still holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::Utc;
 use tokio::sync::Mutex;
@@ -16,6 +16,8 @@ use crate::sync::{Error, Relay};
 pub(super) struct Reader<'a> {
     settings: &'a source::Settings,
     source: Mutex<Option<std::sync::Arc<dyn Source>>>,
+    /// What looks for absent entries found in this run; a leaver may be a member of many groups.
+    absent: Mutex<HashMap<RowKey, bool>>,
 }
 
 impl<'a> Reader<'a> {
@@ -23,6 +25,7 @@ impl<'a> Reader<'a> {
         Self {
             settings,
             source: Mutex::new(None),
+            absent: Mutex::default(),
         }
     }
 
@@ -49,6 +52,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether an entry that a complete read did not meet is really not there, or out of scope.
+    pub(super) async fn is_absent(&self, key: &RowKey) -> Result<bool, source::Error> {
+        if let Some(absent) = self.absent.lock().await.get(key) {
+            return Ok(*absent);
+        }
+        let absent = self.look(key).await? == Look::Absent;
+        self.absent.lock().await.insert(key.clone(), absent);
+        Ok(absent)
+    }
+
     pub(super) async fn close(&self) {
         if let Some(source) = self.source.lock().await.take() {
             source.close().await;
@@ -72,19 +85,25 @@ pub(super) async fn of_removal(
     step: &Step,
     seen: &Seen,
 ) -> Result<Proof, Error> {
+    let unproved = |error: source::Error| {
+        Proof::Fails(format!(
+            "the removal could not be proved, because the directory did not answer: {error}"
+        ))
+    };
+    if step.reason == Reason::Absent {
+        return Ok(match reader.is_absent(&step.key).await {
+            Ok(true) => Proof::Holds,
+            Ok(false) => Proof::Fails(
+                "the entry was missing when the directory was read, but it is there".to_owned(),
+            ),
+            Err(error) => unproved(error),
+        });
+    }
     let look = match reader.look(&step.key).await {
         Ok(look) => look,
-        Err(error) => {
-            return Ok(Proof::Fails(format!(
-                "the removal could not be proved, because the directory did not answer: {error}"
-            )));
-        }
+        Err(error) => return Ok(unproved(error)),
     };
     Ok(match (step.reason, look) {
-        (Reason::Absent, Look::Absent) => Proof::Holds,
-        (Reason::Absent, Look::Present(_)) => Proof::Fails(
-            "the entry was missing when the directory was read, but it is there".to_owned(),
-        ),
         (_, Look::Absent) => {
             Proof::Fails("the entry changed since it was read: it is not there any more".to_owned())
         }

@@ -16,7 +16,7 @@ use crate::plan::{Action, Class, Plan, Reason, Step, guard};
 use crate::scim::path::AttributePath;
 use crate::snapshot::{MatchedBy, Row, Seen, Standing};
 use crate::store::Lease;
-use crate::sync::tracker::{Tracker, row_error};
+use crate::sync::tracker::{Tracker, row_error, target_error};
 use crate::sync::{Error, Relay, adopt};
 
 /// Rows looked at in one turn.
@@ -27,10 +27,11 @@ pub(super) async fn make_plan(
     relay: &Relay,
     lease: &Lease,
     mode: Mode,
+    in_doubt: &HashSet<RowKey>,
     tracker: &Tracker,
 ) -> Result<Plan, Error> {
     tracker.phase("planning").await;
-    let mut draft = Draft::new(relay, lease, tracker).await?;
+    let mut draft = Draft::new(relay, lease, in_doubt, tracker).await?;
     let mut after = None;
     draft.add_all(Kind::User, &mut after).await?;
     if relay.profile.nested_groups == NestedGroups::Flatten {
@@ -78,6 +79,8 @@ struct Draft<'a> {
     /// Who is to be created under which userName, by a short digest of the name in lower case.
     names: HashMap<[u8; 16], (RowKey, String)>,
     colliding: BTreeSet<RowKey>,
+    /// Rows of which it is not known what an earlier run did; they are left alone.
+    in_doubt: &'a HashSet<RowKey>,
     anybody_linked: bool,
     absent_users: u64,
     deactivations: u64,
@@ -86,7 +89,12 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    async fn new(relay: &'a Relay, lease: &'a Lease, tracker: &'a Tracker) -> Result<Self, Error> {
+    async fn new(
+        relay: &'a Relay,
+        lease: &'a Lease,
+        in_doubt: &'a HashSet<RowKey>,
+        tracker: &'a Tracker,
+    ) -> Result<Self, Error> {
         let linked = relay.store.linked_counts(relay.directory.id).await?;
         Ok(Self {
             relay,
@@ -103,6 +111,7 @@ impl<'a> Draft<'a> {
             joining: HashSet::new(),
             names: HashMap::new(),
             colliding: BTreeSet::new(),
+            in_doubt,
             anybody_linked: linked.users > 0,
             absent_users: 0,
             deactivations: 0,
@@ -145,13 +154,27 @@ impl<'a> Draft<'a> {
             let Some((_, seen)) = row.owner() else {
                 continue;
             };
-            let fresh = self.with_fresh_match(row, seen).await?;
+            let fresh = match self.with_fresh_match(row, seen).await {
+                Err(Error::Target(refusal)) if refusal.fault == Fault::Rejected => {
+                    let dn = &seen.identity.dn;
+                    self.tracker
+                        .record(target_error(&row.key, dn, "link", &refusal));
+                    continue;
+                }
+                fresh => fresh?,
+            };
             let row = fresh.as_ref().unwrap_or(row);
-            let verdict = match row.key.kind {
+            let mut verdict = match row.key.kind {
                 Kind::User => self.decide_user(row, seen).await?,
                 Kind::Group => self.decide_group(row, seen, &named).await?,
             };
-            if verdict.is_clean() {
+            let stays_marked = self.stays_marked(seen);
+            if stays_marked {
+                verdict
+                    .steps
+                    .iter_mut()
+                    .for_each(|step| step.last_of_row = false);
+            } else if verdict.is_clean() {
                 clean.push((row.key.clone(), seen.digest));
             }
             self.take(row, seen, verdict, &mut steps);
@@ -183,10 +206,22 @@ impl<'a> Draft<'a> {
         Ok(store.mark_dirty(self.lease, groups).await?)
     }
 
-    /// A row belongs to the first profile that sees it; the others leave it alone.
+    /// A row belongs to the first profile that sees it; the others leave it alone. So does this run with a row of which
+    /// it is not known what an earlier one did.
     fn is_mine(&self, row: &Row) -> bool {
-        row.owner()
-            .is_some_and(|(profile, _)| *profile == self.relay.profile.name)
+        let owner = row.owner();
+        owner.is_some_and(|(profile, _)| *profile == self.relay.profile.name)
+            && !self.in_doubt.contains(&row.key)
+    }
+
+    /// An account that expires is looked at in each run, because its entry does not change when it does.
+    fn stays_marked(&self, seen: &Seen) -> bool {
+        seen.standing == Standing::Present
+            && self
+                .relay
+                .profile
+                .mapping
+                .expires_later(&seen.identity, self.now)
     }
 
     /// A name that was taken at the target when it was last looked at may be free by now, or be ours: it is looked at

@@ -1,10 +1,12 @@
 //! Recovery: what an earlier process was about to send when it ended is looked at before anything else is sent.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
+use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::plan::Class;
 use crate::provider::Refusal;
@@ -12,7 +14,7 @@ use crate::scim::resource;
 use crate::snapshot::Applied;
 use crate::store::{Effect, Intent, Lease, Settlement};
 use crate::sync::prepare::resource_type;
-use crate::sync::tracker::Tracker;
+use crate::sync::tracker::{Tracker, target_error};
 use crate::sync::{Error, Relay, adopt};
 
 /// Settlements written in one transaction.
@@ -22,32 +24,37 @@ const SETTLEMENTS_PER_WRITE: usize = 512;
 /// is there; of everything else *applied* becomes what the target holds, since it may have been carried out, and the
 /// directory may say again what it said before. The rows stay different, so whatever is still missing is planned by
 /// this very run.
+///
+/// Answers the rows of which the target gives no clear account (two resources with one externalId, say): their intents
+/// stay, and nothing is planned for them.
 pub(super) async fn settle_open_intents(
     relay: &Relay,
     lease: &Lease,
     tracker: &Tracker,
-) -> Result<(), Error> {
+) -> Result<HashSet<RowKey>, Error> {
+    let mut in_doubt = HashSet::new();
     let intents = relay.store.intents(relay.directory.id).await?;
     if intents.is_empty() {
-        return Ok(());
+        return Ok(in_doubt);
     }
     tracing::info!(directory = %relay.directory.id, intents = intents.len(),
         "an earlier run was cut off; looking at what it was about to send");
     tracker.phase("recovering").await;
-    let (settlements, missing) = look_at_all(relay, lease, intents).await?;
+    let (settlements, missing) = look_at_all(relay, intents, tracker, &mut in_doubt).await?;
     settle(relay, lease, tracker, settlements).await?;
     if missing.is_empty() {
-        return Ok(());
+        return Ok(in_doubt);
     }
     // A target may take a while to show what it was sent last.
     tokio::time::sleep(Duration::from_secs(u64::from(relay.tenant.settle_s))).await;
-    let (mut settlements, missing) = look_at_all(relay, lease, missing).await?;
+    let (mut settlements, missing) = look_at_all(relay, missing, tracker, &mut in_doubt).await?;
     settlements.extend(
         missing
             .iter()
             .map(|intent| settled(intent, Effect::Nothing)),
     );
-    settle(relay, lease, tracker, settlements).await
+    settle(relay, lease, tracker, settlements).await?;
+    Ok(in_doubt)
 }
 
 async fn settle(
@@ -77,23 +84,28 @@ fn settled(intent: &Intent, effect: Effect) -> Settlement {
 /// What is known of the intents now, and the creates that were not found.
 async fn look_at_all(
     relay: &Relay,
-    lease: &Lease,
     intents: Vec<Intent>,
+    tracker: &Tracker,
+    in_doubt: &mut HashSet<RowKey>,
 ) -> Result<(Vec<Settlement>, Vec<Intent>), Error> {
-    debug_assert_eq!(lease.directory, relay.directory.id);
     let looks = stream::iter(intents)
         .map(|intent| async move {
-            let effect = look(relay, &intent).await?;
-            Ok::<_, Error>((intent, effect))
+            let effect = look(relay, &intent).await;
+            (intent, effect)
         })
         .buffer_unordered(relay.tenant.concurrency);
-    let looks: Vec<Result<(Intent, Option<Effect>), Error>> = looks.collect().await;
+    let looks: Vec<(Intent, Result<Option<Effect>, Error>)> = looks.collect().await;
     let mut settlements = Vec::new();
     let mut missing = Vec::new();
-    for look in looks {
-        match look? {
-            (intent, Some(effect)) => settlements.push(settled(&intent, effect)),
-            (intent, None) => missing.push(intent),
+    for (intent, look) in looks {
+        match look {
+            Ok(Some(effect)) => settlements.push(settled(&intent, effect)),
+            Ok(None) => missing.push(intent),
+            Err(Error::Target(refusal)) if refusal.fault == Fault::Rejected => {
+                tracker.record(target_error(&intent.key, "", "recover", &refusal));
+                in_doubt.insert(intent.key);
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok((settlements, missing))

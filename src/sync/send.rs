@@ -7,10 +7,11 @@ use tokio::sync::mpsc;
 
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
-use crate::plan::{Action, Class};
+use crate::plan::{Action, Class, Reason};
 use crate::provider::{Lane, Outcome, Refusal};
 use crate::scim::Attributes;
 use crate::scim::encode::Request;
+use crate::snapshot::Applied;
 use crate::store::{Change, Effect, Settlement};
 use crate::sync::adopt::{self, Adopted};
 use crate::sync::apply::Flight;
@@ -207,20 +208,29 @@ fn acknowledged(operation: &Operation) -> Effect {
     match (&operation.step.action, &operation.applied) {
         (Action::AddMembers(_), _) => Effect::MembersAdded(members()),
         (Action::RemoveMembers(_), _) => Effect::MembersRemoved(members()),
-        (Action::Change { changes }, Some(applied)) => {
-            let mut applied = applied.clone();
-            for change in changes {
-                match &change.after {
-                    Some(value) => applied
-                        .attributes
-                        .insert(change.path.clone(), value.clone()),
-                    None => applied.attributes.remove(&change.path),
-                };
-            }
-            Effect::Applied(applied)
-        }
+        (Action::Change { .. }, Some(applied)) => Effect::Applied(Applied {
+            id: applied.id.clone(),
+            attributes: after_changes(operation),
+        }),
         _ => Effect::Nothing,
     }
+}
+
+/// What the resource holds once the operation's changes are made.
+fn after_changes(operation: &Operation) -> Attributes {
+    let applied = operation.applied.as_ref();
+    let mut attributes = applied
+        .map(|applied| applied.attributes.clone())
+        .unwrap_or_default();
+    if let Action::Change { changes } = &operation.step.action {
+        for change in changes {
+            match &change.after {
+                Some(value) => attributes.insert(change.path.clone(), value.clone()),
+                None => attributes.remove(&change.path),
+            };
+        }
+    }
+    attributes
 }
 
 /// The target no longer has the resource. Another one with our externalId takes its place; else the link is dropped,
@@ -233,18 +243,19 @@ async fn gone(flight: &Flight<'_>, operation: Operation, refusal: Refusal) -> Se
                 .as_ref()
                 .is_none_or(|applied| applied.id != id) =>
         {
-            let attributes = operation
-                .applied
-                .as_ref()
-                .map(|applied| applied.attributes.clone())
-                .unwrap_or_default();
+            let attributes = after_changes(&operation);
             let mut settled = adopted(flight, operation, &id, &attributes).await;
             settled.refusal.get_or_insert(refusal);
             settled
         }
         Ok(Some(_)) => failed(operation, Effect::Nothing, refusal),
-        // What is gone cannot log in: a deactivation of it is done.
-        Ok(None) if operation.step.class.is_removal() => settled(operation, Effect::Unlinked),
+        // What is gone cannot log in, and a group that is gone on both sides has no members: that is done.
+        Ok(None)
+            if operation.step.class == Class::Deactivate
+                || operation.step.reason == Reason::Absent =>
+        {
+            settled(operation, Effect::Unlinked)
+        }
         Ok(None) => {
             let message = format!(
                 "{}; it was removed at the target, and the next run creates it again",

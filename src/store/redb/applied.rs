@@ -62,8 +62,12 @@ pub(super) fn settle(
             Effect::Found(found) => ledger.find(&row, &found)?,
             Effect::Nothing | Effect::StillUnknown => {}
         }
-        if let Some(digest) = settlement.clean {
-            seen::clean(&mut ledger.directory, &ledger.profiles, &row, digest)?;
+        match settlement.clean {
+            Some(digest) => {
+                seen::clean(&mut ledger.directory, &ledger.profiles, &row, digest)?;
+            }
+            // Another part of the same step may have cleaned the row already, or a preview may have.
+            None => ledger.directory.mark(&row)?,
         }
         if let Some(change) = settlement.change {
             journal.append(&change)?;
