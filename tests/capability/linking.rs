@@ -374,3 +374,23 @@ async fn an_entry_that_was_made_anew_under_the_same_name_does_not_inherit_the_ac
         [format!("{} has 0 resources", dn(4))]
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_resources_with_our_external_id_are_for_a_person_to_sort_out() {
+    let slapd = Slapd::with(&World::new(21, 5, 0).ldif());
+    let target = FaultTarget::start(Vec::new()).await;
+    for name in ["one", "other"] {
+        let twin = json!({"schemas": [USER], "userName": name, "active": true,
+            "externalId": anchor_of(&slapd, &dn(1))});
+        put(&target, "/Users", twin);
+    }
+    let relay = relay(&slapd, &target);
+    for _ in 0..2 {
+        let run = relay.sync();
+        assert_eq!(run.code, Some(3), "{run:?}");
+        assert_eq!(errors_of(&run, &dn(1)).len(), 1, "{run:?}");
+    }
+    // The others are there, each once, and neither of the two was touched.
+    assert_eq!(target.target().users().len(), 2 + 4);
+    assert_eq!(writes(&target).len(), 4);
+}

@@ -100,3 +100,32 @@ async fn a_group_that_was_removed_is_created_again_with_its_members() {
     assert_eq!(second.count("groupsCreated"), 1, "{second:?}");
     assert_settled(&slapd, &target, &relay, "created again");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_group_is_created_again_though_only_a_member_left_it() {
+    let world = World::new(11, 6, 1);
+    let slapd = Slapd::with(&world.ldif());
+    let target = FaultTarget::start(Vec::new()).await;
+    let relay = relay(&slapd, &target);
+    relay.sync().completed();
+    let groups = target.target().groups();
+    let group = groups
+        .iter()
+        .find(|group| group["displayName"] == "group 00000")
+        .unwrap();
+    let path = format!("/Groups/{}", group["id"].as_str().unwrap());
+    remove(&target, &path);
+    let group = world.groups[0].dn();
+    let member = slapd.search(&group, "(objectClass=*)", &["member"])[0]
+        .values("member")
+        .first()
+        .unwrap()
+        .to_string();
+    slapd.modify(&format!(
+        "dn: {group}\nchangetype: modify\ndelete: member\nmember: {member}\n"
+    ));
+    let first = relay.sync();
+    assert_eq!((first.code, errors_of(&first, &group).len()), (Some(3), 1));
+    assert_eq!(relay.sync().completed().count("groupsCreated"), 1);
+    assert_settled(&slapd, &target, &relay, "created again");
+}
