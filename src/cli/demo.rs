@@ -18,8 +18,9 @@ use crate::config::{self, Config};
 use crate::demo::directory::{self, Directory};
 use crate::demo::story;
 use crate::demo::target::{self, Entry, Target};
-use crate::id::ProfileKey;
+use crate::id::{JobId, ProfileKey};
 use crate::job::{Job, Mode, Trigger};
+use crate::scheduler::Refused;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::telemetry;
@@ -119,21 +120,28 @@ impl Stage {
         })
     }
 
-    /// Runs a job to its end through the scheduler, as the API would.
+    /// Runs a job to its end through the scheduler, as the API would; after one that somebody started there just now.
     async fn sync(&self) -> Result<Job, Failure> {
-        let job = self
-            .relay
-            .scheduler()
-            .enqueue(&self.profile, Trigger::Manual, Mode::Full)
-            .await;
-        let id = job.map_err(Failure::failed)?.id;
+        let scheduler = self.relay.scheduler();
         loop {
-            if let Some(job) = self
-                .store
-                .job(id)
-                .await?
-                .filter(|job| job.status.is_final())
+            match scheduler
+                .enqueue(&self.profile, Trigger::Manual, Mode::Full)
+                .await
             {
+                Ok(job) => return self.ended(job.id).await,
+                Err(Refused::Running(other)) => {
+                    self.ended(other).await?;
+                }
+                Err(refused) => return Err(Failure::failed(refused)),
+            }
+        }
+    }
+
+    /// Waits for the end of a job.
+    async fn ended(&self, id: JobId) -> Result<Job, Failure> {
+        loop {
+            let job = self.store.job(id).await?;
+            if let Some(job) = job.filter(|job| job.status.is_final()) {
                 return Ok(job);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
