@@ -65,6 +65,7 @@ fn the_example_file_names_every_key() {
         include_str!("../directory/read.rs"),
         include_str!("../directory/rules.rs"),
         include_str!("../directory/scope.rs"),
+        include_str!("../directory/values.rs"),
         include_str!("../directory/tenant.rs"),
     ]
     .concat();

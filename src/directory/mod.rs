@@ -8,6 +8,7 @@ pub mod read;
 mod rules;
 mod scope;
 pub mod tenant;
+mod values;
 
 use std::path::PathBuf;
 

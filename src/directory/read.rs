@@ -2,11 +2,10 @@
 
 use crate::directory::rules::rules_of;
 use crate::directory::scope::profile;
+use crate::directory::values::{directory_type, dn};
 use crate::directory::{Connection, Directory, Pem};
 use crate::document::{Fields, Node, Problems};
 use crate::id::{DirectoryId, TenantName};
-use crate::identity::DirectoryType;
-use crate::identity::dn::Dn;
 use crate::mapping::default_anchor;
 
 /// Reads a directory whose profile fields stand on the same level (the profile `default`).
@@ -108,16 +107,6 @@ fn connection(
     })
 }
 
-/// The directory's type, on which other defaults depend.
-pub(super) fn directory_type(fields: &mut Fields<'_>, problems: &mut Problems) -> DirectoryType {
-    fields.required_text("type", "`ldap` or `active_directory`", problems);
-    let words = [
-        ("ldap", DirectoryType::Ldap),
-        ("active_directory", DirectoryType::ActiveDirectory),
-    ];
-    fields.choice("type", DirectoryType::Ldap, &words, problems)
-}
-
 struct Address {
     host: String,
     port: u16,
@@ -206,32 +195,4 @@ fn ldap_url(text: &str) -> Result<(String, u16, bool), String> {
         url.port().unwrap_or(if use_tls { 636 } else { 389 }),
         use_tls,
     ))
-}
-
-/// A distinguished name, kept as it was written.
-pub(super) fn dn(
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    problems: &mut Problems,
-) -> Option<String> {
-    fields.parsed(name, problems, |text| {
-        text.parse::<Dn>()
-            .map(|_| text.to_owned())
-            .map_err(|error| error.to_string())
-    })
-}
-
-/// A filter that parses by itself.
-pub(super) fn filter(
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    problems: &mut Problems,
-) -> Option<String> {
-    fields.parsed(name, problems, |text| match ldap3::parse_filter(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!(
-            "`{}` is not an LDAP filter (RFC 4515); example: (&(objectClass=person)(mail=*))",
-            text.escape_debug()
-        )),
-    })
 }

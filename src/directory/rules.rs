@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::directory::read::directory_type;
+use crate::directory::values::directory_type;
 use crate::document::{Fields, Node, Problems, Value};
 use crate::identity::DirectoryType;
 use crate::mapping::default_rules;

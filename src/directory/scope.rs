@@ -2,8 +2,8 @@
 
 use crate::directory::Connection;
 use crate::directory::profile::{Linking, MembershipType, Profile, Scope};
-use crate::directory::read::{dn, filter};
 use crate::directory::rules::Rules;
+use crate::directory::values::{dn, filter};
 use crate::document::{Fields, Problems};
 use crate::id::ProfileName;
 use crate::identity::DirectoryType;

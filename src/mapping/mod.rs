@@ -15,7 +15,7 @@ use crate::identity::{DirectoryType, Identity, Kind};
 use crate::mapping::rule::{FieldProblem, Rule, Source};
 use crate::mapping::status::StatusRules;
 use crate::scim::path::AttributePath;
-use crate::scim::{Attributes, Value};
+use crate::scim::{Attributes, ResourceType, Value};
 
 /// What an entry shall be at the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +153,14 @@ impl Mapping {
             Err(problems)
         };
         Desired { active, resource }
+    }
+}
+
+/// What a kind of entry is in the protocol's words.
+pub fn resource_type(kind: Kind) -> ResourceType {
+    match kind {
+        Kind::User => ResourceType::User,
+        Kind::Group => ResourceType::Group,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
+use crate::mapping::resource_type;
 use crate::plan::decide;
 use crate::provider::{Lane, LookupBy, Outcome, Refusal};
 use crate::scim::path::AttributePath;
@@ -11,7 +12,6 @@ use crate::scim::resource::Found;
 use crate::scim::{Attributes, Value, encode, resource};
 use crate::snapshot::{Applied, Match, MatchedBy};
 use crate::sync::Relay;
-use crate::sync::prepare::resource_type;
 
 /// What became of an adoption.
 pub(super) enum Adopted {

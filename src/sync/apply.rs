@@ -1,17 +1,16 @@
 //! Apply: what nothing holds is sent, in the order of the plan, and what the target acknowledges becomes *applied*.
 //!
 //! Three stages run at once, joined by bounded channels: [`prepare`] proves removals, resolves ids and writes intents;
-//! [`send`] speaks to the target; [`settle`] commits outcomes in groups. A kill therefore leaves at most
-//! those unsettled that are in the two channels, in the two groups that are being written, and in flight, each with its intent, and the next run looks at them before it does anything else.
-
-use std::sync::{Mutex, PoisonError};
+//! [`send`] speaks to the target; [`settle`] commits outcomes in groups. A kill therefore leaves at most those unsettled
+//! that are in the two channels, in the two groups that are being written, and in flight, each with its intent; the next
+//! run looks at them before it does anything else.
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::plan::{Class, Plan};
-use crate::provider::{Capabilities, Refusal};
 use crate::store::Lease;
+use crate::sync::flight::Flight;
 use crate::sync::proof::Reader;
 use crate::sync::tracker::Tracker;
 use crate::sync::{Error, Relay, prepare, send, settle};
@@ -35,47 +34,6 @@ const WAVES: [&[Class]; 5] = [
     &[Class::AddMembers],
 ];
 
-/// What the stages of one apply share.
-pub(super) struct Flight<'a> {
-    pub(super) relay: &'a Relay,
-    pub(super) lease: &'a Lease,
-    pub(super) plan: &'a Plan,
-    pub(super) reader: &'a Reader<'a>,
-    pub(super) tracker: &'a Tracker,
-    pub(super) capabilities: Capabilities,
-    /// Ends the flight after the requests under way.
-    pub(super) stop: CancellationToken,
-    /// Why the target refused everything, once it did.
-    refused: Mutex<Option<Refusal>>,
-    /// Rows of which a step was held, dropped or refused: they stay different.
-    unfinished: Mutex<std::collections::HashSet<crate::identity::RowKey>>,
-}
-
-impl Flight<'_> {
-    /// The target refuses everything: nothing more is sent.
-    pub(super) fn halt(&self, refusal: Refusal) {
-        let mut slot = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.get_or_insert(refusal);
-        self.stop.cancel();
-    }
-
-    /// Notes that a row stays different.
-    pub(super) fn leave_unfinished(&self, row: &crate::identity::RowKey) {
-        self.unfinished
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(row.clone());
-    }
-
-    /// Whether a step of the row was held, dropped or refused.
-    pub(super) fn is_unfinished(&self, row: &crate::identity::RowKey) -> bool {
-        self.unfinished
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(row)
-    }
-}
-
 /// Carries a plan out, except for what it holds.
 pub(super) async fn carry_out(
     relay: &Relay,
@@ -94,18 +52,9 @@ pub(super) async fn carry_out(
         .sum();
     tracker.update(|job| job.counters.skipped += held);
     if plan.steps() > held {
-        let flight = Flight {
-            relay,
-            lease,
-            plan,
-            reader,
-            tracker,
-            capabilities: relay.provider.discover().await?,
-            stop: stop.child_token(),
-            refused: Mutex::new(None),
-            unfinished: Mutex::default(),
-        };
-        flight.fly().await?;
+        let capabilities = relay.provider.discover().await?;
+        let flight = Flight::new(relay, lease, plan, reader, tracker, capabilities, stop);
+        fly(&flight).await?;
     }
     if held == 0 && !stop.is_cancelled() {
         relay.store.drop_plan(lease, plan.job).await?;
@@ -130,32 +79,25 @@ async fn note_first_load(relay: &Relay, lease: &Lease, tracker: &Tracker) -> Res
     Ok(())
 }
 
-impl Flight<'_> {
-    async fn fly(&self) -> Result<(), Error> {
-        for wave in WAVES {
-            let (prepared, to_send) = mpsc::channel(PREPARED_MAX);
-            let (sent, to_settle) = mpsc::channel(OUTCOMES_MAX);
-            tokio::try_join!(
-                prepare::feed(self, wave, prepared),
-                async {
-                    send::all(self, to_send, sent).await;
-                    Ok(())
-                },
-                settle::all(self, to_settle),
-            )?;
-            self.tracker.save().await;
-            if self.stop.is_cancelled() {
-                break;
-            }
-        }
-        match self
-            .refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            Some(refusal) => Err(Error::Target(refusal)),
-            None => Ok(()),
+/// One wave after the other, until there are no more or the flight ends.
+async fn fly(flight: &Flight<'_>) -> Result<(), Error> {
+    for wave in WAVES {
+        let (prepared, to_send) = mpsc::channel(PREPARED_MAX);
+        let (sent, to_settle) = mpsc::channel(OUTCOMES_MAX);
+        tokio::try_join!(
+            prepare::feed(flight, wave, prepared),
+            async {
+                send::all(flight, to_send, sent).await;
+                Ok(())
+            },
+            settle::all(flight, to_settle),
+        )?;
+        flight.tracker.save().await;
+        if flight.stop.is_cancelled() {
+            break;
         }
     }
+    flight
+        .refusal()
+        .map_or(Ok(()), |refusal| Err(Error::Target(refusal)))
 }

@@ -12,7 +12,7 @@ use crate::scim::encode::Request;
 use crate::snapshot::{Applied, Match, MatchedBy};
 use crate::store::Effect;
 use crate::sync::adopt;
-use crate::sync::apply::Flight;
+use crate::sync::flight::Flight;
 use crate::sync::prepare::Operation;
 use crate::sync::send::{Settled, adopted, failed, find_ours, settled};
 

@@ -4,6 +4,7 @@
 mod adopt;
 mod apply;
 mod create;
+mod flight;
 mod ingest;
 mod observe;
 mod prepare;

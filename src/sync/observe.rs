@@ -8,12 +8,12 @@ use serde_json::Value as Json;
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::job::Mode;
+use crate::mapping::resource_type;
 use crate::plan::decide;
 use crate::scim::path::AttributePath;
 use crate::scim::resource::{self, Found};
 use crate::snapshot::{Applied, Match, MatchedBy, Row};
 use crate::store::Lease;
-use crate::sync::prepare::resource_type;
 use crate::sync::tracker::{Tracker, row_error};
 use crate::sync::{Error, Relay, adopt};
 

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::fault::Fault;
-use crate::identity::{Kind, RowKey};
+use crate::identity::RowKey;
+use crate::mapping::resource_type;
 use crate::plan::{Action, Class, Step};
 use crate::scim::encode::{self, Request};
 use crate::scim::path::AttributePath;
-use crate::scim::{Attributes, ResourceType, Value};
+use crate::scim::{Attributes, Value};
 use crate::snapshot::{Applied, Row, Standing};
 use crate::store::{Intent, Position};
 use crate::sync::Error;
-use crate::sync::apply::Flight;
+use crate::sync::flight::Flight;
 use crate::sync::proof::{self, Proof};
 use crate::sync::tracker::row_error;
 
@@ -52,14 +53,6 @@ pub(super) enum Task {
     },
     /// Nothing is left to send: the step is settled as it is.
     Settle,
-}
-
-/// The endpoint of a row.
-pub(super) fn resource_type(kind: Kind) -> ResourceType {
-    match kind {
-        Kind::User => ResourceType::User,
-        Kind::Group => ResourceType::Group,
-    }
 }
 
 /// Feeds the operations of some classes, in order, until the plan has no more of them or the flight ends.

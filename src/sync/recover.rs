@@ -8,12 +8,12 @@ use futures_util::stream;
 
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
+use crate::mapping::resource_type;
 use crate::plan::Class;
 use crate::provider::Refusal;
 use crate::scim::resource;
 use crate::snapshot::Applied;
 use crate::store::{Effect, Intent, Lease, Settlement};
-use crate::sync::prepare::resource_type;
 use crate::sync::tracker::{Tracker, target_error};
 use crate::sync::{Error, Relay, adopt};
 

@@ -14,8 +14,8 @@ use crate::scim::encode::Request;
 use crate::snapshot::Applied;
 use crate::store::{Change, Effect, Settlement};
 use crate::sync::adopt::{self, Adopted};
-use crate::sync::apply::Flight;
 use crate::sync::create;
+use crate::sync::flight::Flight;
 use crate::sync::prepare::{Operation, Task};
 use crate::sync::tracker::target_error;
 

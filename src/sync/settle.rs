@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::plan::{Action, Class};
 use crate::store::{Effect, Settlement};
 use crate::sync::Error;
-use crate::sync::apply::Flight;
+use crate::sync::flight::Flight;
 use crate::sync::send::{Settled, settlement};
 use crate::sync::tracker::target_error;
 

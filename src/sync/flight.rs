@@ -1,0 +1,86 @@
+//! A flight: what the stages of one apply share.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::identity::RowKey;
+use crate::plan::Plan;
+use crate::provider::{Capabilities, Refusal};
+use crate::store::Lease;
+use crate::sync::Relay;
+use crate::sync::proof::Reader;
+use crate::sync::tracker::Tracker;
+
+/// What the stages of one apply share.
+pub(super) struct Flight<'a> {
+    pub(super) relay: &'a Relay,
+    pub(super) lease: &'a Lease,
+    pub(super) plan: &'a Plan,
+    pub(super) reader: &'a Reader<'a>,
+    pub(super) tracker: &'a Tracker,
+    pub(super) capabilities: Capabilities,
+    /// Ends the flight after the requests under way.
+    pub(super) stop: CancellationToken,
+    /// Why the target refused everything, once it did.
+    refused: Mutex<Option<Refusal>>,
+    /// Rows of which a step was held, dropped or refused: they stay different.
+    unfinished: Mutex<HashSet<RowKey>>,
+}
+
+impl<'a> Flight<'a> {
+    /// A flight that ends when the run is asked to, and earlier when the target refuses everything.
+    pub(super) fn new(
+        relay: &'a Relay,
+        lease: &'a Lease,
+        plan: &'a Plan,
+        reader: &'a Reader<'a>,
+        tracker: &'a Tracker,
+        capabilities: Capabilities,
+        stop: &CancellationToken,
+    ) -> Self {
+        Self {
+            relay,
+            lease,
+            plan,
+            reader,
+            tracker,
+            capabilities,
+            stop: stop.child_token(),
+            refused: Mutex::default(),
+            unfinished: Mutex::default(),
+        }
+    }
+
+    /// Why the target refused everything, if it did.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The target refuses everything: nothing more is sent.
+    pub(super) fn halt(&self, refusal: Refusal) {
+        let mut slot = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.get_or_insert(refusal);
+        self.stop.cancel();
+    }
+
+    /// Notes that a row stays different.
+    pub(super) fn leave_unfinished(&self, row: &RowKey) {
+        self.unfinished
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(row.clone());
+    }
+
+    /// Whether a step of the row was held, dropped or refused.
+    pub(super) fn is_unfinished(&self, row: &RowKey) -> bool {
+        self.unfinished
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(row)
+    }
+}
