@@ -57,15 +57,7 @@ impl Verdict {
 
 /// What a user's row needs.
 pub fn user(row: &Row, seen: &Seen, desired: Desired, policy: &Policy) -> Verdict {
-    let step = |class, reason, action| Step {
-        key: row.key.clone(),
-        dn: seen.identity.dn.clone(),
-        class,
-        action,
-        reason,
-        based_on: seen.digest,
-        last_of_row: true,
-    };
+    let step = |class, reason, action| step_of(row, seen, class, reason, action);
     match (&row.applied, seen.standing) {
         (None, Standing::Absent { .. }) => Verdict::nothing(),
         (Some(applied), Standing::Absent { .. }) => match deactivation(applied) {
@@ -80,6 +72,19 @@ pub fn user(row: &Row, seen: &Seen, desired: Desired, policy: &Policy) -> Verdic
         },
         (None, Standing::Present) => unlinked_user(row, desired, policy, step),
         (Some(applied), Standing::Present) => linked_user(applied, desired, policy, step),
+    }
+}
+
+/// A step of a row, planned from the entry as it was seen.
+fn step_of(row: &Row, seen: &Seen, class: Class, reason: Reason, action: Action) -> Step {
+    Step {
+        key: row.key.clone(),
+        dn: seen.identity.dn.clone(),
+        class,
+        action,
+        reason,
+        based_on: seen.digest,
+        last_of_row: true,
     }
 }
 
@@ -283,15 +288,7 @@ pub fn group(
     policy: &Policy,
 ) -> Verdict {
     debug_assert_eq!(row.key.kind, Kind::Group);
-    let step = |class, reason, action| Step {
-        key: row.key.clone(),
-        dn: seen.identity.dn.clone(),
-        class,
-        action,
-        reason,
-        based_on: seen.digest,
-        last_of_row: true,
-    };
+    let step = |class, reason, action| step_of(row, seen, class, reason, action);
     match (&row.applied, seen.standing) {
         (None, Standing::Absent { .. }) => Verdict::nothing(),
         (Some(_), Standing::Absent { .. })
