@@ -46,6 +46,47 @@ impl Value {
     }
 }
 
+impl Node {
+    /// A value of a JSON document.
+    pub fn of_json(json: serde_json::Value) -> Self {
+        let value = match json {
+            serde_json::Value::String(text) => Value::Text(text),
+            serde_json::Value::Bool(truth) => Value::Bool(truth),
+            serde_json::Value::Number(number) => number.as_i64().map_or(
+                Value::Other("a fraction or too large a number"),
+                Value::Integer,
+            ),
+            serde_json::Value::Array(items) => {
+                Value::List(items.into_iter().map(Self::of_json).collect())
+            }
+            serde_json::Value::Object(fields) => Value::Table(
+                fields
+                    .into_iter()
+                    .map(|(name, value)| (name, Self::of_json(value)))
+                    .collect(),
+            ),
+            serde_json::Value::Null => Value::Other("null"),
+        };
+        Self { value, line: None }
+    }
+
+    /// The value as JSON; what no field takes becomes null.
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Text(text) => text.clone().into(),
+            Value::Integer(number) => (*number).into(),
+            Value::Bool(truth) => (*truth).into(),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Table(fields) => fields
+                .iter()
+                .map(|(name, node)| (name.clone(), node.to_json()))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+            Value::Other(_) => serde_json::Value::Null,
+        }
+    }
+}
+
 /// One mistake: where, and what cures it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {

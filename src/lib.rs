@@ -4,8 +4,12 @@
     allow(clippy::too_many_lines, reason = "tables of cases are long")
 )]
 
+pub mod access;
 pub mod admin;
 pub mod app;
+pub mod audit;
+pub mod catalog;
+
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -26,3 +30,4 @@ pub mod source;
 pub mod store;
 pub mod sync;
 pub mod telemetry;
+pub mod vault;

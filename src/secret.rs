@@ -44,6 +44,8 @@ pub enum SecretRef {
     File(PathBuf),
     /// `credential:NAME`: a systemd credential of the unit (`LoadCredential=`).
     Credential(String),
+    /// In the store, sealed: it was entered through the API. Nobody can write this one down.
+    Stored,
 }
 
 impl FromStr for SecretRef {
@@ -89,6 +91,7 @@ impl fmt::Display for SecretRef {
             Self::Env(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Credential(name) => write!(f, "credential:{name}"),
+            Self::Stored => f.write_str("the store"),
         }
     }
 }

@@ -4,18 +4,10 @@ use axum::http::{HeaderMap, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use crate::access::Permission;
 use crate::admin::problem::Problem;
 use crate::id::TenantName;
 use crate::secret::Secret;
-
-/// What a route asks of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Permission {
-    /// See directories and jobs.
-    DirectoryRead,
-    /// Change directories and run jobs.
-    DirectoryWrite,
-}
 
 /// A token as it is kept: its SHA-256, so that it is not lying about in memory.
 pub(super) struct Token([u8; 32]);

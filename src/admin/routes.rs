@@ -11,11 +11,12 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodFilter, MethodRouter, get, on};
 use uuid::Uuid;
 
+use crate::access::Permission;
 use crate::admin::Admin;
-use crate::admin::auth::{self, Permission};
+use crate::admin::auth;
 use crate::admin::problem::Problem;
 use crate::document::{Node, Value};
 use crate::id::{DirectoryId, JobId};
@@ -23,52 +24,35 @@ use crate::id::{DirectoryId, JobId};
 /// The longest body that is read, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
-type Handler = fn() -> MethodRouter<Arc<Admin>>;
-
-/// One route.
+/// One route: what is called how, and what it takes to call it.
 struct Route {
+    method: Method,
     path: &'static str,
     permission: Permission,
-    handler: Handler,
+    handler: fn(MethodFilter) -> MethodRouter<Arc<Admin>>,
+}
+
+/// A line of the table.
+macro_rules! route {
+    ($method:ident $path:literal $permission:ident $handler:path) => {
+        Route {
+            method: Method::$method,
+            path: $path,
+            permission: Permission::$permission,
+            handler: |method| on(method, $handler),
+        }
+    };
 }
 
 /// All routes below `/api/v1`.
 const ROUTES: &[Route] = &[
-    Route {
-        path: "/directories",
-        permission: Permission::DirectoryRead,
-        handler: || get(directories::list),
-    },
-    Route {
-        path: "/directories/{id}",
-        permission: Permission::DirectoryRead,
-        handler: || get(directories::read),
-    },
-    Route {
-        path: "/directories/{id}/sync",
-        permission: Permission::DirectoryWrite,
-        handler: || post(jobs::start),
-    },
-    Route {
-        path: "/directories/{id}/jobs",
-        permission: Permission::DirectoryRead,
-        handler: || get(jobs::list),
-    },
-    Route {
-        path: "/directories/{id}/jobs/{jobId}",
-        permission: Permission::DirectoryRead,
-        handler: || get(jobs::read),
-    },
-    Route {
-        path: "/directories/{id}/jobs/{jobId}/changes",
-        permission: Permission::DirectoryRead,
-        handler: || get(jobs::changes),
-    },
-    Route {
-        path: "/directories/{id}/jobs/{jobId}/cancel",
-        permission: Permission::DirectoryWrite,
-        handler: || post(jobs::cancel),
-    },
+    route!(GET "/directories" DirectoryRead directories::list),
+    route!(GET "/directories/{id}" DirectoryRead directories::read),
+    route!(POST "/directories/{id}/sync" DirectoryWrite jobs::start),
+    route!(GET "/directories/{id}/jobs" DirectoryRead jobs::list),
+    route!(GET "/directories/{id}/jobs/{jobId}" DirectoryRead jobs::read),
+    route!(GET "/directories/{id}/jobs/{jobId}/changes" DirectoryRead jobs::changes),
+    route!(POST "/directories/{id}/jobs/{jobId}/cancel" DirectoryWrite jobs::cancel),
 ];
 
 /// Builds the whole router.
@@ -81,19 +65,16 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
             let admin = admin.clone();
             async move { admitted(&admin, permission, request, next).await }
         });
-        api = api.route(
-            route.path,
-            (route.handler)().fallback(no_such_method).layer(admit),
-        );
+        if let Ok(method) = MethodFilter::try_from(route.method.clone()) {
+            api = api.route(route.path, (route.handler)(method).layer(admit));
+        }
     }
     Router::new()
         .nest("/api/v1", api)
-        .route(
-            "/healthz",
-            get(|| async { "alive\n" }).fallback(no_such_method),
-        )
-        .route("/readyz", get(ready).fallback(no_such_method))
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
         .fallback(|| async { Problem::not_found() })
+        .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn(no_cache))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_| {
@@ -187,28 +168,8 @@ impl<S: Send + Sync> FromRequest<S> for Document {
                 error.column()
             ))
         })?;
-        Ok(Self(node_of(json)))
+        Ok(Self(Node::of_json(json)))
     }
-}
-
-fn node_of(json: serde_json::Value) -> Node {
-    let value = match json {
-        serde_json::Value::String(text) => Value::Text(text),
-        serde_json::Value::Bool(truth) => Value::Bool(truth),
-        serde_json::Value::Number(number) => number.as_i64().map_or(
-            Value::Other("a fraction or too large a number"),
-            Value::Integer,
-        ),
-        serde_json::Value::Array(items) => Value::List(items.into_iter().map(node_of).collect()),
-        serde_json::Value::Object(fields) => Value::Table(
-            fields
-                .into_iter()
-                .map(|(name, value)| (name, node_of(value)))
-                .collect(),
-        ),
-        serde_json::Value::Null => Value::Other("null"),
-    };
-    Node { value, line: None }
 }
 
 /// An id from a path; what is none names nothing.

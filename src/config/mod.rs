@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::directory::tenant::{self, Tenant};
-use crate::directory::{Directory, read};
+use crate::directory::{Directory, Origin, read};
 use crate::document::{Fields, Node, Problems};
 use crate::secret::SecretRef;
 use crate::{store, telemetry};
@@ -135,12 +135,12 @@ fn read_all(document: &Node, problems: &mut Problems) -> Option<Config> {
     let count = tenant_nodes.len();
     let tenants: Vec<Tenant> = tenant_nodes
         .iter()
-        .filter_map(|(pointer, node)| tenant::read(node, pointer, problems))
+        .filter_map(|(pointer, node)| tenant::read(node, pointer, false, problems))
         .collect();
     let all_tenants_read = tenants.len() == count;
     let mut directories: Vec<Directory> = Vec::new();
     for (pointer, node) in fields.tables("directories", problems) {
-        let Some(directory) = read::directory(node, &pointer, problems) else {
+        let Some(directory) = read::directory(node, &pointer, &Origin::File, problems) else {
             continue;
         };
         if all_tenants_read && !tenants.iter().any(|tenant| tenant.name == directory.tenant) {

@@ -26,6 +26,9 @@ pub fn resolve(reference: &SecretRef, what: &str) -> Result<Secret, String> {
             })?;
             first_line(&read(&Path::new(&home).join(name), what)?)
         }
+        SecretRef::Stored => {
+            return Err(format!("{what}: is sealed in the store, which is not open"));
+        }
     };
     if value.is_empty() {
         return Err(format!(

@@ -12,6 +12,10 @@ mod values;
 
 use std::path::PathBuf;
 
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use crate::directory::profile::Profile;
 use crate::id::{DirectoryId, ProfileKey, ProfileName, TenantName};
 use crate::identity::DirectoryType;
@@ -32,6 +36,20 @@ pub struct Directory {
     pub connection: Connection,
     /// Its profiles, in the order in which they own users.
     pub profiles: Vec<Profile>,
+    /// Its fields as they were written, secrets left out.
+    pub written: Written,
+}
+
+/// Fields as an administrator wrote them, without defaults and without secrets.
+pub type Written = serde_json::Map<String, serde_json::Value>;
+
+/// Where a definition comes from, and what follows from that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration file: secrets are references, certificates may be files.
+    File,
+    /// The API, for a directory of this id and tenant: secrets are in the store, certificates are the text itself.
+    Api(DirectoryId, TenantName),
 }
 
 impl Directory {
@@ -109,11 +127,33 @@ impl Pem {
             return Ok(Self::File(PathBuf::from(path)));
         }
         if text.contains("-----BEGIN CERTIFICATE-----") {
-            return Ok(Self::Text(text.to_owned()));
+            return Self::parse_text(text);
         }
         Err(
             "is neither file:PATH nor a certificate in PEM form (-----BEGIN CERTIFICATE-----)"
                 .to_owned(),
         )
+    }
+
+    /// Reads the PEM text itself, every certificate of it.
+    ///
+    /// # Errors
+    /// When there is none, or one that is not a certificate.
+    pub fn parse_text(text: &str) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        for (at, certificate) in CertificateDer::pem_slice_iter(text.as_bytes()).enumerate() {
+            let number = at + 1;
+            let certificate =
+                certificate.map_err(|error| format!("certificate {number} is damaged: {error}"))?;
+            roots.add(certificate).map_err(|error| {
+                format!("certificate {number} is not a certificate authority: {error}")
+            })?;
+        }
+        if roots.is_empty() {
+            return Err(
+                "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned(),
+            );
+        }
+        Ok(Self::Text(text.to_owned()))
     }
 }

@@ -2,29 +2,35 @@
 
 use crate::directory::rules::rules_of;
 use crate::directory::scope::profile;
-use crate::directory::values::{directory_type, dn};
-use crate::directory::{Connection, Directory, Pem};
+use crate::directory::values::{directory_type, dn, reference};
+use crate::directory::{Connection, Directory, Origin, Pem, Written};
 use crate::document::{Fields, Node, Problems};
 use crate::id::{DirectoryId, TenantName};
 use crate::mapping::default_anchor;
+use crate::secret::SecretRef;
 
 /// Reads a directory whose profile fields stand on the same level (the profile `default`).
-pub fn directory(node: &Node, pointer: &str, problems: &mut Problems) -> Option<Directory> {
+pub fn directory(
+    node: &Node,
+    pointer: &str,
+    origin: &Origin,
+    problems: &mut Problems,
+) -> Option<Directory> {
     let before = problems.0.len();
     let mut fields = Fields::of(node, pointer, problems);
-    let tenant = fields.required_text(
-        "tenant",
-        "the name of the tenant that receives the users",
-        problems,
-    );
+    let tenant = match origin {
+        Origin::File => {
+            let what = "the name of the tenant that receives the users";
+            let tenant = fields.required_text("tenant", what, problems);
+            tenant.map(|name| TenantName(name.to_owned()))
+        }
+        Origin::Api(_, tenant) => Some(tenant.clone()),
+    };
     let name = fields.required_text("name", "a short name, for example `hq`", problems);
-    let (tenant, name) = (
-        tenant.map(|name| TenantName(name.to_owned())),
-        name.map(str::to_owned),
-    );
+    let name = name.map(str::to_owned);
     let enabled = fields.boolean("enabled", true, problems);
     let mut rules = rules_of(&mut fields, problems);
-    let connection = connection(&mut fields, rules.anchor.take(), problems);
+    let connection = connection(&mut fields, origin, rules.anchor.take(), problems);
     let profile = profile(&mut fields, connection.as_ref(), rules, problems);
     fields.finish(problems);
     if problems.0.len() > before {
@@ -32,17 +38,34 @@ pub fn directory(node: &Node, pointer: &str, problems: &mut Problems) -> Option<
     }
     let (tenant, name) = (tenant?, name?);
     Some(Directory {
-        id: DirectoryId::from_name(&tenant, &name),
+        id: match origin {
+            Origin::File => DirectoryId::from_name(&tenant, &name),
+            Origin::Api(id, _) => *id,
+        },
         tenant,
         name,
         enabled,
         connection: connection?,
         profiles: vec![profile?],
+        written: written(node),
     })
+}
+
+/// What was written, but for where secrets are kept and whose directory it is.
+fn written(node: &Node) -> Written {
+    let mut written = match node.to_json() {
+        serde_json::Value::Object(written) => written,
+        _ => Written::new(),
+    };
+    for name in ["bindPassword", "tenant"] {
+        written.remove(name);
+    }
+    written
 }
 
 fn connection(
     fields: &mut Fields<'_>,
+    origin: &Origin,
     anchor: Option<String>,
     problems: &mut Problems,
 ) -> Option<Connection> {
@@ -58,17 +81,23 @@ fn connection(
                     allowPlainLdap = true";
         fields.refuse("useTLS", cure, problems);
     }
-    let ca_certificate = fields.parsed("caCertificate", problems, Pem::parse);
+    let ca_certificate = match origin {
+        Origin::File => fields.parsed("caCertificate", problems, Pem::parse),
+        // A caller of the API must not read files of this machine.
+        Origin::Api(..) => fields.parsed("caCertificate", problems, Pem::parse_text),
+    };
     let bind_dn = fields
         .required_text("bindDN", "the account that reads the directory", problems)
         .map(str::to_owned);
-    let what = "where the account's password is kept, for example env:LDAP_PASSWORD";
-    let has_password = fields
-        .required_text("bindPassword", what, problems)
-        .is_some();
-    let bind_password = has_password
-        .then(|| fields.parsed("bindPassword", problems, str::parse))
-        .flatten();
+    let bind_password = match origin {
+        Origin::File => reference(
+            fields,
+            "bindPassword",
+            "where the account's password is kept, for example env:LDAP_PASSWORD",
+            problems,
+        ),
+        Origin::Api(..) => Some(SecretRef::Stored),
+    };
     let has_base = fields.required_text(
         "baseDN",
         "where the directory starts, for example dc=example,dc=org",

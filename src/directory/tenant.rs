@@ -1,6 +1,7 @@
 //! A tenant: the IAM that receives the changes, and the pace that it allows.
 
-use crate::directory::Pem;
+use crate::directory::values::reference;
+use crate::directory::{Pem, Written};
 use crate::document::{Fields, Node, Problems};
 use crate::id::TenantName;
 use crate::scim::dialect::Dialect;
@@ -32,6 +33,8 @@ pub struct Tenant {
     pub email_verified: EmailVerified,
     /// The manner of the target.
     pub dialect: Dialect,
+    /// Its fields as they were written, secrets left out.
+    pub written: Written,
 }
 
 /// How requests are authenticated.
@@ -52,6 +55,11 @@ pub enum Auth {
     },
 }
 
+impl Auth {
+    /// The fields that hold secrets.
+    pub const SECRETS: [&str; 2] = ["token", "clientSecret"];
+}
+
 /// Whether a new user's e-mail address is said to be verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EmailVerified {
@@ -61,8 +69,8 @@ pub struct EmailVerified {
     pub domains: Vec<String>,
 }
 
-/// Reads a tenant.
-pub fn read(node: &Node, pointer: &str, problems: &mut Problems) -> Option<Tenant> {
+/// Reads a tenant; one that comes from the API has its secrets in the store.
+pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems) -> Option<Tenant> {
     let before = problems.0.len();
     let mut fields = Fields::of(node, pointer, problems);
     let name = fields
@@ -81,10 +89,15 @@ pub fn read(node: &Node, pointer: &str, problems: &mut Problems) -> Option<Tenan
             .map_err(|message| fields.refuse("baseUrl", message, problems))
             .ok()
     });
-    let auth = read_auth(&mut fields, problems);
+    let auth = read_auth(&mut fields, from_api, problems);
     let rate_limit = fields.integer("rateLimit", 20, 1..=100_000, problems);
     let concurrency = fields.integer("concurrency", 4, 1..=256, problems);
-    let ca_certificate = fields.parsed("caCertificate", problems, Pem::parse);
+    let pem = if from_api {
+        Pem::parse_text
+    } else {
+        Pem::parse
+    };
+    let ca_certificate = fields.parsed("caCertificate", problems, pem);
     let connect_timeout_s = fields.integer("connectTimeoutSeconds", 10, 1..=300, problems);
     let answer_timeout_s = fields.integer("answerTimeoutSeconds", 30, 1..=600, problems);
     let settle_s = fields.integer("settleSeconds", 2, 0..=60, problems);
@@ -111,10 +124,25 @@ pub fn read(node: &Node, pointer: &str, problems: &mut Problems) -> Option<Tenan
         settle_s: u32::try_from(settle_s).ok()?,
         email_verified,
         dialect,
+        written: written(node),
     })
 }
 
-fn read_auth(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Auth> {
+/// What was written, but for where secrets are kept.
+fn written(node: &Node) -> Written {
+    let mut written = match node.to_json() {
+        serde_json::Value::Object(written) => written,
+        _ => Written::new(),
+    };
+    if let Some(serde_json::Value::Object(auth)) = written.get_mut("auth") {
+        for name in Auth::SECRETS {
+            auth.remove(name);
+        }
+    }
+    written
+}
+
+fn read_auth(fields: &mut Fields<'_>, from_api: bool, problems: &mut Problems) -> Option<Auth> {
     const EXAMPLE: &str = "for example auth = { type = \"bearer\", token = \"env:SCIM_TOKEN\" }";
     if !fields.has("auth") {
         fields.refuse(
@@ -142,7 +170,7 @@ fn read_auth(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Auth> {
         let client_id = auth
             .required_text("clientId", "the client's id", problems)
             .map(str::to_owned);
-        let client_secret = read_secret(&mut auth, "clientSecret", problems);
+        let client_secret = read_secret(&mut auth, "clientSecret", from_api, problems);
         let scope = auth.text("scope", problems).map(str::to_owned);
         token_url.zip(client_id).zip(client_secret).map(
             |((token_url, client_id), client_secret)| Auth::OAuth2 {
@@ -153,7 +181,7 @@ fn read_auth(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Auth> {
             },
         )
     } else {
-        read_secret(&mut auth, "token", problems).map(Auth::Bearer)
+        read_secret(&mut auth, "token", from_api, problems).map(Auth::Bearer)
     };
     auth.finish(problems);
     read
@@ -162,14 +190,14 @@ fn read_auth(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Auth> {
 fn read_secret(
     fields: &mut Fields<'_>,
     name: &'static str,
+    from_api: bool,
     problems: &mut Problems,
 ) -> Option<SecretRef> {
-    fields.required_text(
-        name,
-        "where the secret is kept, for example env:SCIM_TOKEN",
-        problems,
-    )?;
-    fields.parsed(name, problems, str::parse)
+    if from_api {
+        return Some(SecretRef::Stored);
+    }
+    let what = "where the secret is kept, for example env:SCIM_TOKEN";
+    reference(fields, name, what, problems)
 }
 
 fn read_dialect(mut fields: Fields<'_>, problems: &mut Problems) -> Dialect {

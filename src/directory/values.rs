@@ -3,6 +3,7 @@
 use crate::document::{Fields, Problems};
 use crate::identity::DirectoryType;
 use crate::identity::dn::Dn;
+use crate::secret::SecretRef;
 
 /// The directory's type, on which other defaults depend.
 pub(super) fn directory_type(fields: &mut Fields<'_>, problems: &mut Problems) -> DirectoryType {
@@ -25,6 +26,17 @@ pub(super) fn dn(
             .map(|_| text.to_owned())
             .map_err(|error| error.to_string())
     })
+}
+
+/// Where a secret is kept.
+pub(super) fn reference(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    what: &str,
+    problems: &mut Problems,
+) -> Option<SecretRef> {
+    fields.required_text(name, what, problems)?;
+    fields.parsed(name, problems, str::parse)
 }
 
 /// A filter that parses by itself.

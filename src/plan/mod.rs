@@ -90,6 +90,22 @@ pub enum Reason {
     NameMatches,
 }
 
+impl Reason {
+    /// The word used in the API and the audit log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Changed => "changed",
+            Self::Disabled => "disabled",
+            Self::Absent => "absent",
+            Self::Back => "back",
+            Self::Membership => "membership",
+            Self::ExternalIdMatches => "external_id_matches",
+            Self::NameMatches => "name_matches",
+        }
+    }
+}
+
 /// What one step does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {

@@ -3,6 +3,7 @@
 //! Every method is one transaction. No read stays open across a network call. Writes to a directory's rows carry a
 //! [`Lease`], which fences off a writer that has lost it.
 
+pub mod records;
 mod redb;
 
 use std::path::PathBuf;
@@ -12,13 +13,14 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
-use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
+use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName, TenantName};
 use crate::identity::digest::Digest;
 use crate::identity::known::Known;
 use crate::identity::{Identity, RowKey};
 use crate::job::{Job, ObjectError};
 use crate::plan::{Action, Class, Plan, Reason, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row};
+use crate::store::records::Records;
 
 /// Where the store is, and how much memory it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,9 +170,18 @@ impl Change {
     }
 }
 
+/// On whose behalf changes are settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// The job that sends them.
+    pub job: JobId,
+    /// The tenant that receives them.
+    pub tenant: TenantName,
+}
+
 /// What outlives the process.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Records + Send + Sync {
     /// Takes the right to write a directory's rows; an earlier lease of it no longer works.
     async fn lease(&self, directory: DirectoryId) -> Result<Lease, Error>;
 
@@ -331,11 +342,11 @@ pub trait Store: Send + Sync {
     async fn intents(&self, directory: DirectoryId) -> Result<Vec<Intent>, Error>;
 
     /// Writes what became of intents, in one transaction: effects, journal, rows that no longer differ. A row that
-    /// becomes linked or unlinked marks every group that names it.
+    /// becomes linked or unlinked marks every group that names it. Each line of the journal is in the audit log too.
     async fn settle(
         &self,
         lease: &Lease,
-        job: JobId,
+        author: &Author,
         settlements: Vec<Settlement>,
     ) -> Result<(), Error>;
 

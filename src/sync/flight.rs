@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::identity::RowKey;
 use crate::plan::Plan;
 use crate::provider::{Capabilities, Refusal};
-use crate::store::Lease;
+use crate::store::{Author, Lease};
 use crate::sync::Relay;
 use crate::sync::proof::Reader;
 use crate::sync::tracker::Tracker;
@@ -21,6 +21,8 @@ pub(super) struct Flight<'a> {
     pub(super) reader: &'a Reader<'a>,
     pub(super) tracker: &'a Tracker,
     pub(super) capabilities: Capabilities,
+    /// On whose behalf changes are settled.
+    pub(super) author: Author,
     /// Ends the flight after the requests under way.
     pub(super) stop: CancellationToken,
     /// Why the target refused everything, once it did.
@@ -47,6 +49,7 @@ impl<'a> Flight<'a> {
             reader,
             tracker,
             capabilities,
+            author: relay.author(plan.job),
             stop: stop.child_token(),
             refused: Mutex::default(),
             unfinished: Mutex::default(),

@@ -22,11 +22,11 @@ use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::directory::tenant::Tenant;
 use crate::fault::Fault;
-use crate::id::ProfileKey;
+use crate::id::{JobId, ProfileKey};
 use crate::job::{Mode, Status};
 use crate::plan::Plan;
 use crate::provider::{Provider, Refusal};
-use crate::store::{Lease, Store};
+use crate::store::{Author, Lease, Store};
 use crate::sync::proof::Reader;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::Tracker;
@@ -51,6 +51,14 @@ impl Relay {
     /// The key of the profile.
     pub fn key(&self) -> ProfileKey {
         self.directory.profile_key(&self.profile.name)
+    }
+
+    /// On whose behalf a job's changes are settled.
+    fn author(&self, job: JobId) -> Author {
+        Author {
+            job,
+            tenant: self.tenant.name.clone(),
+        }
     }
 }
 

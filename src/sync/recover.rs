@@ -63,9 +63,9 @@ async fn settle(
     tracker: &Tracker,
     settlements: Vec<Settlement>,
 ) -> Result<(), Error> {
-    let job = tracker.job().id;
+    let author = relay.author(tracker.job().id);
     for part in settlements.chunks(SETTLEMENTS_PER_WRITE) {
-        relay.store.settle(lease, job, part.to_vec()).await?;
+        relay.store.settle(lease, &author, part.to_vec()).await?;
     }
     Ok(())
 }

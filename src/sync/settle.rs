@@ -34,7 +34,7 @@ pub(super) async fn all(
         flight
             .relay
             .store
-            .settle(flight.lease, flight.plan.job, settlements)
+            .settle(flight.lease, &flight.author, settlements)
             .await?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use redb::WriteTransaction;
 
+use super::audit;
 use super::codec;
 use super::failure::Failure;
 use super::jobs::Journal;
@@ -11,11 +12,10 @@ use super::lease;
 use super::rows::name_key;
 use super::seen;
 use super::tables::{COUNTS, DirectoryTables, ProfileTables, Source, WriteTable, open_write};
-use crate::id::JobId;
 use crate::identity::{Kind, RowKey};
 use crate::scim::path::AttributePath;
 use crate::snapshot::{Applied, LinkedCounts, Match};
-use crate::store::{Effect, Intent, Lease, Settlement};
+use crate::store::{Author, Effect, Intent, Lease, Settlement};
 
 /// Writes down what is about to be sent.
 pub(super) fn intend(
@@ -38,12 +38,13 @@ pub(super) fn intend(
 pub(super) fn settle(
     txn: &WriteTransaction,
     lease: &Lease,
-    job: JobId,
+    author: &Author,
     settlements: Vec<Settlement>,
 ) -> Result<(), Failure> {
     lease::check(txn, lease)?;
     let mut ledger = Ledger::open(txn, lease)?;
-    let mut journal = Journal::open(txn, job)?;
+    let mut journal = Journal::open(txn, author.job)?;
+    let mut changes = Vec::new();
     for settlement in settlements {
         let row = settlement.key.to_key();
         if settlement.effect != Effect::StillUnknown {
@@ -71,8 +72,10 @@ pub(super) fn settle(
         }
         if let Some(change) = settlement.change {
             journal.append(&change)?;
+            changes.push(audit::event_of(&change, author));
         }
     }
+    audit::append(txn, &changes)?;
     ledger.close()
 }
 

@@ -1,12 +1,15 @@
 //! The store in one redb file: one writer thread, short read transactions, every method one transaction.
 
 mod applied;
+mod audit;
 mod codec;
+mod definitions;
 mod failure;
 mod file;
 mod jobs;
 mod lease;
 mod plans;
+mod records;
 mod rows;
 mod seen;
 mod tables;
@@ -29,7 +32,7 @@ use crate::job::Job;
 use crate::plan::{Plan, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row};
 use crate::store::{
-    Change, Error, ErrorKind, Intent, Lease, Position, Settings, Settlement, Store,
+    Author, Change, Error, ErrorKind, Intent, Lease, Position, Settings, Settlement, Store,
 };
 
 use failure::Failure;
@@ -384,12 +387,12 @@ impl Store for RedbStore {
     async fn settle(
         &self,
         lease: &Lease,
-        job: JobId,
+        author: &Author,
         settlements: Vec<Settlement>,
     ) -> Result<(), Error> {
-        let lease = *lease;
+        let (lease, author) = (*lease, author.clone());
         self.write(Commit::Outbox, move |txn| {
-            applied::settle(txn, &lease, job, settlements)
+            applied::settle(txn, &lease, &author, settlements)
         })
         .await
     }

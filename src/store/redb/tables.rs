@@ -18,7 +18,7 @@ pub(super) type WriteTable<'t> = Table<'t, Bytes, Bytes>;
 /// A table that is open for reading; `None` where nothing was ever written to it, which reads as empty.
 pub(super) type ReadTable = Option<ReadOnlyTable<Bytes, Bytes>>;
 
-/// `schema` → the version of the tables.
+/// `schema` → the version of the tables; `audit` → where the audit log ends; `key-check` → a constant, sealed.
 pub(super) const META: &str = "meta";
 /// Directory → the term of its lease.
 pub(super) const LEASES: &str = "leases";
@@ -34,6 +34,12 @@ pub(super) const STEPS: &str = "steps";
 pub(super) const JOBS: &str = "jobs";
 /// Job, number → line of the journal.
 pub(super) const JOURNAL: &str = "journal";
+/// Number → digest and event: the audit log.
+pub(super) const AUDIT: &str = "audit";
+/// Tenant or directory → its definition, where it was entered through the API.
+pub(super) const DEFINITIONS: &str = "definitions";
+/// Id → token.
+pub(super) const TOKENS: &str = "tokens";
 
 /// An entry of a table.
 pub(super) type Entry<'a> = (AccessGuard<'a, Bytes>, AccessGuard<'a, Bytes>);

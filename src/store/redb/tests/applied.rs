@@ -290,7 +290,7 @@ proptest! {
                         Operation::Observe(row, applied) => observed.push((row, applied)),
                     }
                 }
-                store.settle(&lease, JOB, settlements).await.unwrap();
+                store.settle(&lease, &author(), settlements).await.unwrap();
                 store.record_observed(&lease, observed).await.unwrap();
                 let counts = store.linked_counts(DIRECTORY).await.unwrap();
                 assert_eq!(counts, recount(&store).await);

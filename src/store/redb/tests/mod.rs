@@ -15,17 +15,24 @@ use uuid::Uuid;
 
 use super::RedbStore;
 use super::file;
-use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
+use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName, TenantName};
 use crate::identity::digest::Digest;
 use crate::identity::{Anchor, Identity, Kind, Member, MemberKey, RowKey};
 use crate::plan::Class;
 use crate::scim::Value;
 use crate::scim::path::AttributePath;
 use crate::snapshot::Applied;
-use crate::store::{Effect, ErrorKind, Lease, Settings, Settlement, Store};
+use crate::store::{Author, Effect, ErrorKind, Lease, Settings, Settlement, Store};
 
 const DIRECTORY: DirectoryId = DirectoryId(Uuid::from_u128(0xd1));
 const JOB: JobId = JobId(Uuid::from_u128(0x10b));
+
+fn author() -> Author {
+    Author {
+        job: JOB,
+        tenant: TenantName("acme".into()),
+    }
+}
 
 /// A store in a directory of its own, with a lease on one directory.
 struct Fixture {
@@ -82,7 +89,7 @@ impl Fixture {
 
     async fn settle(&self, settlements: Vec<Settlement>) {
         self.store
-            .settle(&self.lease, JOB, settlements)
+            .settle(&self.lease, &author(), settlements)
             .await
             .unwrap();
     }

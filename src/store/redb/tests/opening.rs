@@ -298,7 +298,7 @@ async fn an_earlier_lease_no_longer_writes() {
         store.drop_steps(&old, JOB, vec![]).await,
         store.drop_plan(&old, JOB).await,
         store.intend(&old, vec![]).await,
-        store.settle(&old, JOB, vec![]).await,
+        store.settle(&old, &author(), vec![]).await,
     ];
     for result in lost {
         assert_eq!(result.unwrap_err().kind, ErrorKind::LeaseLost);

@@ -169,7 +169,11 @@ async fn old_jobs_go_with_plan_and_journal_but_never_one_that_waits() {
         reason: Reason::New,
         error: None,
     });
-    store.settle(lease, old.id, vec![line]).await.unwrap();
+    let author = Author {
+        job: old.id,
+        ..author()
+    };
+    store.settle(lease, &author, vec![line]).await.unwrap();
     store.save_job(&old).await.unwrap();
     let kept = u128::try_from(ENDED_JOBS_KEPT).unwrap();
     for number in 3..=kept + 1 {

@@ -1,0 +1,192 @@
+//! The audit log's words: who did what, and the chain of digests that makes a change of the log show.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::access::TokenId;
+use crate::id::{JobId, TenantName};
+
+/// What a record's digest begins with, so that it can be taken for nothing else.
+const DOMAIN: &[u8] = b"scim-relay audit 1";
+
+/// Who did it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Actor {
+    /// A caller of the API.
+    Token {
+        /// The token; `None` for the one that the configuration names.
+        id: Option<TokenId>,
+        /// What the token is called.
+        name: String,
+    },
+    /// Somebody at the command line of the machine.
+    CommandLine,
+    /// A job, on behalf of whoever started it.
+    Job(JobId),
+    /// The relay by itself: a schedule, a restart.
+    Relay,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token { id: Some(id), name } => write!(f, "token {id} ({name})"),
+            Self::Token { id: None, name } => write!(f, "token of the configuration ({name})"),
+            Self::CommandLine => f.write_str("command line"),
+            Self::Job(job) => write!(f, "job {job}"),
+            Self::Relay => f.write_str("relay"),
+        }
+    }
+}
+
+/// What was done. New kinds come at the end: records hold the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deed {
+    /// A directory was created.
+    DirectoryCreate,
+    /// A directory was changed.
+    DirectoryUpdate,
+    /// A directory was deleted.
+    DirectoryDelete,
+    /// A tenant was created.
+    TenantCreate,
+    /// A tenant was changed.
+    TenantUpdate,
+    /// A tenant was deleted.
+    TenantDelete,
+    /// A token was issued.
+    TokenCreate,
+    /// A token was revoked.
+    TokenRevoke,
+    /// A token was used, for the first time in a while.
+    TokenUse,
+    /// A token was refused.
+    TokenRefuse,
+    /// The configuration file's definitions were read.
+    ConfigurationRead,
+    /// Stored secrets were sealed with another key.
+    SecretRotate,
+    /// A job was asked for.
+    JobStart,
+    /// A job was told to stop.
+    JobCancel,
+    /// A change was sent to a target.
+    Change,
+}
+
+impl Deed {
+    /// The word used in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DirectoryCreate => "directory.create",
+            Self::DirectoryUpdate => "directory.update",
+            Self::DirectoryDelete => "directory.delete",
+            Self::TenantCreate => "tenant.create",
+            Self::TenantUpdate => "tenant.update",
+            Self::TenantDelete => "tenant.delete",
+            Self::TokenCreate => "token.create",
+            Self::TokenRevoke => "token.revoke",
+            Self::TokenUse => "token.use",
+            Self::TokenRefuse => "token.refuse",
+            Self::ConfigurationRead => "configuration.read",
+            Self::SecretRotate => "secret.rotate",
+            Self::JobStart => "job.start",
+            Self::JobCancel => "job.cancel",
+            Self::Change => "change",
+        }
+    }
+}
+
+/// One thing that was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// By whom.
+    pub actor: Actor,
+    /// The tenant that it concerns; `None` for what concerns the whole relay.
+    pub tenant: Option<TenantName>,
+    /// What.
+    pub deed: Deed,
+    /// To what, for example `directory 0193… (hq)` or `user uid=amy,…`.
+    pub subject: String,
+    /// What else belongs to it, by name: changed fields, reason, outcome. Never a secret, never an attribute's value.
+    pub details: Vec<(String, String)>,
+}
+
+/// An event in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its number, from 1, without gaps.
+    pub sequence: u64,
+    /// What was done.
+    pub event: Event,
+    /// The digest over this record and the one before.
+    pub digest: ChainDigest,
+}
+
+impl Record {
+    /// The record as the API shows it.
+    pub fn to_json(&self) -> serde_json::Value {
+        let details: serde_json::Map<String, serde_json::Value> = self
+            .event
+            .details
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone().into()))
+            .collect();
+        serde_json::json!({
+            "sequence": self.sequence,
+            "at": self.event.at,
+            "actor": self.event.actor.to_string(),
+            "tenant": self.event.tenant,
+            "action": self.event.deed.as_str(),
+            "subject": self.event.subject,
+            "details": details,
+            "digest": self.digest.to_string(),
+        })
+    }
+}
+
+/// A digest that depends on every record up to its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChainDigest(pub [u8; 32]);
+
+impl ChainDigest {
+    /// The digest of the next record, given its bytes as they are stored.
+    pub fn next(&self, sequence: u64, record: &[u8]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(DOMAIN);
+        hash.update(self.0);
+        hash.update(sequence.to_be_bytes());
+        hash.update(record);
+        Self(hash.finalize().into())
+    }
+}
+
+impl fmt::Display for ChainDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What a check of the whole log found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every record is as it was written.
+    Intact {
+        /// How many there are.
+        records: u64,
+        /// The digest of the last one, to be compared with one that was kept elsewhere.
+        head: ChainDigest,
+    },
+    /// A record was changed, removed, added or moved.
+    Broken {
+        /// The first record at which it shows.
+        sequence: u64,
+        /// What is wrong there.
+        problem: String,
+    },
+}
