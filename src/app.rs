@@ -1,26 +1,31 @@
 //! Wiring: settings in, rooms opened, tasks started.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::Utc;
 use uuid::Uuid;
 
+use crate::catalog::{self, Catalog};
 use crate::config::{Config, secrets};
 use crate::directory::profile::{MembershipType, Profile};
 use crate::directory::tenant::{Auth, Tenant};
 use crate::directory::{Connection, Directory};
+use crate::fault::Fault;
 use crate::id::{JobId, ProfileKey, TenantName};
-use crate::job::{Job, Mode, Status, Trigger};
+use crate::job::{Job, Mode, ObjectError, Status, Trigger};
 use crate::provider::{self, Provider};
 use crate::scheduler::{Runner, Scheduled};
+use crate::secret::{Secret, SecretRef};
 use crate::source::{self, MembershipAttribute, MembershipBy, Search, Security};
 use crate::store::Store;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::{Listener, Tracker};
 use crate::sync::{self, Relay};
+use crate::vault::{self, Vault};
 
 /// The longest message of a directory server that is accepted, in bytes: an entry with 100,000 members is about 8 MiB.
 const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -29,14 +34,17 @@ const ATTEMPTS_MAX: u32 = 5;
 /// The first pause before a repetition.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// All profiles, ready to run.
+/// Every profile, ready to run.
 pub struct Relays {
-    relays: Vec<Arc<Relay>>,
-    directories: Vec<Arc<Directory>>,
-    tenants: Vec<TenantName>,
+    catalog: Arc<Catalog>,
+    /// One provider for each tenant, so that all of its directories share its rate limit.
+    providers: Mutex<HashMap<TenantName, Reached>>,
     store: Arc<dyn Store>,
     listener: Option<Listener>,
 }
+
+/// A tenant and the way to its IAM.
+type Reached = (Arc<Tenant>, Arc<dyn Provider>);
 
 /// A profile with everything that is needed to reach its directory and its target, secrets included.
 pub struct Connected {
@@ -52,15 +60,15 @@ pub struct Connected {
     pub provider: Arc<dyn Provider>,
 }
 
-/// Resolves the secrets of a configuration; nothing is connected yet.
+/// Resolves the secrets of a configuration file; nothing is connected yet.
 ///
 /// # Errors
 /// Every secret and certificate that cannot be had, in one list.
 pub fn connections(config: &Config) -> Result<Vec<Connected>, Vec<String>> {
     let mut problems = Vec::new();
-    let mut providers: HashMap<&TenantName, (Arc<Tenant>, Arc<dyn Provider>)> = HashMap::new();
+    let mut providers: HashMap<&TenantName, Reached> = HashMap::new();
     for tenant in &config.tenants {
-        match open_provider(tenant) {
+        match open_provider(tenant, &not_stored) {
             Ok(provider) => {
                 providers.insert(&tenant.name, (Arc::new(tenant.clone()), provider));
             }
@@ -70,10 +78,8 @@ pub fn connections(config: &Config) -> Result<Vec<Connected>, Vec<String>> {
     let mut connections = Vec::new();
     for directory in config.directories.iter().cloned().map(Arc::new) {
         for profile in &directory.profiles {
-            match (
-                source_settings(&directory, profile),
-                providers.get(&directory.tenant),
-            ) {
+            let source = source_settings(&directory, profile, &not_stored);
+            match (source, providers.get(&directory.tenant)) {
                 (Ok(source), Some((tenant, provider))) => connections.push(Connected {
                     directory: directory.clone(),
                     profile: Arc::new(profile.clone()),
@@ -93,129 +99,205 @@ pub fn connections(config: &Config) -> Result<Vec<Connected>, Vec<String>> {
     }
 }
 
+/// The key of the configuration, ready for use.
+///
+/// # Errors
+/// When it cannot be had, or is none.
+pub fn vault(config: &Config) -> Result<Option<Vault>, String> {
+    let Some(reference) = &config.secrets_key else {
+        return Ok(None);
+    };
+    let key = secrets::resolve(reference, "secrets.key")?;
+    vault::open(&vault::Settings { key })
+        .map(Some)
+        .map_err(|error| error.to_string())
+}
+
 impl Relays {
-    /// Prepares every profile of a configuration.
+    /// Opens the catalog, and proves that everything the configuration file names can be had.
     ///
     /// # Errors
-    /// Every secret and certificate that cannot be had, in one list.
-    pub fn prepare(
+    /// Every secret and certificate that cannot be had, in one list; or that the key is not the store's.
+    pub async fn open(
         config: &Config,
+        file: &Path,
         store: Arc<dyn Store>,
         listener: Option<Listener>,
     ) -> Result<Self, Vec<String>> {
-        let mut directories: Vec<Arc<Directory>> = Vec::new();
-        let mut relays = Vec::new();
-        for Connected {
-            directory,
-            profile,
-            tenant,
-            source,
-            provider,
-        } in connections(config)?
-        {
-            if !directories.iter().any(|known| known.id == directory.id) {
-                directories.push(directory.clone());
-            }
-            relays.push(Arc::new(Relay {
-                directory,
-                profile,
-                tenant,
-                source,
-                provider,
-                store: store.clone(),
-            }));
-        }
-        let tenants = config
-            .tenants
-            .iter()
-            .map(|tenant| tenant.name.clone())
-            .collect();
+        connections(config)?;
+        let settings = catalog::Settings {
+            file: file.to_owned(),
+            tenants: config.tenants.clone(),
+            directories: config.directories.clone(),
+            store: store.clone(),
+            vault: vault(config).map_err(|problem| vec![problem])?,
+        };
+        let catalog = catalog::open(settings)
+            .await
+            .map_err(|error| vec![error.to_string()])?;
         Ok(Self {
-            relays,
-            directories,
-            tenants,
+            catalog: Arc::new(catalog),
+            providers: Mutex::default(),
             store,
             listener,
         })
     }
 
-    /// The directories.
-    pub fn directories(&self) -> &[Arc<Directory>] {
-        &self.directories
+    /// The definitions in force.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
     }
 
-    /// The tenants.
-    pub fn tenants(&self) -> &[TenantName] {
-        &self.tenants
+    /// A profile with everything that is needed to run it, as it is defined now.
+    ///
+    /// # Errors
+    /// Every secret and certificate that cannot be had, in one list.
+    pub fn connect(&self, key: &ProfileKey) -> Result<Connected, Vec<String>> {
+        let contents = self.catalog.contents();
+        let unknown = || vec![format!("there is no profile {key}")];
+        let entry = contents.directory(key.directory).ok_or_else(unknown)?;
+        let directory = entry.definition.clone();
+        let profile = directory.profile(&key.profile).ok_or_else(unknown)?.clone();
+        let password = |field: &str| {
+            self.catalog
+                .secret(&directory.tenant, Some(directory.id), field)
+        };
+        let source = source_settings(&directory, &profile, &password)?;
+        let (tenant, provider) = self.reach(&directory.tenant)?;
+        Ok(Connected {
+            directory,
+            profile: Arc::new(profile),
+            tenant,
+            source,
+            provider,
+        })
     }
 
-    /// All profiles.
-    pub fn all(&self) -> &[Arc<Relay>] {
-        &self.relays
+    /// A tenant's IAM; opened anew when the tenant was changed.
+    fn reach(&self, name: &TenantName) -> Result<Reached, Vec<String>> {
+        let contents = self.catalog.contents();
+        let tenant = contents
+            .tenant(name)
+            .ok_or_else(|| vec![format!("there is no tenant {name}")])?;
+        let tenant = tenant.definition.clone();
+        let mut providers = self
+            .providers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, provider)) = providers.get(name)
+            && Arc::ptr_eq(known, &tenant)
+        {
+            return Ok((tenant, provider.clone()));
+        }
+        let secret = |field: &str| self.catalog.secret(name, None, field);
+        let provider = open_provider(&tenant, &secret)?;
+        providers.insert(name.clone(), (tenant.clone(), provider.clone()));
+        Ok((tenant, provider))
     }
 
-    fn relay(&self, key: &ProfileKey) -> Option<&Arc<Relay>> {
-        self.relays.iter().find(|relay| relay.key() == *key)
+    fn relay(&self, key: &ProfileKey) -> Result<Relay, Vec<String>> {
+        let connected = self.connect(key)?;
+        Ok(Relay {
+            directory: connected.directory,
+            profile: connected.profile,
+            tenant: connected.tenant,
+            source: connected.source,
+            provider: connected.provider,
+            store: self.store.clone(),
+        })
     }
 
     /// Runs one job of a profile by itself, without a scheduler, and answers the job at its end.
-    pub async fn run_once(&self, relay: &Arc<Relay>, mode: Mode, stop: Stop) -> Job {
-        let mut job = Job::queued(
-            JobId(Uuid::now_v7()),
-            &relay.key(),
-            Trigger::Manual,
-            mode,
-            Utc::now(),
-        );
+    pub async fn run_once(&self, key: &ProfileKey, mode: Mode, stop: Stop) -> Job {
+        let id = JobId(Uuid::now_v7());
+        let mut job = Job::queued(id, key, Trigger::Manual, mode, Utc::now());
         job.start(Utc::now());
-        let tracker = self.tracker(relay, job);
-        sync::run(relay, &tracker, mode, &stop).await;
-        tracker.job()
+        self.carry_out(job, stop).await
     }
 
-    fn tracker(&self, relay: &Relay, job: Job) -> Tracker {
-        Tracker::new(
-            job,
-            self.store.clone(),
-            relay.provider.counts(),
-            self.listener.clone(),
-        )
+    /// Runs a job to its end, and stores that end.
+    async fn carry_out(&self, mut job: Job, stop: Stop) -> Job {
+        match self.relay(&job.profile_key()) {
+            Ok(relay) => {
+                let mode = job.mode;
+                let tracker = Tracker::new(
+                    job,
+                    self.store.clone(),
+                    relay.provider.counts(),
+                    self.listener.clone(),
+                );
+                sync::run(&relay, &tracker, mode, &stop).await;
+                tracker.job()
+            }
+            Err(problems) => {
+                let detail = problems.join("; ");
+                tracing::error!(job = %job.id, directory = %job.directory_id, "{detail}");
+                job.record(ObjectError::of_job("connect", Fault::Denied, detail));
+                job.end(Status::Failed, Utc::now());
+                if let Err(error) = self.store.save_job(&job).await {
+                    tracing::error!(job = %job.id, error = %error, "the job's end could not be stored");
+                }
+                job
+            }
+        }
     }
 }
 
 #[async_trait]
 impl Runner for Relays {
     fn profiles(&self) -> Vec<Scheduled> {
-        let scheduled = |relay: &Arc<Relay>| Scheduled {
-            key: relay.key(),
-            schedule: relay.profile.schedule.clone(),
-            enabled: relay.directory.enabled,
-        };
-        self.relays.iter().map(scheduled).collect()
+        let contents = self.catalog.contents();
+        let mut profiles = Vec::new();
+        for directory in contents.directories().map(|entry| &entry.definition) {
+            profiles.extend(directory.profiles.iter().map(|profile| Scheduled {
+                key: directory.profile_key(&profile.name),
+                schedule: profile.schedule.clone(),
+                enabled: directory.enabled,
+            }));
+        }
+        profiles
     }
 
     async fn run(&self, job: Job, stop: Stop) -> Status {
-        let key = job.profile_key();
-        match self.relay(&key) {
-            Some(relay) => {
-                let mode = job.mode;
-                let tracker = self.tracker(relay, job);
-                sync::run(relay, &tracker, mode, &stop).await
-            }
-            None => Status::Failed, // not reached: the scheduler queues only profiles that are listed
-        }
+        self.carry_out(job, stop).await.status
     }
 }
 
-fn open_provider(tenant: &Tenant) -> Result<Arc<dyn Provider>, Vec<String>> {
+/// Answers the stored secret of a field.
+type StoredSecret<'a> = &'a dyn Fn(&str) -> Result<Secret, String>;
+
+/// What is in the configuration file has no secrets in the store.
+fn not_stored(_: &str) -> Result<Secret, String> {
+    Err("it is not in the store".to_owned())
+}
+
+/// The value of a secret, wherever it is kept; `what` names it in errors.
+fn resolve(
+    reference: &SecretRef,
+    field: &str,
+    what: &str,
+    stored: StoredSecret<'_>,
+) -> Result<Secret, String> {
+    match reference {
+        SecretRef::Stored => stored(field).map_err(|problem| format!("{what}: {problem}")),
+        named => secrets::resolve(named, what),
+    }
+}
+
+fn open_provider(
+    tenant: &Tenant,
+    stored: StoredSecret<'_>,
+) -> Result<Arc<dyn Provider>, Vec<String>> {
     let mut problems = Vec::new();
     let name = &tenant.name;
     let mut take =
         |result: Result<_, String>| result.map_err(|problem| problems.push(problem)).ok();
     let auth = match &tenant.auth {
-        Auth::Bearer(token) => take(secrets::resolve(
+        Auth::Bearer(token) => take(resolve(
             token,
+            tenant.auth.secret_field(),
             &format!("the SCIM token of tenant {name}"),
+            stored,
         ))
         .map(provider::Auth::Bearer),
         Auth::OAuth2 {
@@ -223,9 +305,11 @@ fn open_provider(tenant: &Tenant) -> Result<Arc<dyn Provider>, Vec<String>> {
             client_id,
             client_secret,
             scope,
-        } => take(secrets::resolve(
+        } => take(resolve(
             client_secret,
+            tenant.auth.secret_field(),
             &format!("the client secret of tenant {name}"),
+            stored,
         ))
         .map(|client_secret| provider::Auth::ClientCredentials {
             token_url: token_url.clone(),
@@ -272,10 +356,11 @@ fn certificate(pem: Option<&crate::directory::Pem>, what: &str) -> Result<Option
 fn source_settings(
     directory: &Directory,
     profile: &Profile,
+    stored: StoredSecret<'_>,
 ) -> Result<source::Settings, Vec<String>> {
     let connection = &directory.connection;
     let what = format!("the bind password of directory {}", directory.name);
-    let password = secrets::resolve(&connection.bind_password, &what);
+    let password = resolve(&connection.bind_password, "bindPassword", &what, stored);
     let ca = certificate(
         connection.ca_certificate.as_ref(),
         &format!("caCertificate of directory {}", directory.name),

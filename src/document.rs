@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 
+/// How null is described.
+const NULL: &str = "null";
+
 /// A value with its place in the document.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -65,9 +68,14 @@ impl Node {
                     .map(|(name, value)| (name, Self::of_json(value)))
                     .collect(),
             ),
-            serde_json::Value::Null => Value::Other("null"),
+            serde_json::Value::Null => Value::Other(NULL),
         };
         Self { value, line: None }
+    }
+
+    /// Whether it is JSON's null.
+    pub fn is_null(&self) -> bool {
+        matches!(self.value, Value::Other(NULL))
     }
 
     /// The value as JSON; what no field takes becomes null.

@@ -1,11 +1,14 @@
 //! Who may call: the bearer token, its permissions, and the tenant that a request is for.
 
 use axum::http::{HeaderMap, header};
+use chrono::Utc;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::access::Permission;
 use crate::admin::problem::Problem;
+use crate::audit::Actor;
+use crate::catalog::Hand;
 use crate::id::TenantName;
 use crate::secret::Secret;
 
@@ -29,6 +32,30 @@ impl Token {
 pub(super) struct Caller {
     /// The tenant that the request is for.
     pub(super) tenant: TenantName,
+}
+
+impl Caller {
+    /// Whose change it is, now.
+    pub(super) fn hand(&self) -> Hand {
+        let actor = Actor::Token {
+            id: None,
+            name: "server.token".to_owned(),
+        };
+        Hand {
+            actor,
+            at: Utc::now(),
+        }
+    }
+
+    /// Whether a tenant and its tokens are the caller's to manage.
+    pub(super) fn may_manage(&self, _tenant: &TenantName) -> bool {
+        true
+    }
+
+    /// Whether all tenants are, those too that come later.
+    pub(super) fn may_manage_all(&self) -> bool {
+        true
+    }
 }
 
 /// Checks the token (RFC 6750 §2.1) and finds the tenant. The configured token has every permission of every tenant, so

@@ -2,6 +2,7 @@
 
 mod auth;
 mod problem;
+mod query;
 mod routes;
 mod server;
 
@@ -11,6 +12,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::problem::Problem;
+use crate::catalog::{Catalog, Entry};
 use crate::directory::Directory;
 use crate::id::{DirectoryId, TenantName};
 use crate::scheduler::Scheduler;
@@ -23,10 +26,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The bearer token.
     pub token: Secret,
-    /// The tenants that the token is for.
-    pub tenants: Vec<TenantName>,
-    /// The directories.
-    pub directories: Vec<Arc<Directory>>,
+    /// The tenants and directories.
+    pub catalog: Arc<Catalog>,
     /// The store.
     pub store: Arc<dyn Store>,
     /// Who runs jobs.
@@ -36,18 +37,25 @@ pub struct Settings {
 /// What the handlers share.
 struct Admin {
     token: auth::Token,
-    tenants: Vec<TenantName>,
-    directories: Vec<Arc<Directory>>,
+    catalog: Arc<Catalog>,
     store: Arc<dyn Store>,
     scheduler: Scheduler,
 }
 
 impl Admin {
+    /// A directory of a tenant, and where it is kept; a foreign one is as if it did not exist.
+    fn entry(&self, id: DirectoryId, tenant: &TenantName) -> Result<Entry<Directory>, Problem> {
+        let contents = self.catalog.contents();
+        contents
+            .directory(id)
+            .filter(|entry| entry.definition.tenant == *tenant)
+            .cloned()
+            .ok_or_else(Problem::not_found)
+    }
+
     /// A directory of a tenant; a foreign one is as if it did not exist.
-    fn directory(&self, id: DirectoryId, tenant: &TenantName) -> Option<&Arc<Directory>> {
-        self.directories
-            .iter()
-            .find(|directory| directory.id == id && directory.tenant == *tenant)
+    fn directory(&self, id: DirectoryId, tenant: &TenantName) -> Result<Arc<Directory>, Problem> {
+        Ok(self.entry(id, tenant)?.definition)
     }
 }
 
@@ -67,8 +75,7 @@ pub async fn open(
     let address = listener.local_addr().map_err(refused)?;
     let admin = Arc::new(Admin {
         token: auth::Token::of(&settings.token),
-        tenants: settings.tenants,
-        directories: settings.directories,
+        catalog: settings.catalog,
         store: settings.store,
         scheduler: settings.scheduler,
     });

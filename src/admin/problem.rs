@@ -5,6 +5,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::catalog::Refused;
+
 /// An answer that is an error; boxed, because most calls end without one.
 #[derive(Clone, Debug)]
 pub(super) struct Problem(Box<Document>);
@@ -176,6 +178,22 @@ impl Problem {
         problem
     }
 
+    /// 403 for what takes a token for all tenants.
+    pub(super) fn only_for_all_tenants() -> Self {
+        let detail = "only a token for all tenants may do this";
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "urn:scim-relay:problem:forbidden",
+            "Not allowed",
+            detail,
+        )
+    }
+
+    /// 409 for what the state of things does not allow.
+    pub(super) fn conflict(kind: &'static str, detail: String) -> Self {
+        Self::new(StatusCode::CONFLICT, kind, "Conflict", detail)
+    }
+
     /// 503 while the relay shuts down.
     pub(super) fn stopping() -> Self {
         let detail = "the relay is shutting down; ask again when it is up";
@@ -196,6 +214,25 @@ impl Problem {
             "Internal error",
             detail,
         )
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let detail = refused.to_string();
+        match refused {
+            Refused::Invalid(problems) => Self::invalid(problems),
+            Refused::Unknown => Self::not_found(),
+            Refused::InFile(_) => Self::conflict("urn:scim-relay:problem:in-file", detail),
+            Refused::NameTaken(_) => Self::conflict("urn:scim-relay:problem:name-taken", detail),
+            Refused::InUse(_) => Self::conflict("urn:scim-relay:problem:in-use", detail),
+            Refused::NoKey => Self::conflict("urn:scim-relay:problem:no-key", detail),
+            Refused::Store(error) => error.into(),
+            Refused::Vault(error) => {
+                tracing::error!(error = %error, "a secret could not be sealed");
+                Self::internal()
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod directories;
 mod jobs;
+mod tenants;
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::admin::Admin;
 use crate::admin::auth;
 use crate::admin::problem::Problem;
 use crate::document::{Node, Value};
-use crate::id::{DirectoryId, JobId};
+use crate::id::{DirectoryId, JobId, TenantName};
 
 /// The longest body that is read, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -47,12 +48,20 @@ macro_rules! route {
 /// All routes below `/api/v1`.
 const ROUTES: &[Route] = &[
     route!(GET "/directories" DirectoryRead directories::list),
+    route!(POST "/directories" DirectoryWrite directories::create),
     route!(GET "/directories/{id}" DirectoryRead directories::read),
+    route!(PUT "/directories/{id}" DirectoryWrite directories::update),
+    route!(DELETE "/directories/{id}" DirectoryWrite directories::delete),
     route!(POST "/directories/{id}/sync" DirectoryWrite jobs::start),
     route!(GET "/directories/{id}/jobs" DirectoryRead jobs::list),
     route!(GET "/directories/{id}/jobs/{jobId}" DirectoryRead jobs::read),
     route!(GET "/directories/{id}/jobs/{jobId}/changes" DirectoryRead jobs::changes),
     route!(POST "/directories/{id}/jobs/{jobId}/cancel" DirectoryWrite jobs::cancel),
+    route!(GET "/tenants" Admin tenants::list),
+    route!(POST "/tenants" Admin tenants::create),
+    route!(GET "/tenants/{name}" Admin tenants::read),
+    route!(PUT "/tenants/{name}" Admin tenants::update),
+    route!(DELETE "/tenants/{name}" Admin tenants::delete),
 ];
 
 /// Builds the whole router.
@@ -89,7 +98,12 @@ async fn admitted(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match auth::admit(&admin.token, &admin.tenants, request.headers(), permission) {
+    let contents = admin.catalog.contents();
+    let tenants: Vec<TenantName> = contents
+        .tenants()
+        .map(|entry| entry.definition.name.clone())
+        .collect();
+    match auth::admit(&admin.token, &tenants, request.headers(), permission) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await

@@ -20,7 +20,7 @@ use crate::demo::story;
 use crate::demo::target::{self, Entry, Target};
 use crate::id::{JobId, ProfileKey};
 use crate::job::{Job, Mode, Trigger};
-use crate::scheduler::Refused;
+use crate::scheduler::{Refused, Runner as _};
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::telemetry;
@@ -102,9 +102,14 @@ impl Stage {
         let token_file = secret_file(&files, "scim-token", &target_token)?;
         let config = configuration(&files, ldap_port, &target_url, &password_file, &token_file)?;
         let store: Arc<dyn Store> = crate::store::open(&config.store)?.into();
-        let relays = Relays::prepare(&config, store.clone(), None)
+        let relays = Relays::open(&config, &files, store.clone(), None)
+            .await
             .map_err(|all| Failure::failed(all.join("\n")))?;
-        let profile = relays.all().first().map(|relay| relay.key());
+        let profile = relays
+            .profiles()
+            .into_iter()
+            .next()
+            .map(|profile| profile.key);
         let profile = profile.ok_or_else(|| Failure::failed("the demo has no directory"))?;
         let relay = serve::start(&config, Arc::new(relays), store.clone(), token.clone()).await?;
         Ok(Self {

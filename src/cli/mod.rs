@@ -7,7 +7,7 @@ mod output;
 mod remote;
 mod serve;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -225,11 +225,12 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
     }
     let config = load(&arguments)?;
     telemetry::start(&config.log).map_err(|message| Failure::new(Ending::Wrong, message))?;
+    let file = arguments.config.as_path();
     match arguments.command {
-        Command::Serve => serve::run(&config, output).await,
+        Command::Serve => serve::run(&config, file).await,
         Command::Check { offline } => check::run(&config, offline, output).await,
-        Command::Sync { which, mode } => sync(&config, &which, mode.into(), output).await,
-        Command::Preview { which } => sync(&config, &which, Mode::Preview, output).await,
+        Command::Sync { which, mode } => sync(&config, file, &which, mode.into(), output).await,
+        Command::Preview { which } => sync(&config, file, &which, Mode::Preview, output).await,
         Command::Demo { once } => demo::run(once, output).await,
     }
 }
@@ -243,6 +244,7 @@ fn load(arguments: &Arguments) -> Result<Config, Failure> {
 /// The store belongs to one process: where a relay runs, the job goes through its API; else it runs here.
 async fn sync(
     config: &Config,
+    file: &Path,
     which: &Which,
     mode: Mode,
     output: Output,
@@ -251,7 +253,7 @@ async fn sync(
         return remote::run(config, which, mode, output).await;
     }
     match crate::store::open(&config.store) {
-        Ok(store) => alone::run(config, store.into(), which, mode, output).await,
+        Ok(store) => alone::run(config, file, store.into(), which, mode, output).await,
         Err(error) if error.kind == crate::store::ErrorKind::InUse => {
             match remote::run(config, which, mode, output).await {
                 Err(unreachable) if unreachable.ending == Ending::StoreInUse => Err(Failure::new(

@@ -1,5 +1,6 @@
 //! `serve`: schedules, jobs and the admin endpoint, until the process is asked to stop.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::app::Relays;
-use crate::cli::output::{Output, note};
+use crate::cli::output::note;
 use crate::cli::{Ending, Failure, asked_to_stop};
 use crate::config::{Config, secrets};
 use crate::scheduler::Scheduler;
@@ -18,7 +19,7 @@ use crate::store::Store;
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs until SIGTERM or Ctrl-C.
-pub(super) async fn run(config: &Config, _output: Output) -> Result<Ending, Failure> {
+pub(super) async fn run(config: &Config, file: &Path) -> Result<Ending, Failure> {
     let store: Arc<dyn Store> = crate::store::open(&config.store)?.into();
     let wrong = |message| Failure::new(Ending::Wrong, message);
     let token = match &config.server.token {
@@ -32,7 +33,8 @@ pub(super) async fn run(config: &Config, _output: Output) -> Result<Ending, Fail
             token
         }
     };
-    let relays = Relays::prepare(config, store.clone(), None)
+    let relays = Relays::open(config, file, store.clone(), None)
+        .await
         .map_err(|problems| wrong(problems.join("\n")))?;
     let running = start(config, Arc::new(relays), store, token).await?;
     asked_to_stop().await;
@@ -62,8 +64,7 @@ pub(super) async fn start(
     let settings = admin::Settings {
         listen: config.server.listen,
         token,
-        tenants: relays.tenants().to_vec(),
-        directories: relays.directories().to_vec(),
+        catalog: relays.catalog().clone(),
         store,
         scheduler: scheduler.clone(),
     };
@@ -71,7 +72,7 @@ pub(super) async fn start(
         .await
         .map_err(Failure::failed)?;
     scheduler.start().await.map_err(Failure::failed)?;
-    tracing::info!(address = %address, directories = relays.directories().len(), "listening");
+    tracing::info!(address = %address, directories = relays.catalog().contents().directories().count(), "listening");
     Ok(Running {
         scheduler,
         serving,

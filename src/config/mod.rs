@@ -15,7 +15,7 @@ use crate::{store, telemetry};
 /// Keys that an environment variable may override, by table and key.
 ///
 /// The rule: `SCIM_RELAY_`, the table, `_`, the key, in capitals with `_` between words.
-const OVERRIDES: [(&str, &str, &str); 7] = [
+const OVERRIDES: [(&str, &str, &str); 8] = [
     ("server", "listen", "SCIM_RELAY_SERVER_LISTEN"),
     ("server", "token", "SCIM_RELAY_SERVER_TOKEN"),
     (
@@ -25,6 +25,7 @@ const OVERRIDES: [(&str, &str, &str); 7] = [
     ),
     ("store", "path", "SCIM_RELAY_STORE_PATH"),
     ("store", "cacheMib", "SCIM_RELAY_STORE_CACHE_MIB"),
+    ("secrets", "key", "SCIM_RELAY_SECRETS_KEY"),
     ("log", "level", "SCIM_RELAY_LOG_LEVEL"),
     ("log", "format", "SCIM_RELAY_LOG_FORMAT"),
 ];
@@ -36,6 +37,8 @@ pub struct Config {
     pub server: Server,
     /// The store.
     pub store: store::Settings,
+    /// Where the key is kept that seals secrets in the store; `None` when nothing can be sealed.
+    pub secrets_key: Option<SecretRef>,
     /// Logging.
     pub log: telemetry::Settings,
     /// The tenants.
@@ -130,6 +133,9 @@ fn read_all(document: &Node, problems: &mut Problems) -> Option<Config> {
     let mut fields = Fields::of(document, "", problems);
     let server = read_server(fields.table("server", problems), problems);
     let store = read_store(fields.table("store", problems), problems);
+    let mut secrets = fields.table("secrets", problems);
+    let secrets_key = secrets.parsed("key", problems, str::parse);
+    secrets.finish(problems);
     let log = read_log(fields.table("log", problems), problems);
     let tenant_nodes = fields.tables("tenants", problems);
     let count = tenant_nodes.len();
@@ -172,6 +178,7 @@ fn read_all(document: &Node, problems: &mut Problems) -> Option<Config> {
     Some(Config {
         server: server?,
         store: store?,
+        secrets_key,
         log: log?,
         tenants,
         directories,

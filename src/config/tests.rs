@@ -43,10 +43,16 @@ fn mistakes(text: &str) -> Vec<String> {
 
 #[test]
 fn the_example_file_spells_out_the_defaults() {
-    let (example, smallest) = (
-        format!("{:#?}", read(EXAMPLE)),
-        format!("{:#?}", read(SMALLEST)),
-    );
+    // All but what was written, which differs on purpose.
+    let meaning = |text| {
+        let mut config = read(text);
+        let tenants = config.tenants.iter_mut();
+        tenants.for_each(|tenant| tenant.written.clear());
+        let directories = config.directories.iter_mut();
+        directories.for_each(|directory| directory.written.clear());
+        format!("{config:#?}")
+    };
+    let (example, smallest) = (meaning(EXAMPLE), meaning(SMALLEST));
     let different: Vec<(&str, &str)> = example
         .lines()
         .zip(smallest.lines())

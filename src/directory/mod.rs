@@ -7,6 +7,7 @@ pub mod profile;
 pub mod read;
 mod rules;
 mod scope;
+pub mod shown;
 pub mod tenant;
 mod values;
 
@@ -106,6 +107,24 @@ pub struct Connection {
     pub connect_timeout_s: u32,
     /// Seconds to wait for the next message.
     pub answer_timeout_s: u32,
+}
+
+impl Connection {
+    /// The fields by which the password would go elsewhere, or less protected, than it was entered for.
+    pub fn reached_otherwise(&self, after: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("host", self.host != after.host),
+            ("port", self.port != after.port),
+            ("useTLS", self.use_tls != after.use_tls),
+            ("startTLS", self.start_tls != after.start_tls),
+            ("caCertificate", self.ca_certificate != after.ca_certificate),
+            ("bindDN", self.bind_dn != after.bind_dn),
+        ];
+        differs
+            .into_iter()
+            .filter_map(|(field, differs)| differs.then_some(field))
+            .collect()
+    }
 }
 
 /// A certificate in PEM form, or the file that holds it.

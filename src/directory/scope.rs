@@ -24,6 +24,22 @@ const AD_GROUPS: &str = "(objectClass=group)";
 /// In Active Directory a computer is a person by its object classes.
 const NOT_COMPUTER: &str = "(!(objectClass=computer))";
 
+/// The filter for users when none is written.
+pub(super) fn usual_users(directory_type: DirectoryType) -> &'static str {
+    match directory_type {
+        DirectoryType::ActiveDirectory => AD_USERS,
+        DirectoryType::Ldap => LDAP_USERS,
+    }
+}
+
+/// The filter for groups when none is written.
+pub(super) fn usual_groups(directory_type: DirectoryType) -> &'static str {
+    match directory_type {
+        DirectoryType::ActiveDirectory => AD_GROUPS,
+        DirectoryType::Ldap => LDAP_GROUPS,
+    }
+}
+
 /// Reads the profile whose fields these are.
 pub(super) fn profile(
     fields: &mut Fields<'_>,
@@ -124,10 +140,6 @@ fn scope(
     (membership, uid_attribute): (Vec<(String, MembershipType)>, String),
     problems: &mut Problems,
 ) -> Option<Scope> {
-    let (usual_users, usual_groups) = match directory_type {
-        DirectoryType::ActiveDirectory => (AD_USERS, AD_GROUPS),
-        DirectoryType::Ldap => (LDAP_USERS, LDAP_GROUPS),
-    };
     let users_dn = dn(fields, "usersDN", problems);
     let groups_dn = dn(fields, "groupsDN", problems);
     let classes = fields
@@ -149,7 +161,8 @@ fn scope(
         parts.push(format!("(objectClass={class})"));
     }
     parts.push(
-        filter(fields, "userSearchFilter", problems).unwrap_or_else(|| usual_users.to_owned()),
+        filter(fields, "userSearchFilter", problems)
+            .unwrap_or_else(|| usual_users(directory_type).to_owned()),
     );
     if let Some(excluded) = filter(fields, "exclusionFilter", problems) {
         parts.push(format!("(!{})", in_parentheses(&excluded)));
@@ -167,8 +180,8 @@ fn scope(
                 .collect::<String>()
         ),
     };
-    let groups_filter =
-        filter(fields, "groupSearchFilter", problems).unwrap_or_else(|| usual_groups.to_owned());
+    let groups_filter = filter(fields, "groupSearchFilter", problems)
+        .unwrap_or_else(|| usual_groups(directory_type).to_owned());
     let with_groups = fields.boolean("synchronizeGroups", true, problems);
     let base = &connection?.base_dn;
     Some(Scope {

@@ -58,6 +58,29 @@ pub enum Auth {
 impl Auth {
     /// The fields that hold secrets.
     pub const SECRETS: [&str; 2] = ["token", "clientSecret"];
+
+    /// The field that holds this kind's secret.
+    pub fn secret_field(&self) -> &'static str {
+        match self {
+            Self::Bearer(_) => Self::SECRETS[0],
+            Self::OAuth2 { .. } => Self::SECRETS[1],
+        }
+    }
+}
+
+impl Tenant {
+    /// The fields by which the secret would go elsewhere, or less protected, than it was entered for.
+    pub fn reached_otherwise(&self, after: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("baseUrl", self.base_url != after.base_url),
+            ("caCertificate", self.ca_certificate != after.ca_certificate),
+            ("auth", self.auth != after.auth),
+        ];
+        differs
+            .into_iter()
+            .filter_map(|(field, differs)| differs.then_some(field))
+            .collect()
+    }
 }
 
 /// Whether a new user's e-mail address is said to be verified.

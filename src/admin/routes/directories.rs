@@ -1,34 +1,66 @@
-//! Directories as the API shows them.
+//! Directories: created, listed, shown, changed and deleted.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::admin::auth::Caller;
 use crate::admin::problem::Problem;
-use crate::admin::routes::directory_id;
-use crate::directory::Directory;
-use crate::identity::DirectoryType;
-use crate::job::schedule::Schedule;
+use crate::admin::query::Query;
+use crate::admin::routes::{Document, directory_id};
+use crate::catalog::{Entry, Kept};
+use crate::directory::{Directory, shown};
 use crate::scheduler::Scheduled;
 
 /// GET /directories
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
+    mut query: Query,
 ) -> Result<Json<Value>, Problem> {
+    let limit = query.limit();
+    let after = query.text("cursor");
+    let text = query.text("text").map(|text| text.to_lowercase());
+    query.finish()?;
+    let contents = admin.catalog.contents();
+    let mut found = contents.directories_of(&caller.tenant);
+    found.retain(|entry| {
+        let name = &entry.definition.name;
+        after.as_ref().is_none_or(|after| name > after)
+            && text
+                .as_ref()
+                .is_none_or(|text| name.to_lowercase().contains(text))
+    });
+    let next = (found.len() > limit).then(|| found[limit - 1].definition.name.clone());
     let mut items = Vec::new();
-    for directory in admin
-        .directories
-        .iter()
-        .filter(|directory| directory.tenant == caller.tenant)
-    {
-        items.push(shown(&admin, directory).await?);
+    for entry in found.into_iter().take(limit) {
+        items.push(as_json(&admin, entry).await?);
     }
-    Ok(Json(json!({ "items": items, "nextCursor": null })))
+    Ok(Json(json!({ "items": items, "nextCursor": next })))
+}
+
+/// POST /directories
+pub(super) async fn create(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Document(fields): Document,
+) -> Result<Response, Problem> {
+    let entry = admin
+        .catalog
+        .create_directory(&caller.tenant, fields, &caller.hand())
+        .await?;
+    let location = format!("/api/v1/directories/{}", entry.definition.id);
+    let body = Json(as_json(&admin, &entry).await?);
+    let mut response = (StatusCode::CREATED, body).into_response();
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
 }
 
 /// GET /directories/{id}
@@ -37,46 +69,65 @@ pub(super) async fn read(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let directory = admin
-        .directory(directory_id(&id)?, &caller.tenant)
-        .ok_or_else(Problem::not_found)?;
-    Ok(Json(shown(&admin, directory).await?))
+    let entry = admin.entry(directory_id(&id)?, &caller.tenant)?;
+    Ok(Json(as_json(&admin, &entry).await?))
 }
 
-/// A directory without its password.
-async fn shown(admin: &Admin, directory: &Directory) -> Result<Value, Problem> {
-    let connection = &directory.connection;
-    let kind = match connection.directory_type {
-        DirectoryType::ActiveDirectory => "active_directory",
-        DirectoryType::Ldap => "ldap",
-    };
-    let mut shown = json!({
-        "id": directory.id,
-        "name": directory.name,
-        "type": kind,
-        "host": connection.host,
-        "port": connection.port,
-        "useTLS": connection.use_tls,
-        "startTLS": connection.start_tls,
-        "bindDN": connection.bind_dn,
-        "baseDN": connection.base_dn,
-        "enabled": directory.enabled,
-    });
+/// PUT /directories/{id}
+pub(super) async fn update(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Document(fields): Document,
+) -> Result<Json<Value>, Problem> {
+    let id = directory_id(&id)?;
+    let entry = admin
+        .catalog
+        .update_directory(&caller.tenant, id, fields, &caller.hand())
+        .await?;
+    Ok(Json(as_json(&admin, &entry).await?))
+}
+
+/// DELETE /directories/{id}
+pub(super) async fn delete(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let id = directory_id(&id)?;
+    let hand = caller.hand();
+    admin
+        .catalog
+        .remove_directory(&caller.tenant, id, &hand)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A directory with all its fields but the password, and when it runs next.
+async fn as_json(admin: &Admin, entry: &Entry<Directory>) -> Result<Value, Problem> {
+    let directory = &entry.definition;
+    let mut fields = shown::directory(directory);
+    fields.insert("kept".to_owned(), json!(kept_word(&entry.kept)));
+    if let Kept::InStore(stored) = &entry.kept {
+        fields.insert("createdAt".to_owned(), json!(stored.created_at));
+        fields.insert("updatedAt".to_owned(), json!(stored.updated_at));
+    }
     if let Some(profile) = directory.profiles.first() {
-        let schedule = match &profile.schedule {
-            Schedule::Cron(expression) => Some(expression.as_str().to_owned()),
-            Schedule::Manual | Schedule::Every(_) => None,
-        };
         let scheduled = Scheduled {
             key: directory.profile_key(&profile.name),
             schedule: profile.schedule.clone(),
             enabled: directory.enabled,
         };
-        shown["usersDN"] = json!(profile.scope.users_dn);
-        shown["groupsDN"] = json!(profile.scope.groups_dn);
-        shown["nestedGroups"] = json!(profile.nested_groups);
-        shown["syncSchedule"] = json!(schedule);
-        shown["nextRunAt"] = json!(admin.scheduler.next_run(&scheduled).await?);
+        let next = admin.scheduler.next_run(&scheduled).await?;
+        fields.insert("nextRunAt".to_owned(), json!(next));
     }
-    Ok(shown)
+    Ok(fields.into())
+}
+
+/// Where a definition is kept: whether the API may change it.
+pub(super) fn kept_word(kept: &Kept) -> &'static str {
+    match kept {
+        Kept::InFile => "file",
+        Kept::InStore(_) => "store",
+    }
 }

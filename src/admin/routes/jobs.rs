@@ -25,9 +25,7 @@ pub(super) async fn start(
     Path(id): Path<String>,
     Document(body): Document,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let directory = admin
-        .directory(directory_id(&id)?, &caller.tenant)
-        .ok_or_else(Problem::not_found)?;
+    let directory = admin.directory(directory_id(&id)?, &caller.tenant)?;
     let mut problems = Problems::default();
     let mut fields = Fields::of(&body, "", &mut problems);
     let profile = fields.parsed("profile", &mut problems, |name| {
@@ -66,9 +64,7 @@ pub(super) async fn list(
     Path(id): Path<String>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<Value>, Problem> {
-    let directory = admin
-        .directory(directory_id(&id)?, &caller.tenant)
-        .ok_or_else(Problem::not_found)?;
+    let directory = admin.directory(directory_id(&id)?, &caller.tenant)?;
     let limit = limit(query.get("limit").map(String::as_str))?;
     let cursor = match query.get("cursor").map(|cursor| Uuid::parse_str(cursor)) {
         None => None,
@@ -90,9 +86,7 @@ pub(super) async fn list(
 
 /// A job of a directory of the caller's tenant.
 async fn found(admin: &Admin, caller: &Caller, directory: &str, job: &str) -> Result<Job, Problem> {
-    let directory = admin
-        .directory(directory_id(directory)?, &caller.tenant)
-        .ok_or_else(Problem::not_found)?;
+    let directory = admin.directory(directory_id(directory)?, &caller.tenant)?;
     let job = admin.store.job(job_id(job)?).await?;
     job.filter(|job| job.directory_id == directory.id)
         .ok_or_else(Problem::not_found)

@@ -1,0 +1,89 @@
+//! The query of a request: parameters taken one by one; what nobody took is refused.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::admin::problem::Problem;
+
+/// How many items a list gives unless asked otherwise.
+const LIMIT: usize = 50;
+/// How many it gives at the most.
+const LIMIT_MAX: usize = 200;
+
+/// The parameters of a request.
+pub(super) struct Query {
+    parameters: BTreeMap<String, String>,
+    known: Vec<&'static str>,
+    wrong: Vec<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let pairs = axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::malformed("the query is not made of name=value pairs"))?;
+        let mut parameters = BTreeMap::new();
+        for (name, value) in pairs.0 {
+            if parameters.insert(name.clone(), value).is_some() {
+                let name = name.escape_debug();
+                return Err(Problem::malformed(format!(
+                    "the query names `{name}` twice; name it once"
+                )));
+            }
+        }
+        Ok(Self {
+            parameters,
+            known: Vec::new(),
+            wrong: Vec::new(),
+        })
+    }
+}
+
+impl Query {
+    /// A parameter as it is.
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+        self.known.push(name);
+        self.parameters.remove(name)
+    }
+
+    /// A parameter that is read further; `expected` says what it must be.
+    pub(super) fn parsed<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        read(&text)
+            .map_err(|error| self.wrong.push(format!("{name}: {error}")))
+            .ok()
+    }
+
+    /// How many items a list shall give.
+    pub(super) fn limit(&mut self) -> usize {
+        let asked = self.parsed("limit", |text| match text.parse() {
+            Ok(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
+            _ => Err(format!("must be a whole number from 1 to {LIMIT_MAX}")),
+        });
+        asked.unwrap_or(LIMIT)
+    }
+
+    /// Refuses the request if anything is wrong or unknown.
+    pub(super) fn finish(mut self) -> Result<(), Problem> {
+        for name in self.parameters.keys() {
+            let known = self.known.join(", ");
+            let name = name.escape_debug();
+            self.wrong.push(format!(
+                "`{name}` is not a parameter of this address; there are: {known}"
+            ));
+        }
+        if self.wrong.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::malformed(self.wrong.join("; ")))
+    }
+}

@@ -1,0 +1,198 @@
+//! Tenants: entered, changed and removed through the API.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::audit::{Deed, Event};
+use crate::catalog::directories::merged;
+use crate::catalog::secrets::take;
+use crate::catalog::{Catalog, Contents, Entry, Hand, Kept, Refused, Sealed, changed_fields};
+use crate::directory::Written;
+use crate::directory::tenant::{self, Auth, Tenant};
+use crate::document::{Node, Problems, Value};
+use crate::id::TenantName;
+use crate::secret::Secret;
+use crate::store::records::{Definition, Subject};
+
+impl Catalog {
+    /// Creates a tenant.
+    ///
+    /// # Errors
+    /// Nothing is kept when anything is wrong with it.
+    pub async fn create_tenant(
+        &self,
+        mut fields: Node,
+        hand: &Hand,
+    ) -> Result<Entry<Tenant>, Refused> {
+        let mut problems = Problems::default();
+        let secrets = take_secrets(&mut fields, &mut problems);
+        let tenant = tenant::read(&fields, "", true, &mut problems);
+        if let Some(tenant) = &tenant {
+            check_secrets(tenant, &secrets, Some("is missing"), &mut problems);
+        }
+        let tenant = problems.verdict(tenant).map_err(Refused::Invalid)?;
+        let _one_at_a_time = self.changing.lock().await;
+        if self.contents().tenant(&tenant.name).is_some() {
+            return Err(Refused::NameTaken(format!(
+                "another tenant is called `{}`; choose another name",
+                tenant.name
+            )));
+        }
+        let stored = Sealed {
+            secrets: self.seal(&tenant.name, None, &secrets, BTreeMap::new())?,
+            created_at: hand.at,
+            updated_at: hand.at,
+        };
+        let changed = changed_fields(&Written::new(), &tenant.written, &secrets);
+        self.keep_tenant(tenant, stored, hand, Deed::TenantCreate, changed)
+            .await
+    }
+
+    /// Changes the fields that are given and leaves the others; null brings a default back.
+    ///
+    /// # Errors
+    /// Nothing is changed when anything is wrong.
+    pub async fn update_tenant(
+        &self,
+        name: &TenantName,
+        mut fields: Node,
+        hand: &Hand,
+    ) -> Result<Entry<Tenant>, Refused> {
+        let _one_at_a_time = self.changing.lock().await;
+        let (before, mut stored) = self.stored_tenant(name)?;
+        let mut problems = Problems::default();
+        let secrets = take_secrets(&mut fields, &mut problems);
+        let merged = merged(&before.written, fields, &mut problems);
+        let after = tenant::read(&merged, "", true, &mut problems);
+        if let Some(after) = &after {
+            if after.name != before.name {
+                problems.add(None, "/name", "cannot change; create another tenant");
+            }
+            let moved = before.reached_otherwise(after);
+            let why = format!(
+                "must be sent again, because {} changes: a stored secret never goes to a place that it was not entered for",
+                moved.join(", ")
+            );
+            let needed = (!moved.is_empty()).then_some(why.as_str());
+            check_secrets(after, &secrets, needed, &mut problems);
+        }
+        let after = problems.verdict(after).map_err(Refused::Invalid)?;
+        stored.secrets = self.seal(name, None, &secrets, stored.secrets)?;
+        stored
+            .secrets
+            .retain(|field, _| field == after.auth.secret_field());
+        stored.updated_at = hand.at;
+        let changed = changed_fields(&before.written, &after.written, &secrets);
+        self.keep_tenant(after, stored, hand, Deed::TenantUpdate, changed)
+            .await
+    }
+
+    /// Removes a tenant that has no directories.
+    ///
+    /// # Errors
+    /// When there is no such tenant, the file defines it, or directories refer to it.
+    pub async fn remove_tenant(&self, name: &TenantName, hand: &Hand) -> Result<(), Refused> {
+        let _one_at_a_time = self.changing.lock().await;
+        let (tenant, _) = self.stored_tenant(name)?;
+        let mut contents = Contents::clone(&self.contents());
+        let directories = contents.directories_of(name).len();
+        if directories > 0 {
+            return Err(Refused::InUse(format!(
+                "{directories} directories belong to the tenant `{name}`; delete them first"
+            )));
+        }
+        let event = event(&tenant, hand, Deed::TenantDelete, Vec::new());
+        self.store
+            .remove_definition(&Subject::Tenant(name.clone()), event)
+            .await?;
+        contents.tenants.remove(name);
+        self.replace(contents);
+        Ok(())
+    }
+
+    fn stored_tenant(&self, name: &TenantName) -> Result<(Arc<Tenant>, Sealed), Refused> {
+        let contents = self.contents();
+        let entry = contents.tenant(name).ok_or(Refused::Unknown)?;
+        match &entry.kept {
+            Kept::InFile => Err(Refused::InFile(self.file.clone())),
+            Kept::InStore(stored) => Ok((entry.definition.clone(), stored.clone())),
+        }
+    }
+
+    async fn keep_tenant(
+        &self,
+        tenant: Tenant,
+        stored: Sealed,
+        hand: &Hand,
+        deed: Deed,
+        changed: String,
+    ) -> Result<Entry<Tenant>, Refused> {
+        let definition = Definition {
+            subject: Subject::Tenant(tenant.name.clone()),
+            tenant: tenant.name.clone(),
+            fields: serde_json::Value::Object(tenant.written.clone()).to_string(),
+            sealed: stored.secrets.clone(),
+            created_at: stored.created_at,
+            updated_at: stored.updated_at,
+        };
+        let event = event(&tenant, hand, deed, vec![("fields".to_owned(), changed)]);
+        self.store
+            .save_definitions(vec![definition], vec![event])
+            .await?;
+        let entry = Entry {
+            definition: Arc::new(tenant),
+            kept: Kept::InStore(stored),
+        };
+        let mut contents = Contents::clone(&self.contents());
+        contents
+            .tenants
+            .insert(entry.definition.name.clone(), entry.clone());
+        self.replace(contents);
+        Ok(entry)
+    }
+}
+
+fn event(tenant: &Tenant, hand: &Hand, deed: Deed, details: Vec<(String, String)>) -> Event {
+    Event {
+        at: hand.at,
+        actor: hand.actor.clone(),
+        tenant: Some(tenant.name.clone()),
+        deed,
+        subject: format!("tenant {}", tenant.name),
+        details,
+    }
+}
+
+/// Takes the secrets out of `auth`.
+fn take_secrets(fields: &mut Node, problems: &mut Problems) -> BTreeMap<String, Secret> {
+    let Value::Table(table) = &mut fields.value else {
+        return BTreeMap::new();
+    };
+    let Some(auth) = table.get_mut("auth") else {
+        return BTreeMap::new();
+    };
+    Auth::SECRETS
+        .into_iter()
+        .filter_map(|name| {
+            let secret = take(auth, name, &format!("/auth/{name}"), problems)?;
+            Some((name.to_owned(), secret))
+        })
+        .collect()
+}
+
+/// The secret of this kind of authentication is there when it is needed, and no other.
+fn check_secrets(
+    tenant: &Tenant,
+    secrets: &BTreeMap<String, Secret>,
+    needed: Option<&str>,
+    problems: &mut Problems,
+) {
+    let field = tenant.auth.secret_field();
+    if let Some(why) = needed.filter(|_| !secrets.contains_key(field)) {
+        problems.add(None, &format!("/auth/{field}"), why);
+    }
+    for other in secrets.keys().filter(|name| *name != field) {
+        let message = format!("does not belong to this type of authentication, which has {field}");
+        problems.add(None, &format!("/auth/{other}"), message);
+    }
+}

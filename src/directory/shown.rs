@@ -1,0 +1,223 @@
+//! A directory and a tenant as the API shows them: what was written over the defaults, and no secret.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::directory::profile::Profile;
+use crate::directory::scope::{usual_groups, usual_users};
+use crate::directory::tenant::{Auth, Tenant};
+use crate::directory::{Directory, Pem, Written};
+use crate::identity::DirectoryType;
+use crate::mapping::default_rules;
+use crate::scim::path::AttributePath;
+
+/// The fields of a directory, its default profile's on the same level.
+pub fn directory(directory: &Directory) -> Written {
+    let connection = &directory.connection;
+    let mut shown = object(json!({
+        "id": directory.id,
+        "name": directory.name,
+        "enabled": directory.enabled,
+        "type": type_word(connection.directory_type),
+        "host": connection.host,
+        "port": connection.port,
+        "useTLS": connection.use_tls,
+        "startTLS": connection.start_tls,
+        "allowPlainLdap": connection.allow_plain_ldap,
+        "caCertificate": connection.ca_certificate.as_ref().map(pem),
+        "bindDN": connection.bind_dn,
+        "baseDN": connection.base_dn,
+        "anchorAttribute": connection.anchor_attribute,
+        "pageEntries": connection.page_entries,
+        "connectTimeoutSeconds": connection.connect_timeout_s,
+        "answerTimeoutSeconds": connection.answer_timeout_s,
+    }));
+    if let Some(default) = directory.profiles.first() {
+        shown.extend(profile(
+            default,
+            &directory.written,
+            connection.directory_type,
+        ));
+    }
+    shown
+}
+
+/// The fields of a profile, given what was written of them.
+pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryType) -> Written {
+    let scope = &profile.scope;
+    let limits = &profile.limits;
+    let usual = json!({
+        "usersDN": scope.users_dn,
+        "userObjectClasses": [],
+        "userSearchFilter": usual_users(directory_type),
+        "exclusionFilter": null,
+        "synchronizeGroups": scope.groups_dn.is_some(),
+        "groupsDN": scope.groups_dn,
+        "groupSearchFilter": usual_groups(directory_type),
+        "disabledWhen": [],
+        "nestedGroups": profile.nested_groups,
+        "absentGroups": profile.absent_groups,
+        "linking": profile.linking,
+        "syncSchedule": "",
+        "syncInterval": null,
+        "reconcileInterval": "1d",
+        "guard": {
+            "deactivations": limits.deactivations,
+            "deactivationsPercent": limits.deactivations_percent,
+            "deactivationsMost": limits.deactivations_most,
+            "groupsEmptied": limits.groups_emptied,
+            "groupsEmptiedPercent": limits.groups_emptied_percent,
+            "plausiblePercent": limits.plausible_percent,
+        },
+    });
+    let mut shown = object(usual);
+    for (name, value) in &mut shown {
+        if let Some(written) = written.get(name).filter(|_| name != "guard") {
+            *value = written.clone();
+        }
+    }
+    let groups = written.get("groupAttributeMapping");
+    shown.insert(
+        "attributeMapping".to_owned(),
+        mapping(written.get("attributeMapping"), directory_type),
+    );
+    shown.insert(
+        "groupAttributeMapping".to_owned(),
+        group_mapping(groups, directory_type),
+    );
+    shown
+}
+
+/// The rows in force, each under the name that it was written with, else under its usual one.
+fn mapping(written: Option<&Value>, directory_type: DirectoryType) -> Value {
+    let mut rows: BTreeMap<AttributePath, (String, Value)> = BTreeMap::new();
+    let usual = default_rules(directory_type)
+        .into_iter()
+        .map(|(name, attribute)| (name.to_owned(), Value::from(attribute)));
+    let written = written.and_then(Value::as_object).cloned();
+    for (name, value) in usual.chain(written.into_iter().flatten()) {
+        // A row that is switched off is shown as false, since leaving it out would mean its default.
+        if let Ok(path) = AttributePath::from_rule(&name) {
+            rows.insert(path, (name, value));
+        }
+    }
+    rows.into_values().collect::<serde_json::Map<_, _>>().into()
+}
+
+fn group_mapping(written: Option<&Value>, directory_type: DirectoryType) -> Value {
+    let mut shown = object(json!({
+        "name": "cn",
+        "membershipAttributeType": "DN",
+        "userAttribute": default_rules(directory_type)[0].1,
+    }));
+    shown.extend(
+        written
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default(),
+    );
+    shown.into()
+}
+
+/// The fields of a tenant.
+pub fn tenant(tenant: &Tenant) -> Written {
+    let dialect = &tenant.dialect;
+    let auth = match &tenant.auth {
+        Auth::Bearer(_) => json!({ "type": "bearer" }),
+        Auth::OAuth2 {
+            token_url,
+            client_id,
+            scope,
+            ..
+        } => {
+            json!({ "type": "oauth2", "tokenUrl": token_url, "clientId": client_id, "scope": scope })
+        }
+    };
+    object(json!({
+        "name": tenant.name,
+        "baseUrl": tenant.base_url,
+        "auth": auth,
+        "rateLimit": tenant.rate_limit,
+        "concurrency": tenant.concurrency,
+        "caCertificate": tenant.ca_certificate.as_ref().map(pem),
+        "allowPlainHttp": tenant.written.get("allowPlainHttp").cloned().unwrap_or(Value::Bool(false)),
+        "connectTimeoutSeconds": tenant.connect_timeout_s,
+        "answerTimeoutSeconds": tenant.answer_timeout_s,
+        "settleSeconds": tenant.settle_s,
+        "emailVerifiedAttribute": tenant.email_verified.path.as_ref().map(ToString::to_string),
+        "emailVerifiedDomains": tenant.email_verified.domains,
+        "dialect": {
+            "membersPerOperation": dialect.members_per_operation,
+            "membersPerRequest": dialect.members_per_request,
+            "pageResources": dialect.page_resources,
+            "membersReadable": dialect.members_readable,
+        },
+    }))
+}
+
+/// The word for a type of directory.
+pub fn type_word(directory_type: DirectoryType) -> &'static str {
+    match directory_type {
+        DirectoryType::ActiveDirectory => "active_directory",
+        DirectoryType::Ldap => "ldap",
+    }
+}
+
+fn pem(pem: &Pem) -> String {
+    match pem {
+        Pem::Text(text) => text.clone(),
+        Pem::File(path) => format!("file:{}", path.display()),
+    }
+}
+
+fn object(value: Value) -> Written {
+    match value {
+        Value::Object(object) => object,
+        _ => Written::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::directory::{Origin, read};
+    use crate::document::{Node, Problems};
+    use crate::id::{DirectoryId, TenantName};
+
+    fn entered(fields: Value) -> Directory {
+        let id = DirectoryId(uuid::Uuid::nil());
+        let origin = Origin::Api(id, TenantName("acme".into()));
+        let mut problems = Problems::default();
+        let directory = read::directory(&Node::of_json(fields), "", &origin, &mut problems);
+        problems.verdict(directory).unwrap()
+    }
+
+    /// Entering what was shown changes nothing: every default that is shown is the one that is in force.
+    #[test]
+    fn what_is_shown_is_what_is_in_force() {
+        for kind in ["ldap", "active_directory"] {
+            let few = entered(json!({
+                "name": "hq", "type": kind, "host": "dc.example.org", "bindDN": "cn=r,dc=x", "baseDN": "dc=x",
+                "attributeMapping": { "phone": false, "title": "title", "name.givenName": { "constant": "A" } },
+                "syncSchedule": "0 3 * * *", "guard": { "deactivations": 9 },
+            }));
+            let mut shown = directory(&few);
+            shown.remove("id");
+            shown.retain(|_, value| !value.is_null());
+            let all = entered(shown.clone().into());
+            assert_eq!(all.profiles[0].fingerprint(), few.profiles[0].fingerprint());
+            assert_eq!(all.profiles[0].limits, few.profiles[0].limits);
+            assert_eq!(all.profiles[0].schedule, few.profiles[0].schedule);
+            assert_eq!(
+                all.profiles[0].reconcile_interval,
+                few.profiles[0].reconcile_interval
+            );
+            assert!(few.connection.reached_otherwise(&all.connection).is_empty());
+            let mut again = directory(&all);
+            again.retain(|name, value| name != "id" && !value.is_null());
+            assert_eq!(again, shown);
+        }
+    }
+}
