@@ -16,6 +16,7 @@ use scim_relay::demo::directory::{self, Directory};
 use scim_relay::demo::target::{Entry, Options, Target, http};
 use scim_relay::job::{Job, Mode};
 use scim_relay::plan::Action;
+use scim_relay::scheduler::Runner as _;
 use scim_relay::store::{self, Change, Store};
 use scim_relay::sync::stop::Stop;
 use serde_json::Value;
@@ -148,9 +149,11 @@ impl Stage {
         let _stop = stop.clone().drop_guard();
         tokio::spawn(directory::server::serve(company, listener, stop));
         let config = config::parse(&self.configuration(port, profile), |_| None).unwrap();
-        let relays = Relays::prepare(&config, self.store.clone(), None).unwrap();
-        let relay = &relays.all()[0];
-        relays.run_once(relay, Mode::Full, Stop::default()).await
+        let file = Path::new("profile.toml");
+        let relays = Relays::open(&config, file, self.store.clone(), None).await;
+        let relays = relays.unwrap();
+        let key = relays.profiles().remove(0).key;
+        relays.run_once(&key, Mode::Full, Stop::default()).await
     }
 
     /// One request at a time, so that their order is the plan's.

@@ -1,10 +1,11 @@
-//! The command line: `serve`, `check`, `sync`, `preview`, `demo`.
+//! The command line: `serve`, `check`, `sync`, `preview`, `secret`, `demo`.
 
 mod alone;
 mod check;
 mod demo;
 mod output;
 mod remote;
+mod secret;
 mod serve;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::cli::output::Output;
 use crate::config::{self, Config};
 use crate::job::{Mode, Status};
+use crate::secret::SecretRef;
 use crate::telemetry;
 
 /// Keeps a tenant's IAM in step with an on-premises directory, over SCIM 2.0.
@@ -80,12 +82,35 @@ enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// The key that seals passwords and tokens in the store.
+    Secret {
+        #[command(subcommand)]
+        command: SecretCommand,
+    },
     /// Plays a small company: a directory, a target and the relay, with nothing else installed.
     #[command(after_help = "Examples:\n  scim-relay demo\n  scim-relay demo --once --output json")]
     Demo {
         /// Plays every change without waiting, and ends.
         #[arg(long)]
         once: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretCommand {
+    /// Prints a new key: 32 random bytes in base64.
+    #[command(
+        after_help = "Example: (umask 077; scim-relay secret generate > /etc/scim-relay/secret.key)"
+    )]
+    Generate,
+    /// Seals all stored secrets with another key; the relay must be stopped.
+    #[command(
+        after_help = "Example: scim-relay secret rotate --new-key file:/etc/scim-relay/new.key"
+    )]
+    Rotate {
+        /// Where the new key is kept: env:NAME, file:PATH or credential:NAME.
+        #[arg(long)]
+        new_key: SecretRef,
     },
 }
 
@@ -204,9 +229,10 @@ pub fn main() -> ExitCode {
 fn runtime(command: &Command) -> tokio::runtime::Builder {
     match command {
         Command::Serve | Command::Demo { .. } => tokio::runtime::Builder::new_multi_thread(),
-        Command::Check { .. } | Command::Sync { .. } | Command::Preview { .. } => {
-            tokio::runtime::Builder::new_current_thread()
-        }
+        Command::Check { .. }
+        | Command::Sync { .. }
+        | Command::Preview { .. }
+        | Command::Secret { .. } => tokio::runtime::Builder::new_current_thread(),
     }
 }
 
@@ -220,8 +246,12 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
         ));
     }
     let output = arguments.output;
-    if let Command::Demo { once } = arguments.command {
-        return demo::run(once, output).await;
+    match arguments.command {
+        Command::Demo { once } => return demo::run(once, output).await,
+        Command::Secret {
+            command: SecretCommand::Generate,
+        } => return secret::generate(),
+        _ => {}
     }
     let config = load(&arguments)?;
     telemetry::start(&config.log).map_err(|message| Failure::new(Ending::Wrong, message))?;
@@ -231,7 +261,11 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
         Command::Check { offline } => check::run(&config, offline, output).await,
         Command::Sync { which, mode } => sync(&config, file, &which, mode.into(), output).await,
         Command::Preview { which } => sync(&config, file, &which, Mode::Preview, output).await,
-        Command::Demo { once } => demo::run(once, output).await,
+        Command::Secret {
+            command: SecretCommand::Rotate { new_key },
+        } => secret::rotate(&config, &new_key, output).await,
+        // These need no configuration and were carried out above.
+        Command::Secret { .. } | Command::Demo { .. } => Ok(Ending::Done),
     }
 }
 

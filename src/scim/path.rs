@@ -93,6 +93,61 @@ const WITH_PARTS: [(&str, &str); 7] = [
     ),
 ];
 
+/// Sub-attributes of a multi-valued attribute (RFC 7643 §2.4).
+const ELEMENT_PARTS: &[&str] = &["value", "display", "type", "primary"];
+/// The attributes of a user with their sub-attributes (RFC 7643 §4.1).
+const USER_ATTRIBUTES: [(&str, &[&str]); 19] = [
+    ("externalId", &[]),
+    ("userName", &[]),
+    (
+        "name",
+        &[
+            "formatted",
+            "familyName",
+            "givenName",
+            "middleName",
+            "honorificPrefix",
+            "honorificSuffix",
+        ],
+    ),
+    ("displayName", &[]),
+    ("nickName", &[]),
+    ("profileUrl", &[]),
+    ("title", &[]),
+    ("userType", &[]),
+    ("preferredLanguage", &[]),
+    ("locale", &[]),
+    ("timezone", &[]),
+    ("emails", ELEMENT_PARTS),
+    ("phoneNumbers", ELEMENT_PARTS),
+    ("ims", ELEMENT_PARTS),
+    ("photos", ELEMENT_PARTS),
+    (
+        "addresses",
+        &[
+            "formatted",
+            "streetAddress",
+            "locality",
+            "region",
+            "postalCode",
+            "country",
+            "type",
+            "primary",
+        ],
+    ),
+    ("entitlements", ELEMENT_PARTS),
+    ("roles", ELEMENT_PARTS),
+    ("x509Certificates", ELEMENT_PARTS),
+];
+/// The attributes of the enterprise extension that a mapping may write (RFC 7643 §4.3).
+const ENTERPRISE_ATTRIBUTES: [(&str, &[&str]); 5] = [
+    ("employeeNumber", &[]),
+    ("costCenter", &[]),
+    ("organization", &[]),
+    ("division", &[]),
+    ("department", &[]),
+];
+
 impl AttributePath {
     /// A plain attribute of the core schema.
     pub fn core(name: &str) -> Self {
@@ -150,6 +205,7 @@ impl AttributePath {
         if let Some((name, why)) = refused.filter(|_| enterprise) {
             return Err(format!("`{name}` cannot be mapped: {why}"));
         }
+        let path = path.spelled_as_known()?;
         let whole = path.urn.is_none()
             && path.element.is_none()
             && (path.sub.is_none() || path.name != "name");
@@ -162,6 +218,38 @@ impl AttributePath {
             )),
             None => Ok(path),
         }
+    }
+
+    /// The path in the RFC's spelling. What a schema of the RFC does not have is refused; other extensions are the
+    /// target's own.
+    fn spelled_as_known(mut self) -> Result<Self, String> {
+        let known: &[(&str, &[&str])] = match self.urn.as_deref() {
+            None => &USER_ATTRIBUTES,
+            Some(ENTERPRISE_SCHEMA) => &ENTERPRISE_ATTRIBUTES,
+            Some(_) => return Ok(self),
+        };
+        let attribute = known
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(&self.name));
+        let Some((name, parts)) = attribute else {
+            return Err(format!(
+                "SCIM users have no attribute `{}` (RFC 7643 §4.1); one of an extension is written with the extension's \
+                 schema before it, urn:...:{}",
+                self.name, self.name
+            ));
+        };
+        if let Some(sub) = &self.sub {
+            let part = parts.iter().find(|part| part.eq_ignore_ascii_case(sub));
+            let part = part.ok_or_else(|| {
+                format!(
+                    "`{name}` has no part `{sub}` (RFC 7643 §4.1); it has: {}",
+                    parts.join(", ")
+                )
+            })?;
+            self.sub = Some((*part).to_owned());
+        }
+        self.name = (*name).to_owned();
+        Ok(self)
     }
 
     /// Whether all values of a directory attribute go into this one (RFC 7643 §4.1.2: roles, entitlements).

@@ -1,5 +1,6 @@
 //! The admin endpoint of a running relay: who may call, what it answers, and what becomes of its jobs.
 
+mod directories;
 mod jobs;
 mod requests;
 

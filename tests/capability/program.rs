@@ -233,11 +233,23 @@ impl Api {
 
     /// POST below `/api/v1`, as JSON.
     pub fn post(&self, path: &str, body: &str) -> Answer {
-        self.with("content-type", "application/json").call(
-            "POST",
-            &format!("/api/v1{path}"),
-            Some(body),
-        )
+        self.send("POST", path, body)
+    }
+
+    /// PUT below `/api/v1`, as JSON.
+    pub fn put(&self, path: &str, body: &str) -> Answer {
+        self.send("PUT", path, body)
+    }
+
+    /// DELETE below `/api/v1`.
+    pub fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", &format!("/api/v1{path}"), None)
+    }
+
+    fn send(&self, method: &str, path: &str, body: &str) -> Answer {
+        let path = format!("/api/v1{path}");
+        self.with("content-type", "application/json")
+            .call(method, &path, Some(body))
     }
 
     /// The id of the directory of this name.

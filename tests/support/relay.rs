@@ -15,6 +15,9 @@ use crate::support::wait_for;
 /// The bearer token of the relay's own API under [`Relay::serve`].
 pub const API_TOKEN: &str = "api-test-token-0123456789abcdef0123456789abcdef";
 
+/// A key that seals secrets in the store.
+pub const SEALING_KEY: &str = "c2NpbS1yZWxheS10ZXN0LWtleS0wMTIzNDU2Nzg5YWI=";
+
 const SYNC: Duration = Duration::from_secs(300);
 const READY: Duration = Duration::from_secs(30);
 
@@ -191,6 +194,37 @@ impl Relay {
                 quoted(PEOPLE),
                 quoted(GROUPS)
             ))
+    }
+
+    /// A relay whose file names no tenant and no directory, and a key that seals what is entered through the API.
+    pub fn without_definitions() -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("scim-relay-test-")
+            .tempdir()
+            .expect("a temporary directory");
+        let config = toml::toml! {
+            [server]
+            listen = "127.0.0.1:0"
+            token = "env:SCIM_RELAY_TOKEN"
+            [store]
+            [secrets]
+            key = "env:SEALING_KEY"
+            [log]
+            level = "debug"
+            format = "json"
+        };
+        let relay = Self {
+            config,
+            environment: Vec::new(),
+            runs: std::cell::Cell::new(0),
+            directory,
+        };
+        let store = relay.store();
+        let path = format!("path = {}", quoted(&store.to_string_lossy()));
+        relay
+            .section("store", &path)
+            .environment("SCIM_RELAY_TOKEN", API_TOKEN)
+            .environment("SEALING_KEY", SEALING_KEY)
     }
 
     /// Adds lines to the tenant, each in place of an earlier one with the same key.
