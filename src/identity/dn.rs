@@ -27,6 +27,18 @@ impl Dn {
     }
 }
 
+/// The name of the entry above, as it was written; `None` for the root, for a name of one part, and for what is no name.
+pub fn parent(text: &str) -> Option<&str> {
+    let mut rest = text.trim_start();
+    loop {
+        match assertion(rest).ok()? {
+            (_, Some('+'), after) => rest = after,
+            (_, Some(_), after) => return (!after.is_empty()).then_some(after),
+            (_, None, _) => return None,
+        }
+    }
+}
+
 /// Separates RDNs in the normalized text; cannot occur in a value, where it is escaped.
 const RDN_END: char = '\u{1}';
 /// Separates the assertions of a multi-valued RDN.

@@ -2,6 +2,7 @@
 //!
 //! It knows no SCIM, no store and no policy: it says what is there, and what its silence means.
 
+pub mod examination;
 mod ldap;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::identity::known::Known;
 use crate::identity::observation::{Look, Observation, ReadEnd};
 use crate::identity::{DirectoryType, RowKey};
 use crate::secret::Secret;
+use crate::source::examination::{Examination, Questions};
 
 /// Everything that is needed to read one profile of one directory.
 #[derive(Clone, Debug)]
@@ -119,6 +121,19 @@ pub trait Source: Send + Sync {
     /// When the server does not answer, or answers with anything but success.
     async fn look(&self, key: &RowKey) -> Result<Look, Error>;
 
+    /// Looks for the one entry in scope that is called so: by its DN, then by its anchor as it is printed, then by its
+    /// name; users, then groups. `None` proves nothing: see [`Source::look`].
+    ///
+    /// # Errors
+    /// When the server does not answer, answers with an error, or when more than one entry is called so.
+    async fn find(&self, selector: &str, names: &Names) -> Result<Option<Observation>, Error>;
+
+    /// Counts what is in scope, and gathers what an administrator should know before the first run.
+    ///
+    /// # Errors
+    /// When a search base is not there or may not be read, or when the server refuses a filter.
+    async fn examine(&self, questions: &Questions) -> Result<Examination, Error>;
+
     /// Closes the connection politely (unbind).
     async fn close(&self);
 }
@@ -129,6 +144,32 @@ pub trait Source: Send + Sync {
 /// Says which stage failed: network, TLS, authentication.
 pub async fn open(settings: &Settings) -> Result<Box<dyn Source>, Error> {
     ldap::open(settings).await
+}
+
+/// Connects as [`open`] does, goes as far as is asked for, and closes the connection.
+///
+/// # Errors
+/// Says which stage failed: network, TLS, authentication.
+pub async fn reach(settings: &Settings, depth: Depth) -> Result<(), Error> {
+    ldap::reach(settings, depth).await
+}
+
+/// How far [`reach`] goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// TCP and TLS.
+    Connection,
+    /// The bind too.
+    Authentication,
+}
+
+/// The attributes by which people call entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The attribute that becomes the userName; absent when that is made otherwise.
+    pub user: Option<String>,
+    /// The attribute that becomes a group's name.
+    pub group: Option<String>,
 }
 
 /// The stage of talking to a directory that failed; the words of the API (`error.code`).

@@ -15,6 +15,8 @@ const TEXT_CHARS_MAX: usize = 300;
 pub(super) struct Answer {
     /// The result code.
     pub(super) code: u32,
+    /// The nearest entry above that the server admits to have, where it did not find the one that was asked for.
+    pub(super) matched: String,
     /// What the server adds, printable and shortened.
     pub(super) text: String,
     /// Where else the server says to look.
@@ -26,7 +28,7 @@ impl Answer {
     pub(super) fn decode(body: &[u8]) -> Result<(Self, Ber<'_>), Malformed> {
         let mut parts = Ber::new(body);
         let code = ber::number(parts.expect(ber::ENUMERATED, "a result without a code")?)?;
-        parts.expect(ber::OCTET_STRING, "a result without a matched name")?;
+        let matched = parts.expect(ber::OCTET_STRING, "a result without a matched name")?;
         let text = parts.expect(ber::OCTET_STRING, "a result without a text")?;
         let mut referrals = Vec::new();
         if let Some(list) = parts.take(REFERRAL)? {
@@ -37,6 +39,7 @@ impl Answer {
         }
         let answer = Self {
             code,
+            matched: String::from_utf8_lossy(matched).into_owned(),
             text: printable(text),
             referrals,
         };

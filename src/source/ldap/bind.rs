@@ -40,6 +40,17 @@ pub(super) async fn bind(
     settings: &Settings,
     server: &str,
 ) -> Result<Proof, Error> {
+    // Either would be an anonymous bind, which succeeds and then shows an empty directory (RFC 4513 §5.1).
+    for (empty, what) in [
+        (settings.bind_dn.is_empty(), "bind DN"),
+        (settings.bind_password.is_empty(), "bind password"),
+    ] {
+        if empty {
+            let message =
+                format!("{server}: the {what} is empty, which would be an anonymous bind");
+            return Err(Error::new(Stage::Authentication, Fault::Denied, message));
+        }
+    }
     let (near, far) = pair(server)?;
     let local = LdapConnSettings::new().set_std_stream(StdStream::Unix(near));
     let (connection, ldap) = LdapConnAsync::with_settings(local, "ldapi:///")
@@ -104,6 +115,7 @@ fn bind_error(server: &str, bind_dn: &str, result: LdapResult) -> Error {
         code: result.rc,
         text: result.text,
         referrals: result.refs,
+        ..Answer::default()
     };
     let doing = format!("bind as `{bind_dn}`");
     if answer.code == 49 {

@@ -35,6 +35,7 @@ pub(super) async fn look(session: &mut Session, key: &RowKey) -> Result<Look, Er
         filter: request::narrowed(&scope.filter, &scope.anchor_attribute, &anchor),
         entries_max: 0,
         attributes: &attributes,
+        names_only: false,
     };
     let mut found = session
         .wire
@@ -81,18 +82,10 @@ async fn present(
     key: &RowKey,
     entry: Message,
 ) -> Result<Result<Look, String>, WireError> {
-    let mut messages = vec![entry];
-    if scope.parts(&messages)?.ranged {
-        let dn = match readable_dn(scope.parts(&messages)?.dn) {
-            Ok(dn) => dn.to_owned(),
-            Err(problem) => return Ok(Err(problem)),
-        };
-        let bytes_max = session.message_bytes_max;
-        match ranges::follow(&mut session.wire, scope, &dn, bytes_max).await? {
-            Followed::Whole(whole) => messages = whole,
-            Followed::Gap(why) => return Ok(Err(why)),
-        }
-    }
+    let messages = match whole(session, scope, entry).await? {
+        Ok(messages) => messages,
+        Err(why) => return Ok(Err(why)),
+    };
     let mut parts = scope.parts(&messages)?;
     parts.sort_values();
     let identity = scope.anchor(&parts).and_then(|anchor| {
@@ -103,4 +96,28 @@ async fn present(
         }
     });
     Ok(identity.map(|identity| Look::Present(Box::new(identity))))
+}
+
+/// An entry with all its values, those that came in parts too; the inner error says why it cannot be had.
+pub(super) async fn whole(
+    session: &mut Session,
+    scope: &Scope,
+    entry: Message,
+) -> Result<Result<Vec<Message>, String>, WireError> {
+    let messages = vec![entry];
+    let parts = scope.parts(&messages)?;
+    if !parts.ranged {
+        return Ok(Ok(messages));
+    }
+    let dn = match readable_dn(parts.dn) {
+        Ok(dn) => dn.to_owned(),
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let bytes_max = session.message_bytes_max;
+    Ok(
+        match ranges::follow(&mut session.wire, scope, &dn, bytes_max).await? {
+            Followed::Whole(whole) => Ok(whole),
+            Followed::Gap(why) => Err(why),
+        },
+    )
 }

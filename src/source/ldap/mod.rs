@@ -8,15 +8,19 @@
 //! the process, and nothing pushes back.
 //!
 //! From the socket upwards: [`socket`] and [`tls`], [`frame`] over [`ber`], [`wire`] with [`request`] and [`answer`],
-//! [`session`] with [`bind`] and its [`scope`]s, and on top [`reader`] and [`look`], which share [`ranges`].
+//! [`session`] with [`bind`], its [`scope`]s and what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`]
+//! and [`examine`]; whoever reads entries follows [`ranges`].
 
 mod anchor;
 mod answer;
 mod ber;
 mod bind;
 mod entry;
+mod examine;
+mod find;
 mod frame;
 mod look;
+mod missing;
 mod ranges;
 mod reader;
 mod request;
@@ -30,12 +34,12 @@ mod words;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::fault::Fault;
 use crate::identity::RowKey;
 use crate::identity::known::Known;
 use crate::identity::observation::{Look, Observation, ReadEnd};
+use crate::source::examination::{Examination, Questions};
 use crate::source::ldap::session::Session;
-use crate::source::{Error, Settings, Source, Stage};
+use crate::source::{Depth, Error, Names, Settings, Source};
 
 /// One connection; its operations run one after the other.
 struct Ldap {
@@ -44,23 +48,21 @@ struct Ldap {
 
 /// Checks the settings, connects and binds.
 pub(super) async fn open(settings: &Settings) -> Result<Box<dyn Source>, Error> {
-    let server = words::server(settings);
-    // Either would be an anonymous bind, which succeeds and then shows an empty directory (RFC 4513 §5.1).
-    for (empty, what) in [
-        (settings.bind_dn.is_empty(), "bind DN"),
-        (settings.bind_password.is_empty(), "bind password"),
-    ] {
-        if empty {
-            let message =
-                format!("{server}: the {what} is empty, which would be an anonymous bind");
-            let stage = Stage::Authentication;
-            return Err(Error::new(stage, Fault::Denied, message));
-        }
-    }
-    let session = Session::open(settings, server).await?;
+    let session = Session::open(settings, words::server(settings)).await?;
     Ok(Box::new(Ldap {
         session: Mutex::new(session),
     }))
+}
+
+/// Connects, binds where that is asked for, and goes no further.
+pub(super) async fn reach(settings: &Settings, depth: Depth) -> Result<(), Error> {
+    let server = words::server(settings);
+    let mut wire = session::connect(settings, &server).await?;
+    if depth == Depth::Authentication {
+        bind::bind(&mut wire, settings, &server).await?;
+    }
+    wire.unbind().await;
+    Ok(())
 }
 
 #[async_trait]
@@ -77,6 +79,16 @@ impl Source for Ldap {
     async fn look(&self, key: &RowKey) -> Result<Look, Error> {
         let mut session = self.session.lock().await;
         look::look(&mut session, key).await
+    }
+
+    async fn find(&self, selector: &str, names: &Names) -> Result<Option<Observation>, Error> {
+        let mut session = self.session.lock().await;
+        find::find(&mut session, selector, names).await
+    }
+
+    async fn examine(&self, questions: &Questions) -> Result<Examination, Error> {
+        let mut session = self.session.lock().await;
+        examine::examine(&mut session, questions).await
     }
 
     async fn close(&self) {

@@ -121,6 +121,7 @@ async fn read_one(
         filter: request::any_entry(),
         entries_max: 0,
         attributes,
+        names_only: false,
     };
     let mut found = wire.find(search, scope.controls()).await?;
     if !found.answer.is_success() {

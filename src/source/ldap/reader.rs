@@ -19,7 +19,7 @@ use crate::source::ldap::wire::{Reply, Wire, WireError};
 use crate::source::ldap::words;
 
 /// Why a search ended before its end.
-enum Stop {
+pub(super) enum Stop {
     Wire(WireError),
     Answer(Answer),
     /// Success without the paging control: whether more would follow is not known.
@@ -39,7 +39,8 @@ impl From<WireError> for Stop {
 }
 
 impl Stop {
-    fn words(&self) -> String {
+    /// What happened and what cures it.
+    pub(super) fn words(&self) -> String {
         match self {
             Self::Wire(error) => format!("{error}; {}", words::broken_cure(error)),
             Self::Answer(answer) => format!("{}; {}", answer.words(), words::cure(answer.code)),
@@ -49,6 +50,17 @@ impl Stop {
             Self::NoProgress => "the server gives the same page, without entries, again and again".to_owned(),
             Self::Flooded => "the server sent more entries in a page than were asked for".to_owned(),
             Self::NoReceiver => "the read was given up".to_owned(),
+        }
+    }
+
+    /// The error of a search that gave nothing at all.
+    pub(super) fn into_error(self, server: &str, doing: &str) -> Error {
+        match self {
+            Self::Wire(error) => words::broken(server, doing, &error),
+            Self::Answer(answer) => words::refused(server, doing, &answer),
+            Self::NoCookie | Self::NoProgress | Self::Flooded | Self::NoReceiver => {
+                words::unreadable(server, doing, &self.words())
+            }
         }
     }
 
@@ -144,6 +156,7 @@ impl Reading<'_> {
                 filter: scope.filter.clone(),
                 entries_max: 0,
                 attributes: &attributes,
+                names_only: false,
             };
             let mut controls = scope.controls();
             controls.push(request::page(self.session.page_entries, cookie.clone()));
@@ -379,13 +392,7 @@ impl Reading<'_> {
     fn error(&self, scope: &Scope, stop: Stop) -> Error {
         let server = &self.session.server;
         let doing = format!("the search for {}s below `{}`", scope.kind, scope.base);
-        match stop {
-            Stop::Wire(error) => words::broken(server, &doing, &error),
-            Stop::Answer(answer) => words::refused(server, &doing, &answer),
-            Stop::NoCookie | Stop::NoProgress | Stop::Flooded | Stop::NoReceiver => {
-                words::unreadable(server, &doing, &stop.words())
-            }
-        }
+        stop.into_error(server, &doing)
     }
 
     fn ended(self) -> ReadEnd {

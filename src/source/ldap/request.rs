@@ -39,6 +39,8 @@ pub(super) struct Search<'a> {
     pub(super) entries_max: u16,
     /// The attributes that are wanted; never empty, since an empty list asks for all of them.
     pub(super) attributes: &'a [&'a str],
+    /// Whether only the names of attributes are wanted, without their values.
+    pub(super) names_only: bool,
 }
 
 /// Parses a filter (RFC 4515) into the tree that is sent, so that its text never ends up inside another filter.
@@ -77,12 +79,17 @@ pub(super) fn narrowed(filter: &StructureTag, attribute: &str, value: &[u8]) -> 
         3,
         vec![octet_string(attribute.as_bytes()), octet_string(value)],
     );
-    sequence(
-        TagClass::Context,
-        0,
-        vec![Tag::StructureTag(filter.clone()), equality],
-    )
-    .into_structure()
+    both(filter, equality)
+}
+
+/// The filter that an entry matches when it matches `filter` and has any value of this attribute.
+pub(super) fn having(filter: &StructureTag, attribute: &str) -> StructureTag {
+    both(filter, octets(TagClass::Context, 7, attribute.as_bytes()))
+}
+
+fn both(filter: &StructureTag, other: Tag) -> StructureTag {
+    let parts = vec![Tag::StructureTag(filter.clone()), other];
+    sequence(TagClass::Context, 0, parts).into_structure()
 }
 
 /// The operation of a search.
@@ -113,7 +120,10 @@ pub(super) fn search(search: Search<'_>) -> StructureTag {
             enumerated(0), // aliases are never followed: an alias could lead out of the scope
             integer(i64::from(search.entries_max)),
             integer(0), // no time limit of our own: the wire has one
-            Tag::Boolean(Boolean::default()),
+            Tag::Boolean(Boolean {
+                inner: search.names_only,
+                ..Default::default()
+            }),
             Tag::StructureTag(search.filter),
             Tag::Sequence(Sequence {
                 inner: attributes,
@@ -268,6 +278,7 @@ mod tests {
             entries_max: 0,
             filter: any_entry(),
             attributes: &["uid"],
+            names_only: false,
         });
         let bytes = message(
             300,

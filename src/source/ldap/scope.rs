@@ -141,6 +141,7 @@ impl Scope {
             filter: request::any_entry(),
             entries_max: 0,
             attributes: &[request::NO_ATTRIBUTES],
+            names_only: false,
         }
     }
 

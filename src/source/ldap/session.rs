@@ -8,11 +8,14 @@ use crate::source::ldap::entry::Entry;
 use crate::source::ldap::request::{self, Reach, Search};
 use crate::source::ldap::scope::Scope;
 use crate::source::ldap::wire::{Wire, WireError};
-use crate::source::ldap::{bind, socket, words};
-use crate::source::{Error, Settings};
+use crate::source::ldap::{bind, missing, socket, words};
+use crate::source::{Error, Security, Settings};
 
 /// The attribute of the root DSE that names the naming contexts of a server (RFC 4512 §5.1).
-const NAMING_CONTEXTS: &str = "namingContexts";
+pub(super) const NAMING_CONTEXTS: &str = "namingContexts";
+
+/// The result code of an entry that is not there, or not to be seen (RFC 4511 §4.1.9).
+pub(super) const NO_SUCH_OBJECT: u32 = 32;
 
 /// A bound connection.
 pub(super) struct Session {
@@ -24,6 +27,8 @@ pub(super) struct Session {
     pub(super) page_entries: u16,
     /// The longest message, and the longest entry with all its ranges.
     pub(super) message_bytes_max: usize,
+    /// Whether the connection is not protected.
+    pub(super) plain: bool,
     scopes: Vec<Searched>,
     naming_contexts: Vec<Dn>,
 }
@@ -42,9 +47,18 @@ enum Base {
     Readable,
 }
 
+/// Connects, and protects the connection.
+pub(super) async fn connect(settings: &Settings, server: &str) -> Result<Wire, Error> {
+    let stream = socket::connect(settings, server).await?;
+    let bytes_max = settings.message_bytes_max;
+    Ok(Wire::new(stream, bytes_max, settings.answer_timeout))
+}
+
 impl Session {
-    /// Checks the searches, connects, binds, and asks for what is needed to judge answers.
+    /// Connects, binds, checks the searches, and asks for what is needed to judge answers.
     pub(super) async fn open(settings: &Settings, server: String) -> Result<Self, Error> {
+        let mut wire = connect(settings, &server).await?;
+        let proof = bind::bind(&mut wire, settings, &server).await?;
         let mut scopes = Vec::new();
         for kind in [Kind::User, Kind::Group] {
             if let Some(scope) = Scope::prepare(settings, kind, &server)? {
@@ -54,21 +68,22 @@ impl Session {
                 });
             }
         }
-        let stream = socket::connect(settings, &server).await?;
-        let bytes_max = settings.message_bytes_max;
-        let mut wire = Wire::new(stream, bytes_max, settings.answer_timeout);
-        let proof = bind::bind(&mut wire, settings, &server).await?;
         let mut session = Self {
             wire,
             server,
             page_entries: settings.page_entries.max(1),
-            message_bytes_max: bytes_max,
+            message_bytes_max: settings.message_bytes_max,
+            plain: settings.security == Security::Plain,
             scopes,
             naming_contexts: Vec::new(),
         };
         let active_directory = settings.directory_type == DirectoryType::ActiveDirectory;
         if active_directory || proof == bind::Proof::Unsupported {
-            session.naming_contexts = session.root().await?;
+            let contexts = session.root(&[NAMING_CONTEXTS]).await?;
+            session.naming_contexts = contexts
+                .iter()
+                .filter_map(|(_, text)| text.parse().ok())
+                .collect();
         }
         Ok(session)
     }
@@ -88,18 +103,21 @@ impl Session {
 
     /// Makes sure, once on a connection, that every search base is there.
     pub(super) async fn check_bases(&mut self) -> Result<(), Error> {
-        for searched in &mut self.scopes {
-            if searched.base != Base::Unknown {
+        for at in 0..self.scopes.len() {
+            if self.scopes[at].base != Base::Unknown {
                 continue;
             }
-            let scope = &searched.scope;
+            let scope = Arc::clone(&self.scopes[at].scope);
             let doing = format!("the search base `{}` for {}s", scope.base, scope.kind);
             let found = self.wire.find(scope.base_search(), scope.controls()).await;
             let found = found.map_err(|error| words::broken(&self.server, &doing, &error))?;
+            if found.answer.code == NO_SUCH_OBJECT {
+                return Err(missing::explained(self, &scope, &doing, &found.answer).await?);
+            }
             if !found.answer.is_success() {
                 return Err(words::refused(&self.server, &doing, &found.answer));
             }
-            searched.base = if found.entries.len() == 1 {
+            self.scopes[at].base = if found.entries.len() == 1 {
                 Base::Readable
             } else {
                 Base::Hidden
@@ -130,36 +148,48 @@ impl Session {
             })
     }
 
-    /// Reads the root DSE (RFC 4512 §5.1): the server answers, and says what it holds.
-    async fn root(&mut self) -> Result<Vec<Dn>, Error> {
+    /// Reads attributes of the root DSE (RFC 4512 §5.1), by the names that were asked for: the server answers, and says
+    /// what it holds and can do.
+    pub(super) async fn root(
+        &mut self,
+        attributes: &[&'static str],
+    ) -> Result<Vec<(&'static str, String)>, Error> {
         let doing = "the root DSE";
         let search = Search {
             base: "",
             reach: Reach::Base,
             filter: request::any_entry(),
             entries_max: 0,
-            attributes: &[NAMING_CONTEXTS],
+            attributes,
+            names_only: false,
         };
         let broken = |error: WireError| words::broken(&self.server, doing, &error);
         let found = self.wire.find(search, Vec::new()).await.map_err(broken)?;
         if !found.answer.is_success() {
             return Err(words::refused(&self.server, doing, &found.answer));
         }
-        let mut values = Vec::new();
+        let mut read = Vec::new();
         for message in &found.entries {
             let mut entry = Entry::decode(message).map_err(|error| broken(error.into()))?;
             while let Some(attribute) = entry.next().map_err(|error| broken(error.into()))? {
                 let name = attribute.description.name;
-                if name.eq_ignore_ascii_case(NAMING_CONTEXTS) {
-                    let collected = attribute.collect_into(&mut values);
-                    collected.map_err(|error| broken(error.into()))?;
-                }
+                let wanted = attributes
+                    .iter()
+                    .find(|wanted| wanted.eq_ignore_ascii_case(name));
+                let mut values = Vec::new();
+                let collected = attribute.collect_into(&mut values);
+                collected.map_err(|error| broken(error.into()))?;
+                let texts = values
+                    .into_iter()
+                    .filter_map(|value| std::str::from_utf8(value).ok());
+                read.extend(
+                    wanted
+                        .into_iter()
+                        .flat_map(|name| texts.clone().map(|text| (*name, text.to_owned()))),
+                );
             }
         }
-        let texts = values
-            .iter()
-            .filter_map(|value| std::str::from_utf8(value).ok());
-        Ok(texts.filter_map(|text| text.parse().ok()).collect())
+        Ok(read)
     }
 }
 

@@ -24,16 +24,13 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Connects and protects the connection, within the time that the settings allow for both.
 pub(super) async fn connect(settings: &Settings, server: &str) -> Result<Box<dyn Stream>, Error> {
-    let tls = match settings.security {
-        Security::Tls | Security::StartTls => Some(Tls::prepare(settings, server)?),
-        Security::Plain => None,
-    };
     let limit = settings.connect_timeout;
     let deadline = Instant::now() + limit;
     let stream: Box<dyn Stream> = Box::new(tcp(settings, server, deadline).await?);
-    let Some(tls) = tls else {
+    if settings.security == Security::Plain {
         return Ok(stream);
-    };
+    }
+    let tls = Tls::prepare(settings, server)?;
     let protect = async {
         let stream = if settings.security == Security::StartTls {
             start_tls(stream, settings, server).await?

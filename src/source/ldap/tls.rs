@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::source::ldap::wire::Stream;
 use crate::source::{Error, Settings, Stage};
 
-/// What is needed for a handshake, checked before a connection is made.
+/// What is needed for a handshake.
 pub(super) struct Tls {
     connector: TlsConnector,
     name: ServerName<'static>,

@@ -1,0 +1,63 @@
+//! What an examination of a directory asks and finds: counts, a sample, and facts about the server and the account.
+
+use crate::identity::observation::Observation;
+
+/// What is asked beside the scope of the settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Questions {
+    /// The filter of the users as the administrator wrote it, together with `(objectClass=computer)`; Active Directory
+    /// only, because a computer is a person there and the relay leaves it out by itself.
+    pub computers_filter: Option<String>,
+    /// The attributes that a user must have.
+    pub required: Vec<String>,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Examination {
+    /// Users in scope.
+    pub users: Count,
+    /// Groups in scope; absent when groups are not synchronized.
+    pub groups: Option<Count>,
+    /// The first user that the server gave, as a read states it.
+    pub sample: Option<Observation>,
+    /// Computers that the administrator's filter matches and that are left out.
+    pub computers: Option<Count>,
+    /// The required attributes that some users lack, and how many lack them.
+    pub lacking: Vec<(String, u64)>,
+    /// Search bases that are there and may not be read themselves, so that absence below them cannot be proved.
+    pub hidden_bases: Vec<String>,
+    /// Whether password and answers cross the network without TLS.
+    pub plain: bool,
+    /// What the account may do that reading does not need.
+    pub excess: Vec<Excess>,
+    /// What the server offers for noticing changes without reading everything.
+    pub offers: Vec<Offer>,
+}
+
+/// How many entries a search gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// The entries that came.
+    pub entries: u64,
+    /// Why there may be more; absent when these are all.
+    pub cut: Option<String>,
+}
+
+/// A right that reading does not need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// The account may read passwords of users, as hashes or worse.
+    ReadsPasswords,
+    /// The account may write attributes of users.
+    WritesUsers,
+}
+
+/// A way of noticing changes that a server offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Its usual name.
+    pub name: &'static str,
+    /// What is in its way; absent when nothing was found to be.
+    pub obstacle: Option<&'static str>,
+}

@@ -1,0 +1,340 @@
+//! The examination of a directory: everything in scope is counted, and server and account are asked what they can do.
+
+use lber::structure::StructureTag;
+
+use crate::fault::Fault;
+use crate::identity::Kind;
+use crate::identity::dn::Dn;
+use crate::source::examination::{Count, Examination, Excess, Offer, Questions};
+use crate::source::ldap::answer::Answer;
+use crate::source::ldap::entry::Entry;
+use crate::source::ldap::find;
+use crate::source::ldap::reader::Stop;
+use crate::source::ldap::request::{self, Reach, Search};
+use crate::source::ldap::scope::Scope;
+use crate::source::ldap::session::{NAMING_CONTEXTS, Session};
+use crate::source::ldap::wire::{Reply, WireError};
+use crate::source::ldap::words;
+use crate::source::{Error, Names, Stage};
+
+/// Result codes by which a server refuses a filter, once the base was found: protocolError, inappropriateMatching,
+/// invalidAttributeSyntax (RFC 4511 §4.1.9).
+const FILTER_REFUSED: [u32; 3] = [2, 18, 21];
+/// The attribute that holds passwords (RFC 4519 §2.41).
+const PASSWORD: &str = "userPassword";
+/// The attribute in which Active Directory names what the caller may write.
+const WRITABLE: &str = "allowedAttributesEffective";
+/// Where OpenLDAP keeps the state of its change feed.
+const FEED_STATE: &str = "contextCSN";
+
+/// Attributes of the root DSE that tell what a server can do.
+const ROOT: [&str; 5] = [
+    NAMING_CONTEXTS,
+    "supportedControl",
+    "changelog",
+    "highestCommittedUSN",
+    "objectClass",
+];
+/// Controls by which changes are noticed.
+const CONTROLS: [(&str, &str); 4] = [
+    (SYNC, "content synchronization (RFC 4533)"),
+    ("1.2.840.113556.1.4.841", "DirSync"),
+    ("1.2.840.113556.1.4.528", "change notification"),
+    ("2.16.840.1.113730.3.4.3", "persistent search"),
+];
+/// The control of RFC 4533.
+const SYNC: &str = "1.3.6.1.4.1.4203.1.9.1.1";
+
+/// Examines the directory.
+pub(super) async fn examine(
+    session: &mut Session,
+    questions: &Questions,
+) -> Result<Examination, Error> {
+    session.check_bases().await?;
+    let scopes = session.scopes();
+    let mut users = Counted::default();
+    let mut groups = None;
+    for scope in &scopes {
+        let counted = count(session, scope, &scope.filter).await?;
+        if counted.count.entries == 0 && !session.base_is_readable(scope.kind) {
+            return Err(unreadable_base(session, scope));
+        }
+        match scope.kind {
+            Kind::User => users = counted,
+            Kind::Group => groups = Some(counted.count),
+        }
+    }
+    let hidden_bases = scopes
+        .iter()
+        .filter(|scope| !session.base_is_readable(scope.kind))
+        .map(|scope| scope.base.clone())
+        .collect();
+    let mut examination = Examination {
+        users: users.count,
+        groups,
+        sample: None,
+        computers: None,
+        lacking: Vec::new(),
+        hidden_bases,
+        plain: session.plain,
+        excess: Vec::new(),
+        offers: Vec::new(),
+    };
+    if let Some(scope) = session.scope(Kind::User) {
+        examination.offers = offers(session, &scope).await?;
+        about_users(session, &scope, questions, &mut examination).await?;
+        if let Some(dn) = users.first {
+            examination.sample = find::find(session, &dn, &Names::default()).await?;
+            examination.excess = excess(session, &scope, &dn).await?;
+        }
+    }
+    Ok(examination)
+}
+
+/// A base that is there, shows neither itself nor anything below.
+fn unreadable_base(session: &Session, scope: &Scope) -> Error {
+    let message = format!(
+        "{}: the search base `{}` for {}s is there, but the account may read neither it nor anything below it that matches; \
+         give the bind account the right to read both",
+        session.server, scope.base, scope.kind
+    );
+    Error::new(Stage::Permission, Fault::Denied, message)
+}
+
+/// Counts the computers among the users, and the users that lack what they must have.
+async fn about_users(
+    session: &mut Session,
+    scope: &Scope,
+    questions: &Questions,
+    examination: &mut Examination,
+) -> Result<(), Error> {
+    if let Some(text) = &questions.computers_filter {
+        let filter = request::filter(text).map_err(|problem| {
+            let message = format!("{}: the filter `{text}`: {problem}", session.server);
+            Error::new(Stage::Filter, Fault::Denied, message)
+        })?;
+        examination.computers = Some(count(session, scope, &filter).await?.count);
+    }
+    if examination.users.cut.is_some() {
+        return Ok(()); // two lower bounds have no difference that means anything
+    }
+    for attribute in &questions.required {
+        // Those that have it are counted, because of an attribute that the server does not know nobody lacks it either.
+        let having = request::having(&scope.filter, attribute);
+        let having = count(session, scope, &having).await?.count;
+        let lacking = examination.users.entries.saturating_sub(having.entries);
+        if having.cut.is_none() && lacking > 0 {
+            examination.lacking.push((attribute.clone(), lacking));
+        }
+    }
+    Ok(())
+}
+
+/// What a count found.
+#[derive(Default)]
+struct Counted {
+    count: Count,
+    /// The name of the first entry, where it is text.
+    first: Option<String>,
+}
+
+/// Counts the entries of a search, page by page, without their attributes.
+async fn count(
+    session: &mut Session,
+    scope: &Scope,
+    filter: &StructureTag,
+) -> Result<Counted, Error> {
+    let mut counted = Counted::default();
+    let Err(stop) = pages(session, scope, filter, &mut counted).await else {
+        return Ok(counted);
+    };
+    if counted.count.entries > 0 && !matches!(stop, Stop::Wire(_)) {
+        counted.count.cut.get_or_insert(stop.words());
+        return Ok(counted);
+    }
+    let doing = format!("the search for {}s below `{}`", scope.kind, scope.base);
+    Err(match stop {
+        Stop::Answer(answer) if FILTER_REFUSED.contains(&answer.code) => {
+            refused_filter(&session.server, &doing, &answer)
+        }
+        stop => stop.into_error(&session.server, &doing),
+    })
+}
+
+fn refused_filter(server: &str, doing: &str, answer: &Answer) -> Error {
+    let message = format!(
+        "{server}: {doing}: {}; the server does not take the filter: check its attributes and how they are compared",
+        answer.words()
+    );
+    Error::new(Stage::Filter, Fault::Denied, message)
+}
+
+async fn pages(
+    session: &mut Session,
+    scope: &Scope,
+    filter: &StructureTag,
+    counted: &mut Counted,
+) -> Result<(), Stop> {
+    let mut cookie = Vec::new();
+    loop {
+        let search = Search {
+            base: &scope.base,
+            reach: Reach::Subtree,
+            filter: filter.clone(),
+            entries_max: 0,
+            attributes: &[request::NO_ATTRIBUTES],
+            names_only: true,
+        };
+        let mut controls = scope.controls();
+        controls.push(request::page(session.page_entries, cookie.clone()));
+        session.wire.search(search, controls).await?;
+        let before = counted.count.entries;
+        let (answer, next) = loop {
+            match session.wire.reply().await? {
+                Reply::Entry(message) => {
+                    counted.count.entries += 1;
+                    if counted.first.is_none() {
+                        let entry = Entry::decode(&message).map_err(WireError::from)?;
+                        counted.first = std::str::from_utf8(entry.dn).ok().map(str::to_owned);
+                    }
+                }
+                Reply::Reference(uris) if !session.leads_elsewhere(&uris) => {
+                    let cut = format!("a part is held by another server ({})", uris.join(" "));
+                    counted.count.cut.get_or_insert(cut);
+                }
+                Reply::Reference(_) => {}
+                Reply::Done(answer, next) => break (answer, next),
+            }
+        };
+        if !answer.is_success() {
+            return Err(Stop::Answer(answer));
+        }
+        match next {
+            None => return Err(Stop::NoCookie),
+            Some(next) if next.is_empty() => return Ok(()),
+            Some(next) if next == cookie && counted.count.entries == before => {
+                return Err(Stop::NoProgress);
+            }
+            Some(next) => cookie = next,
+        }
+    }
+}
+
+/// What the account may do that reading does not need, as far as a server shows it.
+async fn excess(session: &mut Session, scope: &Scope, dn: &str) -> Result<Vec<Excess>, Error> {
+    let mut excess = Vec::new();
+    let passwords = Search {
+        base: &scope.base,
+        reach: Reach::Subtree,
+        filter: request::having(&scope.filter, PASSWORD),
+        entries_max: 0,
+        attributes: &[PASSWORD],
+        names_only: true, // that there is one is all that is asked
+    };
+    if shows(session, scope, passwords, PASSWORD).await? {
+        excess.push(Excess::ReadsPasswords);
+    }
+    if scope.active_directory {
+        let writable = Search {
+            base: dn,
+            reach: Reach::Base,
+            filter: request::any_entry(),
+            entries_max: 0,
+            attributes: &[WRITABLE],
+            names_only: true,
+        };
+        if shows(session, scope, writable, WRITABLE).await? {
+            excess.push(Excess::WritesUsers);
+        }
+    }
+    Ok(excess)
+}
+
+/// Whether an attribute of any of the first entries that a search finds is shown.
+async fn shows(
+    session: &mut Session,
+    scope: &Scope,
+    search: Search<'_>,
+    attribute: &str,
+) -> Result<bool, Error> {
+    let doing = format!("the question for `{attribute}`");
+    let broken = |error: WireError| words::broken(&session.server, &doing, &error);
+    let found = session.wire.find(search, scope.controls()).await;
+    for message in found.map_err(broken)?.entries {
+        let mut entry = Entry::decode(&message).map_err(|error| broken(error.into()))?;
+        while let Some(shown) = entry.next().map_err(|error| broken(error.into()))? {
+            if shown.description.name.eq_ignore_ascii_case(attribute) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// What the server offers for noticing changes.
+async fn offers(session: &mut Session, scope: &Scope) -> Result<Vec<Offer>, Error> {
+    let root = session.root(&ROOT).await?;
+    let values = |name: &'static str| {
+        root.iter()
+            .filter(move |(found, _)| *found == name)
+            .map(|(_, value)| value.as_str())
+    };
+    let openldap = values("objectClass").any(|class| class == "OpenLDAProotDSE");
+    let controls: Vec<&str> = values("supportedControl").collect();
+    let mut offers = Vec::new();
+    for (oid, name) in CONTROLS {
+        if !controls.contains(&oid) {
+            continue;
+        }
+        // OpenLDAP announces the control as soon as the module is loaded, whatever database has the overlay.
+        let feeds = oid != SYNC
+            || !openldap
+            || has_feed(session, scope, values(NAMING_CONTEXTS).collect()).await?;
+        offers.push(Offer {
+            name,
+            obstacle: (!feeds).then_some(
+                "its state (contextCSN) cannot be read: the overlay syncprov is missing, or the account may not read the \
+                 suffix",
+            ),
+        });
+    }
+    let more = [
+        ("changelog", "the changelog"),
+        ("highestCommittedUSN", "uSNChanged"),
+    ];
+    let more = more
+        .into_iter()
+        .filter(|(attribute, _)| values(attribute).next().is_some());
+    offers.extend(more.map(|(_, name)| Offer {
+        name,
+        obstacle: None,
+    }));
+    Ok(offers)
+}
+
+/// Whether the account can read the state of OpenLDAP's change feed for the users' part of the tree.
+async fn has_feed(
+    session: &mut Session,
+    scope: &Scope,
+    contexts: Vec<&str>,
+) -> Result<bool, Error> {
+    let base: Option<Dn> = scope.base.parse().ok();
+    let holds = |context: &&str| {
+        let context: Option<Dn> = context.parse().ok();
+        base.as_ref()
+            .zip(context)
+            .is_some_and(|(base, context)| base.is_within(&context))
+    };
+    let Some(suffix) = contexts.into_iter().find(holds) else {
+        return Ok(false);
+    };
+    let state = Search {
+        base: suffix,
+        reach: Reach::Base,
+        filter: request::any_entry(),
+        entries_max: 0,
+        attributes: &[FEED_STATE],
+        names_only: true,
+    };
+    shows(session, scope, state, FEED_STATE).await
+}
