@@ -1,6 +1,7 @@
 //! The admin endpoint: the one inbound door. It reads the store, and asks the scheduler; it runs nothing itself.
 
 mod auth;
+pub mod probe;
 mod problem;
 mod query;
 mod routes;

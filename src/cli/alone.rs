@@ -9,7 +9,7 @@ use crate::cli::{Ending, Failure, Which, asked_to_stop};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::id::{ProfileKey, ProfileName};
-use crate::job::Mode;
+use crate::job::{Extent, Mode};
 use crate::store::Store;
 use crate::sync::stop::Stop;
 
@@ -33,7 +33,11 @@ pub(super) async fn run(
         asked_to_stop().await;
         asked.interrupt();
     });
-    let job = relays.run_once(&key, mode, stop).await;
+    let extent = Extent {
+        mode,
+        only: which.only.clone(),
+    };
+    let job = relays.run_once(&key, extent, stop).await;
     progress.finish();
     output.job(&job);
     Ok(Ending::of_job(job.status))

@@ -67,7 +67,7 @@ enum Command {
     },
     /// Runs one job now and waits for it; through a running relay where there is one.
     #[command(
-        after_help = "Examples:\n  scim-relay sync\n  scim-relay sync --directory hq --mode reconcile --output json"
+        after_help = "Examples:\n  scim-relay sync\n  scim-relay sync --directory hq --mode reconcile --output json\n  scim-relay sync --only uid=ann,ou=people,dc=example,dc=org"
     )]
     Sync {
         #[command(flatten)]
@@ -77,7 +77,9 @@ enum Command {
         mode: SyncMode,
     },
     /// Shows what a sync would change, and sends nothing.
-    #[command(after_help = "Example: scim-relay preview --directory hq")]
+    #[command(
+        after_help = "Examples:\n  scim-relay preview --directory hq\n  scim-relay preview --only ann"
+    )]
     Preview {
         #[command(flatten)]
         which: Which,
@@ -120,6 +122,9 @@ struct Which {
     /// The directory; not needed when there is only one.
     #[arg(long)]
     directory: Option<String>,
+    /// One entry alone: its DN, its anchor or its userName.
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    only: Option<String>,
     /// The running relay's address; the one of the configuration when absent.
     #[arg(long, env = "SCIM_RELAY_URL")]
     url: Option<String>,

@@ -65,11 +65,15 @@ pub(super) async fn run(
 ) -> Result<Ending, Failure> {
     let api = connect(config, which)?;
     let directory = chosen(&api, which).await?;
+    let mut body = json!({ "mode": mode });
+    if let Some(only) = &which.only {
+        body["only"] = json!(only);
+    }
     let (status, started) = api
         .call(
             Method::POST,
             &format!("/directories/{directory}/sync"),
-            Some(json!({ "mode": mode })),
+            Some(body),
         )
         .await?;
     if status == StatusCode::CONFLICT {

@@ -50,6 +50,10 @@ pub struct Scope {
     pub users_dn: String,
     /// The filter that users match, all parts put together.
     pub users_filter: String,
+    /// The filter of the computers that the administrator's own parts match, and that the whole filter leaves out;
+    /// Active Directory only. It decides nothing, so it is no part of the fingerprint.
+    #[serde(skip)]
+    pub computers_filter: Option<String>,
     /// Where groups are searched; absent when groups are not synchronized.
     pub groups_dn: Option<String>,
     /// The filter that groups match.

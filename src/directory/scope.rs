@@ -22,7 +22,7 @@ const LDAP_GROUPS: &str =
     "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))";
 const AD_GROUPS: &str = "(objectClass=group)";
 /// In Active Directory a computer is a person by its object classes.
-const NOT_COMPUTER: &str = "(!(objectClass=computer))";
+const COMPUTER: &str = "(objectClass=computer)";
 
 /// The filter for users when none is written.
 pub(super) fn usual_users(directory_type: DirectoryType) -> &'static str {
@@ -167,19 +167,14 @@ fn scope(
     if let Some(excluded) = filter(fields, "exclusionFilter", problems) {
         parts.push(format!("(!{})", in_parentheses(&excluded)));
     }
+    let mut computers_filter = None;
     if directory_type == DirectoryType::ActiveDirectory {
-        parts.push(NOT_COMPUTER.to_owned());
+        parts.push(COMPUTER.to_owned());
+        computers_filter = Some(all_of(&parts));
+        parts.pop();
+        parts.push(format!("(!{COMPUTER})"));
     }
-    let users_filter = match parts.as_slice() {
-        [only] => only.clone(),
-        parts => format!(
-            "(&{})",
-            parts
-                .iter()
-                .map(|part| in_parentheses(part))
-                .collect::<String>()
-        ),
-    };
+    let users_filter = all_of(&parts);
     let groups_filter = filter(fields, "groupSearchFilter", problems)
         .unwrap_or_else(|| usual_groups(directory_type).to_owned());
     let with_groups = fields.boolean("synchronizeGroups", true, problems);
@@ -187,11 +182,23 @@ fn scope(
     Some(Scope {
         users_dn: users_dn.unwrap_or_else(|| base.clone()),
         users_filter,
+        computers_filter,
         groups_dn: with_groups.then(|| groups_dn.unwrap_or_else(|| base.clone())),
         groups_filter,
         membership,
         uid_attribute,
     })
+}
+
+/// The filter that an entry matches when it matches all of these.
+fn all_of(parts: &[String]) -> String {
+    match parts {
+        [only] => only.clone(),
+        parts => {
+            let parts: String = parts.iter().map(|part| in_parentheses(part)).collect();
+            format!("(&{parts})")
+        }
+    }
 }
 
 /// A filter was parsed by itself before, so it cannot close the one that it is put into.

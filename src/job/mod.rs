@@ -62,6 +62,21 @@ impl Mode {
     }
 }
 
+/// What a job is asked to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// How much it reads, and whether it sends.
+    pub mode: Mode,
+    /// The one entry that it is about: a DN, an anchor or a userName; absent for all.
+    pub only: Option<String>,
+}
+
+impl From<Mode> for Extent {
+    fn from(mode: Mode) -> Self {
+        Self { mode, only: None }
+    }
+}
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -218,6 +233,9 @@ pub struct Job {
     pub trigger: Trigger,
     /// How much it reads, and whether it sends.
     pub mode: Mode,
+    /// The one entry that it is about: a DN, an anchor or a userName; absent for all.
+    #[serde(default)]
+    pub only: Option<String>,
     /// Where it stands.
     pub status: Status,
     /// What it changed.
@@ -253,15 +271,17 @@ impl Job {
         id: JobId,
         profile: &ProfileKey,
         trigger: Trigger,
-        mode: Mode,
+        extent: impl Into<Extent>,
         now: DateTime<Utc>,
     ) -> Self {
+        let Extent { mode, only } = extent.into();
         Self {
             id,
             directory_id: profile.directory,
             profile: profile.profile.clone(),
             trigger,
             mode,
+            only,
             status: Status::Queued,
             counters: Counters::default(),
             error_count: 0,

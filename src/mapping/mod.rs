@@ -115,6 +115,28 @@ impl Mapping {
             .collect()
     }
 
+    /// The directory attribute whose value is the name of a kind at the target (userName, a group's displayName); `None`
+    /// when that is a constant or made by an expression.
+    pub fn name_attribute(&self, kind: Kind) -> Option<String> {
+        let (rules, path) = match kind {
+            Kind::User => (&self.users, AttributePath::user_name()),
+            Kind::Group => (&self.groups, AttributePath::display_name()),
+        };
+        let rule = rules.iter().find(|rule| rule.path == path)?;
+        match &rule.source {
+            Source::Attribute(name) => Some(name.clone()),
+            Source::Constant(_) | Source::Expression(_) => None,
+        }
+    }
+
+    /// The directory attributes that rules of users read whose value is required.
+    pub fn required_user_attributes(&self) -> BTreeSet<String> {
+        let required = self.users.iter().filter(|rule| rule.required);
+        required
+            .flat_map(|rule| rule.attributes(&self.expressions))
+            .collect()
+    }
+
     /// Whether an account becomes inactive by the passing of time alone.
     pub fn expires_later(&self, identity: &Identity, now: DateTime<Utc>) -> bool {
         identity.kind == Kind::User && self.status.expires_later(identity, now)

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::fault::Fault;
 use crate::id::{JobId, ProfileKey};
 use crate::job::schedule::Schedule;
-use crate::job::{Job, Mode, ObjectError, Status, Trigger};
+use crate::job::{Extent, Job, Mode, ObjectError, Status, Trigger};
 use crate::store::Store;
 use crate::sync::stop::Stop;
 
@@ -123,7 +123,7 @@ impl Scheduler {
         &self,
         key: &ProfileKey,
         trigger: Trigger,
-        mode: Mode,
+        extent: impl Into<Extent> + Send,
     ) -> Result<Job, Refused> {
         if self.0.stop.is_cancelled() {
             return Err(Refused::Stopping);
@@ -137,7 +137,7 @@ impl Scheduler {
         {
             return Err(Refused::Unknown);
         }
-        let job = Job::queued(JobId(Uuid::now_v7()), key, trigger, mode, Utc::now());
+        let job = Job::queued(JobId(Uuid::now_v7()), key, trigger, extent, Utc::now());
         let running = Running {
             job: job.id,
             stop: Stop::with(&self.0.stop),
@@ -238,7 +238,11 @@ impl Scheduler {
                 continue;
             };
             tracing::info!(job = %job.id, directory = %job.directory_id, "an interrupted job is resumed");
-            if let Err(refused) = self.enqueue(&profile.key, Trigger::Resume, job.mode).await {
+            let extent = Extent {
+                mode: job.mode,
+                only: job.only,
+            };
+            if let Err(refused) = self.enqueue(&profile.key, Trigger::Resume, extent).await {
                 tracing::warn!(job = %job.id, error = %refused, "an interrupted job could not be resumed");
             }
         }

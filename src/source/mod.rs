@@ -172,6 +172,23 @@ pub struct Names {
     pub group: Option<String>,
 }
 
+impl Names {
+    /// Says that no entry is called so, and what to do.
+    pub fn not_found(&self, selector: &str) -> String {
+        let selector = selector.escape_debug();
+        let user_name = match self.user {
+            Some(_) => "or userName",
+            None => {
+                "but not by userName, because the profile does not take that from one attribute of the directory"
+            }
+        };
+        format!(
+            "no entry in scope is called `{selector}`; an entry is named by DN, anchor {user_name}; check the spelling, the \
+             search bases and the filters"
+        )
+    }
+}
+
 /// The stage of talking to a directory that failed; the words of the API (`error.code`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -16,7 +16,7 @@ use crate::fault::Fault;
 use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName, TenantName};
 use crate::identity::digest::Digest;
 use crate::identity::known::Known;
-use crate::identity::{Identity, RowKey};
+use crate::identity::{Identity, MemberKey, RowKey};
 use crate::job::{Job, ObjectError};
 use crate::plan::{Action, Class, Plan, Reason, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row};
@@ -271,6 +271,14 @@ pub trait Store: Records + Send + Sync {
         profiles: &[ProfileName],
         groups: Vec<RowKey>,
     ) -> Result<Vec<Vec<ResolvedMember>>, Error>;
+
+    /// The rows that have these names now, in the given order; `None` for a name that nobody has.
+    async fn named(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+        names: Vec<MemberKey>,
+    ) -> Result<Vec<Option<RowKey>>, Error>;
 
     /// The groups that name any of these rows as a member, by the names that the rows have now.
     async fn groups_naming(

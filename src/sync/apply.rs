@@ -65,7 +65,8 @@ pub(super) async fn carry_out(
 
 /// The first load ends with the first plan that was settled in full (specification page 8, 7).
 async fn note_first_load(relay: &Relay, lease: &Lease, tracker: &Tracker) -> Result<(), Error> {
-    if tracker.job().error_count > 0 {
+    let job = tracker.job();
+    if job.error_count > 0 || job.only.is_some() {
         return Ok(());
     }
     let mut state = relay.store.profile_state(&relay.key()).await?;

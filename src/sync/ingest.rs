@@ -107,7 +107,8 @@ async fn write_observations(
     Ok(())
 }
 
-fn unreadable_error(unreadable: Unreadable) -> ObjectError {
+/// The error of an entry that was read and cannot be used.
+pub(super) fn unreadable_error(unreadable: Unreadable) -> ObjectError {
     ObjectError {
         kind: unreadable.kind.as_str().to_owned(),
         anchor: unreadable.anchor.map(|anchor| anchor.to_string()),

@@ -7,6 +7,7 @@ mod create;
 mod flight;
 mod ingest;
 mod observe;
+mod only;
 mod prepare;
 mod proof;
 mod propose;
@@ -23,11 +24,12 @@ use crate::directory::profile::Profile;
 use crate::directory::tenant::Tenant;
 use crate::fault::Fault;
 use crate::id::{JobId, ProfileKey};
-use crate::job::{Mode, Status};
+use crate::job::{Job, Mode, Status};
 use crate::plan::Plan;
 use crate::provider::{Provider, Refusal};
 use crate::store::{Author, Lease, Store};
 use crate::sync::proof::Reader;
+use crate::sync::propose::Rows;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::Tracker;
 
@@ -65,8 +67,8 @@ impl Relay {
 /// Runs a job to its end: reads the directory, plans the difference, and sends what nothing holds.
 ///
 /// The job's end is recorded in the tracker whatever happens; `stop` ends the run after the requests in flight.
-pub async fn run(relay: &Relay, tracker: &Tracker, mode: Mode, stop: &Stop) -> Status {
-    let ended = flights(relay, tracker, mode, stop).await;
+pub async fn run(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Status {
+    let ended = flights(relay, tracker, stop).await;
     let status = match ended {
         Ok(waits) if !stop.token().is_cancelled() => tracker.verdict(waits),
         Ok(_) => stop.status(),
@@ -80,12 +82,13 @@ pub async fn run(relay: &Relay, tracker: &Tracker, mode: Mode, stop: &Stop) -> S
 }
 
 /// The flights of one run; answers whether something waits for a person.
-async fn flights(relay: &Relay, tracker: &Tracker, mode: Mode, stop: &Stop) -> Result<bool, Error> {
+async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, Error> {
+    let Job { mode, only, .. } = tracker.job();
     let lease = relay.store.lease(relay.directory.id).await?;
     let reader = Reader::new(&relay.source);
     // Until something is sent, a run can be left anywhere: what it wrote down holds, and the next one starts with it.
     let plan = tokio::select! {
-        plan = Box::pin(up_to_the_plan(relay, &lease, &reader, tracker, mode)) => plan?,
+        plan = Box::pin(up_to_the_plan(relay, &lease, &reader, tracker, mode, only)) => plan?,
         () = stop.token().cancelled() => return Ok(false),
     };
     if mode.applies() {
@@ -102,18 +105,29 @@ async fn up_to_the_plan(
     reader: &Reader<'_>,
     tracker: &Tracker,
     mode: Mode,
+    only: Option<String>,
 ) -> Result<Plan, Error> {
-    // First of all, so that a run that fails early is not asked for again at once.
-    ingest::note_attempt(relay, lease).await?;
+    if only.is_none() {
+        // First of all, so that a run that fails early is not asked for again at once.
+        ingest::note_attempt(relay, lease).await?;
+    }
     let in_doubt = match mode.applies() {
         true => recover::settle_open_intents(relay, lease, tracker).await?,
         false => Default::default(),
     };
+    if let Some(selector) = only {
+        let row = only::read_entry(relay, lease, reader, tracker, &selector).await?;
+        if let Some(row) = &row {
+            only::read_resource(relay, lease, mode, row, tracker).await?;
+        }
+        let rows = Rows::These(row.into_iter().collect());
+        return propose::make_plan(relay, lease, mode, rows, &in_doubt, tracker).await;
+    }
     ingest::read_directory(relay, lease, reader, tracker).await?;
     if let Some(occasion) = observe::occasion(relay, mode).await? {
         observe::read_target(relay, lease, mode, occasion, tracker).await?;
     }
-    propose::make_plan(relay, lease, mode, &in_doubt, tracker).await
+    propose::make_plan(relay, lease, mode, Rows::AllThatDiffer, &in_doubt, tracker).await
 }
 
 /// Why a run stopped.
@@ -128,6 +142,9 @@ pub enum Error {
     /// The target refuses everything.
     #[error(transparent)]
     Target(#[from] Refusal),
+    /// The one entry that the job is about cannot be had; the text names it and the cure.
+    #[error("{0}")]
+    Only(String),
 }
 
 impl Error {
@@ -137,13 +154,14 @@ impl Error {
             Self::Source(error) => error.fault(),
             Self::Store(error) => error.fault(),
             Self::Target(refusal) => refusal.fault,
+            Self::Only(_) => Fault::Rejected,
         }
     }
 
     /// Which part of the run it was.
     pub fn operation(&self) -> &'static str {
         match self {
-            Self::Source(_) => "read",
+            Self::Source(_) | Self::Only(_) => "read",
             Self::Store(_) => "store",
             Self::Target(_) => "send",
         }

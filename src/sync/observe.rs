@@ -198,6 +198,24 @@ async fn compare(
     Ok(())
 }
 
+/// Compares the resource of one linked row with what was acknowledged.
+pub(super) async fn reconcile_one(
+    relay: &Relay,
+    lease: &Lease,
+    key: &RowKey,
+    id: &str,
+    tracker: &Tracker,
+) -> Result<(), Error> {
+    relay.provider.discover().await?;
+    match relay.provider.get(resource_type(key.kind), id).await? {
+        Some(resource) => {
+            let known = vec![(key.clone(), id.to_owned(), resource)];
+            compare(relay, lease, known).await
+        }
+        None => note_missing(relay, lease, id, key.clone(), tracker).await,
+    }
+}
+
 /// Absence from a list proves nothing (lists may be cut short); a read by id does.
 async fn confirm_missing(
     relay: &Relay,
@@ -210,17 +228,26 @@ async fn confirm_missing(
         if relay.provider.get(kind, &id).await?.is_some() {
             continue;
         }
-        let detail = format!(
-            "resource {id} was removed at the target; it is created again if the entry is in scope"
-        );
-        let dn = dn(relay, &row).await?;
-        tracker.record(row_error(&row, &dn, "observe", Fault::Drifted, detail));
-        relay
-            .store
-            .record_observed(lease, vec![(row, None)])
-            .await?;
+        note_missing(relay, lease, &id, row, tracker).await?;
     }
     Ok(())
+}
+
+/// Forgets the link of a row whose resource is not there any more.
+async fn note_missing(
+    relay: &Relay,
+    lease: &Lease,
+    id: &str,
+    row: RowKey,
+    tracker: &Tracker,
+) -> Result<(), Error> {
+    let detail = format!(
+        "resource {id} was removed at the target; it is created again if the entry is in scope"
+    );
+    let dn = dn(relay, &row).await?;
+    tracker.record(row_error(&row, &dn, "observe", Fault::Drifted, detail));
+    let observed = vec![(row, None)];
+    Ok(relay.store.record_observed(lease, observed).await?)
 }
 
 /// The DN of a row's entry, where it was last seen.

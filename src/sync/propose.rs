@@ -1,5 +1,7 @@
 //! Propose: the rows that differ become a stored plan, and the guard says what of it waits.
 
+mod names;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
@@ -13,7 +15,6 @@ use crate::job::{Counters, Mode};
 use crate::plan::decide::{self, Policy, Verdict};
 use crate::plan::membership::{self, Named, NestedGroups};
 use crate::plan::{Action, Class, Plan, Reason, Step, guard};
-use crate::scim::path::AttributePath;
 use crate::snapshot::{MatchedBy, Row, Seen, Standing};
 use crate::store::Lease;
 use crate::sync::tracker::{Tracker, row_error, target_error};
@@ -22,22 +23,36 @@ use crate::sync::{Error, Relay, adopt};
 /// Rows looked at in one turn.
 const ROWS_PER_TURN: usize = 1_000;
 
-/// Plans everything that differs, and stores the plan.
+/// Which rows a plan is for.
+pub(super) enum Rows {
+    /// All that differ.
+    AllThatDiffer,
+    /// These; the others keep their marks.
+    These(Vec<RowKey>),
+}
+
+/// Plans what differs, and stores the plan.
 pub(super) async fn make_plan(
     relay: &Relay,
     lease: &Lease,
     mode: Mode,
+    rows: Rows,
     in_doubt: &HashSet<RowKey>,
     tracker: &Tracker,
 ) -> Result<Plan, Error> {
     tracker.phase("planning").await;
     let mut draft = Draft::new(relay, lease, in_doubt, tracker).await?;
-    let mut after = None;
-    draft.add_all(Kind::User, &mut after).await?;
-    if relay.profile.nested_groups == NestedGroups::Flatten {
-        relay.store.mark_ancestors(lease).await?;
+    match rows {
+        Rows::AllThatDiffer => {
+            let mut after = None;
+            draft.add_all(Kind::User, &mut after).await?;
+            if relay.profile.nested_groups == NestedGroups::Flatten {
+                relay.store.mark_ancestors(lease).await?;
+            }
+            draft.add_all(Kind::Group, &mut after).await?;
+        }
+        Rows::These(keys) => draft.add_these(keys).await?,
     }
-    draft.add_all(Kind::Group, &mut after).await?;
     let plan = draft.seal().await?;
     tracker.update(|job| {
         job.plan_digest = Some(plan.digest.clone());
@@ -142,6 +157,24 @@ impl<'a> Draft<'a> {
             *after = Some(last.key.clone());
             self.add_rows(rows).await?;
         }
+    }
+
+    /// Decides what these rows need, whether they are marked or not. What other rows want is not planned, but a name
+    /// that one of them wants too is not given away.
+    async fn add_these(&mut self, keys: Vec<RowKey>) -> Result<(), Error> {
+        let names = self.relay.directory.profile_names();
+        let store = &self.relay.store;
+        let rows = store.rows(self.relay.directory.id, &names, keys).await?;
+        if rows
+            .iter()
+            .any(|row| row.key.kind == Kind::User && row.applied.is_none())
+        {
+            self.note_wanted_names(&rows).await?;
+        }
+        for row in rows {
+            self.add_rows(vec![row]).await?;
+        }
+        Ok(())
     }
 
     /// Decides what each of these rows, all of one kind and in order, needs.
@@ -298,11 +331,8 @@ impl<'a> Draft<'a> {
                 self.joining.insert(short(&[&row.key.to_key()]));
                 Ok(verdict)
             }
-            Action::Create { attributes, .. } => {
-                let name = attributes
-                    .get(&AttributePath::user_name())
-                    .and_then(|name| name.as_text());
-                let name = name.unwrap_or_default().to_lowercase();
+            Action::Create { .. } => {
+                let name = names::created(&verdict).unwrap_or_default();
                 match self.rival(row, seen, &name).await? {
                     Some(problem) => Ok(Verdict {
                         steps: Vec::new(),
@@ -316,37 +346,6 @@ impl<'a> Draft<'a> {
             }
             _ => Ok(verdict),
         }
-    }
-
-    /// Whether somebody else has the userName, or wants it too. Of two new entries with one name none gets it, so that
-    /// the order of reading never decides who may log in under a name.
-    async fn rival(&mut self, row: &Row, seen: &Seen, name: &str) -> Result<Option<String>, Error> {
-        if self.anybody_linked
-            && let Some(holder) = self
-                .relay
-                .store
-                .holder_of_name(self.relay.directory.id, name)
-                .await?
-            && holder != row.key
-        {
-            return Ok(Some(format!(
-                "the user name is taken by the linked account of another entry ({}); rename one of the two, or decide \
-                 that it is the same person",
-                holder.anchor
-            )));
-        }
-        let slot = short(&[name.as_bytes()]);
-        let Some((other, other_dn)) = self.names.get(&slot) else {
-            self.names
-                .insert(slot, (row.key.clone(), seen.identity.dn.clone()));
-            return Ok(None);
-        };
-        if self.colliding.insert(other.clone()) {
-            let problem = collision(&seen.identity.dn);
-            self.tracker
-                .record(row_error(other, other_dn, "map", Fault::Rejected, problem));
-        }
-        Ok(Some(collision(other_dn)))
     }
 
     /// The members that the groups among these rows name, with all groups within where they are flattened.
@@ -449,6 +448,8 @@ impl<'a> Draft<'a> {
             .await?;
         let coverage = match job.complete_read {
             Some(true) => Coverage::Complete,
+            // One entry was looked at by itself, and its absence proved by an answer about it.
+            None if job.only.is_some() => Coverage::Complete,
             _ => Coverage::Partial("see the job's errors".to_owned()),
         };
         let evidence = guard::Evidence {
@@ -484,10 +485,4 @@ impl<'a> Draft<'a> {
         });
         Ok(plan)
     }
-}
-
-fn collision(other: &str) -> String {
-    format!(
-        "two new entries have the same user name, so neither is created; the other one is {other}. Rename one of the two"
-    )
 }

@@ -86,7 +86,7 @@ impl Tracker {
                 scim_type: refusal.scim_type.clone(),
                 ..of_job
             },
-            Error::Source(_) | Error::Store(_) => of_job,
+            Error::Source(_) | Error::Store(_) | Error::Only(_) => of_job,
         };
         self.update(|job| job.record(error));
     }

@@ -15,8 +15,11 @@ use crate::admin::problem::Problem;
 use crate::admin::routes::{Document, directory_id, job_id, limit};
 use crate::document::{Fields, Problems};
 use crate::id::{JobId, ProfileName};
-use crate::job::{Job, Mode, Trigger};
+use crate::job::{Extent, Job, Mode, Trigger};
 use crate::scheduler::Refused;
+
+/// The longest name of one entry.
+const ONLY_BYTES_MAX: usize = 1024;
 
 /// POST /directories/{id}/sync
 pub(super) async fn start(
@@ -38,6 +41,14 @@ pub(super) async fn start(
     let mode = fields
         .parsed("mode", &mut problems, Mode::from_word)
         .unwrap_or_default();
+    let only = fields.parsed("only", &mut problems, |text| {
+        let text = text.trim();
+        match text.len() {
+            0 => Err("is empty; name one entry by its DN, its anchor or its userName".to_owned()),
+            1..=ONLY_BYTES_MAX => Ok(text.to_owned()),
+            _ => Err(format!("is longer than {ONLY_BYTES_MAX} bytes")),
+        }
+    });
     fields.finish(&mut problems);
     if !problems.0.is_empty() {
         return Err(Problem::invalid(problems));
@@ -45,7 +56,7 @@ pub(super) async fn start(
     let key = directory.profile_key(&profile.unwrap_or_default());
     let job = admin
         .scheduler
-        .enqueue(&key, Trigger::Manual, mode)
+        .enqueue(&key, Trigger::Manual, Extent { mode, only })
         .await
         .map_err(|refused| match refused {
             Refused::Running(job) => Problem::job_running(job),

@@ -27,7 +27,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
 use crate::identity::digest::Digest;
 use crate::identity::known::Known;
-use crate::identity::{Identity, RowKey};
+use crate::identity::{Identity, MemberKey, RowKey};
 use crate::job::Job;
 use crate::plan::{Plan, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row};
@@ -267,6 +267,17 @@ impl Store for RedbStore {
     ) -> Result<Vec<Vec<ResolvedMember>>, Error> {
         let profiles = profiles.to_vec();
         self.read(move |txn| rows::members(txn, directory, &profiles, &groups))
+            .await
+    }
+
+    async fn named(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+        names: Vec<MemberKey>,
+    ) -> Result<Vec<Option<RowKey>>, Error> {
+        let profiles = profiles.to_vec();
+        self.read(move |txn| rows::named(txn, directory, &profiles, &names))
             .await
     }
 

@@ -12,7 +12,7 @@ use super::tables::{
 };
 use crate::id::{DirectoryId, ProfileKey, ProfileName};
 use crate::identity::digest;
-use crate::identity::{Member, RowKey};
+use crate::identity::{Member, MemberKey, RowKey};
 use crate::snapshot::{Applied, LinkedCounts, ProfileState, ResolvedMember, Row, Seen, Standing};
 use crate::store::Intent;
 
@@ -61,13 +61,19 @@ impl Columns {
     }
 
     fn resolve(&self, member: Member) -> Result<ResolvedMember, Failure> {
+        let row = self.named(&member.key)?;
+        Ok(ResolvedMember { member, row })
+    }
+
+    /// The row that has a name, in the first profile where any has.
+    fn named(&self, name: &MemberKey) -> Result<Option<RowKey>, Failure> {
         for profile in &self.profiles {
-            let row = profile.names.read(&member.key.0, codec::row_key)?;
+            let row = profile.names.read(&name.0, codec::row_key)?;
             if row.is_some() {
-                return Ok(ResolvedMember { member, row });
+                return Ok(row);
             }
         }
-        Ok(ResolvedMember { member, row: None })
+        Ok(None)
     }
 }
 
@@ -161,6 +167,17 @@ pub(super) fn members(
                 .collect()
         })
         .collect()
+}
+
+/// The rows that have these names.
+pub(super) fn named(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    profiles: &[ProfileName],
+    names: &[MemberKey],
+) -> Result<Vec<Option<RowKey>>, Failure> {
+    let columns = Columns::open(txn, directory, profiles)?;
+    names.iter().map(|name| columns.named(name)).collect()
 }
 
 /// The groups that name any of these rows.

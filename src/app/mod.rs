@@ -1,5 +1,7 @@
 //! Wiring: settings in, rooms opened, tasks started.
 
+pub mod probe;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +18,7 @@ use crate::directory::tenant::{Auth, Tenant};
 use crate::directory::{Connection, Directory};
 use crate::fault::Fault;
 use crate::id::{JobId, ProfileKey, TenantName};
-use crate::job::{Job, Mode, ObjectError, Status, Trigger};
+use crate::job::{Extent, Job, ObjectError, Status, Trigger};
 use crate::provider::{self, Provider};
 use crate::scheduler::{Runner, Scheduled};
 use crate::secret::{Secret, SecretRef};
@@ -158,11 +160,7 @@ impl Relays {
         let entry = contents.directory(key.directory).ok_or_else(unknown)?;
         let directory = entry.definition.clone();
         let profile = directory.profile(&key.profile).ok_or_else(unknown)?.clone();
-        let password = |field: &str| {
-            self.catalog
-                .secret(&directory.tenant, Some(directory.id), field)
-        };
-        let source = source_settings(&directory, &profile, &password)?;
+        let source = self.settings_of(&directory, &profile, None)?;
         let (tenant, provider) = self.reach(&directory.tenant)?;
         Ok(Connected {
             directory,
@@ -171,6 +169,22 @@ impl Relays {
             source,
             provider,
         })
+    }
+
+    /// How a directory is reached; one that is not saved comes with its password.
+    fn settings_of(
+        &self,
+        directory: &Directory,
+        profile: &Profile,
+        password: Option<&Secret>,
+    ) -> Result<source::Settings, Vec<String>> {
+        let stored = |field: &str| match password {
+            Some(password) => Ok(password.clone()),
+            None => self
+                .catalog
+                .secret(&directory.tenant, Some(directory.id), field),
+        };
+        source_settings(directory, profile, &stored)
     }
 
     /// A tenant's IAM; opened anew when the tenant was changed.
@@ -208,9 +222,14 @@ impl Relays {
     }
 
     /// Runs one job of a profile by itself, without a scheduler, and answers the job at its end.
-    pub async fn run_once(&self, key: &ProfileKey, mode: Mode, stop: Stop) -> Job {
+    pub async fn run_once(
+        &self,
+        key: &ProfileKey,
+        extent: impl Into<Extent>,
+        stop: Stop,
+    ) -> Job {
         let id = JobId(Uuid::now_v7());
-        let mut job = Job::queued(id, key, Trigger::Manual, mode, Utc::now());
+        let mut job = Job::queued(id, key, Trigger::Manual, extent, Utc::now());
         job.start(Utc::now());
         self.carry_out(job, stop).await
     }
@@ -219,14 +238,13 @@ impl Relays {
     async fn carry_out(&self, mut job: Job, stop: Stop) -> Job {
         match self.relay(&job.profile_key()) {
             Ok(relay) => {
-                let mode = job.mode;
                 let tracker = Tracker::new(
                     job,
                     self.store.clone(),
                     relay.provider.counts(),
                     self.listener.clone(),
                 );
-                sync::run(&relay, &tracker, mode, &stop).await;
+                sync::run(&relay, &tracker, &stop).await;
                 tracker.job()
             }
             Err(problems) => {

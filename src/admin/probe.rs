@@ -1,0 +1,190 @@
+//! What the API answers about a directory when it is asked to try it: the report of a test, and one entry mapped.
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::directory::Directory;
+use crate::directory::profile::Profile;
+use crate::identity::Kind;
+use crate::secret::Secret;
+
+/// Tries directories; what stands behind it connects to them.
+#[async_trait]
+pub trait Probe: Send + Sync {
+    /// Tries a directory as far as is asked for; one that is not saved comes with its password.
+    async fn test(
+        &self,
+        directory: &Directory,
+        profile: &Profile,
+        password: Option<&Secret>,
+        stage: Stage,
+    ) -> TestReport;
+
+    /// Finds one entry by DN, anchor or userName, and maps it.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or no entry in scope is called so.
+    async fn preview_mapping(
+        &self,
+        directory: &Directory,
+        profile: &Profile,
+        selector: &str,
+    ) -> Result<MappingPreview, PreviewRefused>;
+}
+
+/// How far a test goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Network and TLS.
+    Connection,
+    /// The bind too.
+    Authentication,
+    /// Everything: search bases, filters, counts, a sample.
+    #[default]
+    All,
+}
+
+impl Stage {
+    /// Reads a stage from its word.
+    ///
+    /// # Errors
+    /// When there is no such stage.
+    pub fn from_word(word: &str) -> Result<Self, String> {
+        match word {
+            "connection" => Ok(Self::Connection),
+            "authentication" => Ok(Self::Authentication),
+            other => Err(format!(
+                "`{}` is not a stage; use connection or authentication, or leave it out to test everything",
+                other.escape_debug()
+            )),
+        }
+    }
+}
+
+/// What a test found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TestReport {
+    /// Whether every stage that was asked for passed.
+    pub success: bool,
+    /// Users in scope; a warning says when these are not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users_found: Option<u64>,
+    /// Groups in scope; absent when groups are not synchronized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups_found: Option<u64>,
+    /// What failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<TestError>,
+    /// Every stage, in order.
+    pub stages: Vec<StageReport>,
+    /// What an administrator should know; absent when the test failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<Vec<String>>,
+    /// One user as it would be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Value>,
+    /// How changes are noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change_detection: Option<ChangeDetection>,
+}
+
+/// Why a test failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TestError {
+    /// The stage that failed.
+    pub code: Code,
+    /// What happened and what cures it.
+    pub message: String,
+}
+
+/// The stages of talking to a directory, and the codes of what can fail there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// Name resolution, TCP, and whether an LDAP server answers at all.
+    Network,
+    /// The TLS handshake or StartTLS.
+    Tls,
+    /// The bind.
+    Authentication,
+    /// The search bases.
+    BaseDn,
+    /// The account's rights and limits.
+    Permission,
+    /// The filters.
+    Filter,
+}
+
+impl Code {
+    /// All stages, in the order in which they are passed.
+    pub const ALL: [Self; 6] = [
+        Self::Network,
+        Self::Tls,
+        Self::Authentication,
+        Self::BaseDn,
+        Self::Permission,
+        Self::Filter,
+    ];
+}
+
+/// How one stage went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StageReport {
+    /// The stage.
+    pub name: Code,
+    /// What became of it.
+    pub status: StageStatus,
+    /// What there is to say of it.
+    pub detail: Option<String>,
+}
+
+/// What became of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageStatus {
+    /// It passed.
+    Ok,
+    /// It failed.
+    Failed,
+    /// It was not tried.
+    Skipped,
+}
+
+/// The rung of the change-detection ladder, and why it is that one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChangeDetection {
+    /// The rung.
+    pub rung: &'static str,
+    /// Why, and what the server would allow.
+    pub reason: String,
+}
+
+/// One entry, mapped.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MappingPreview {
+    /// User or group.
+    pub kind: Kind,
+    /// The anchor.
+    pub anchor: Option<String>,
+    /// The DN.
+    pub dn: String,
+    /// The resource as it would be sent, a group's members left out; absent when the entry cannot be mapped.
+    pub resource: Option<Value>,
+    /// How many members the group's entry names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members_named: Option<usize>,
+    /// Why the entry cannot be mapped.
+    pub problems: Vec<String>,
+}
+
+/// Why no entry was mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PreviewRefused {
+    /// No entry in scope is called so; the text names the cure.
+    NotFound(String),
+    /// The directory could not be asked.
+    Directory(TestError),
+}

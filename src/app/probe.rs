@@ -1,0 +1,351 @@
+//! Trying a directory for the API: how far it can be reached, what is in scope there, and what becomes of one entry.
+
+use async_trait::async_trait;
+use chrono::Utc;
+use serde_json::Value as Json;
+
+use crate::admin::probe::{
+    ChangeDetection, Code, MappingPreview, PreviewRefused, Probe, Stage, StageReport, StageStatus,
+    TestError, TestReport,
+};
+use crate::app::Relays;
+use crate::directory::Directory;
+use crate::directory::profile::Profile;
+use crate::fault::Fault;
+use crate::identity::observation::Observation;
+use crate::identity::{Identity, Kind};
+use crate::mapping::resource_type;
+use crate::scim::path::AttributePath;
+use crate::scim::{Value, encode};
+use crate::secret::Secret;
+use crate::source::examination::{Count, Examination, Excess, Questions};
+use crate::source::{self, Depth, Names, Security};
+
+/// Stages that are passed once a connection is protected.
+const CONNECTED: usize = 2;
+/// Stages that are passed once it is bound.
+const BOUND: usize = 3;
+
+#[async_trait]
+impl Probe for Relays {
+    async fn test(
+        &self,
+        directory: &Directory,
+        profile: &Profile,
+        password: Option<&Secret>,
+        stage: Stage,
+    ) -> TestReport {
+        match self.settings_of(directory, profile, password) {
+            Ok(settings) => test(&settings, profile, stage).await,
+            Err(problems) => failed(unresolved(&problems), 0, false),
+        }
+    }
+
+    async fn preview_mapping(
+        &self,
+        directory: &Directory,
+        profile: &Profile,
+        selector: &str,
+    ) -> Result<MappingPreview, PreviewRefused> {
+        let settings = self
+            .settings_of(directory, profile, None)
+            .map_err(|problems| PreviewRefused::Directory(unresolved(&problems)))?;
+        preview_mapping(&settings, profile, selector).await
+    }
+}
+
+/// A password or certificate that cannot be had.
+fn unresolved(problems: &[String]) -> TestError {
+    TestError {
+        code: Code::Authentication,
+        message: problems.join("; "),
+    }
+}
+
+/// Tries a directory as far as is asked for.
+pub async fn test(settings: &source::Settings, profile: &Profile, stage: Stage) -> TestReport {
+    let plain = settings.security == Security::Plain;
+    let depth = match stage {
+        Stage::Connection => Depth::Connection,
+        Stage::Authentication => Depth::Authentication,
+        Stage::All => return test_everything(settings, profile).await,
+    };
+    if let Err(error) = source::reach(settings, depth).await {
+        return failed_opening(&error, plain);
+    }
+    let passed = match depth {
+        Depth::Connection => CONNECTED,
+        Depth::Authentication => BOUND,
+    };
+    TestReport {
+        warnings: Some(plain_warning(plain)),
+        ..report(passed, plain)
+    }
+}
+
+async fn test_everything(settings: &source::Settings, profile: &Profile) -> TestReport {
+    let plain = settings.security == Security::Plain;
+    let source = match source::open(settings).await {
+        Ok(source) => source,
+        Err(error) => return failed_opening(&error, plain),
+    };
+    let required = profile.mapping.required_user_attributes();
+    let questions = Questions {
+        computers_filter: profile.scope.computers_filter.clone(),
+        required: required.into_iter().collect(),
+    };
+    let examined = source.examine(&questions).await;
+    source.close().await;
+    match examined {
+        Ok(examination) => {
+            let mut warnings = warnings(&examination);
+            let sample = examination
+                .sample
+                .map(|sample| mapped(profile, sample))
+                .and_then(|sample| {
+                    let dn = &sample.dn;
+                    let cannot = |problem: &String| {
+                        format!("the sample user `{dn}` cannot be sent: {problem}")
+                    };
+                    warnings.extend(sample.problems.iter().map(cannot));
+                    sample.resource
+                });
+            TestReport {
+                users_found: Some(examination.users.entries),
+                groups_found: examination.groups.map(|groups| groups.entries),
+                warnings: Some(warnings),
+                sample,
+                change_detection: Some(change_detection(&examination.offers)),
+                ..report(Code::ALL.len(), plain)
+            }
+        }
+        Err(error) => {
+            let error = test_error(&error, Code::Permission);
+            let passed = position(error.code).max(BOUND);
+            failed(error, passed, plain)
+        }
+    }
+}
+
+fn position(code: Code) -> usize {
+    Code::ALL
+        .iter()
+        .position(|other| *other == code)
+        .unwrap_or_default()
+}
+
+fn failed_opening(error: &source::Error, plain: bool) -> TestReport {
+    let error = test_error(error, Code::Network);
+    let passed = position(error.code).min(BOUND);
+    failed(error, passed, plain)
+}
+
+/// The error with its code; `otherwise` is that of answers which belong to no stage of their own: what is no LDAP at all
+/// while the connection is opened, a limit of the account later.
+fn test_error(error: &source::Error, otherwise: Code) -> TestError {
+    let code = match error.stage {
+        source::Stage::Network => Code::Network,
+        source::Stage::Tls => Code::Tls,
+        source::Stage::Authentication => Code::Authentication,
+        source::Stage::BaseDn => Code::BaseDn,
+        source::Stage::Filter => Code::Filter,
+        source::Stage::Permission => Code::Permission,
+        source::Stage::Reading if error.fault() == Fault::Transient => Code::Network,
+        source::Stage::Reading => otherwise,
+    };
+    TestError {
+        code,
+        message: error.message.clone(),
+    }
+}
+
+/// The report of a test in which so many stages passed.
+fn report(passed: usize, plain: bool) -> TestReport {
+    let stage = |(at, name): (usize, &Code)| {
+        let (status, detail) = match name {
+            Code::Tls if plain => (StageStatus::Skipped, Some("the connection uses no TLS")),
+            _ if at < passed => (StageStatus::Ok, None),
+            _ => (StageStatus::Skipped, None),
+        };
+        StageReport {
+            name: *name,
+            status,
+            detail: detail.map(str::to_owned),
+        }
+    };
+    TestReport {
+        success: true,
+        users_found: None,
+        groups_found: None,
+        error: None,
+        stages: Code::ALL.iter().enumerate().map(stage).collect(),
+        warnings: None,
+        sample: None,
+        change_detection: None,
+    }
+}
+
+/// The report of a test in which one stage failed after so many passed.
+fn failed(error: TestError, passed: usize, plain: bool) -> TestReport {
+    let mut report = report(passed, plain);
+    report.success = false;
+    for stage in &mut report.stages {
+        if stage.name == error.code {
+            stage.status = StageStatus::Failed;
+            stage.detail = Some(error.message.clone());
+        }
+    }
+    report.error = Some(error);
+    report
+}
+
+fn plain_warning(plain: bool) -> Vec<String> {
+    let words =
+        "the bind password and all answers cross the network without TLS; use ldaps or StartTLS";
+    plain.then(|| words.to_owned()).into_iter().collect()
+}
+
+/// What an administrator should know before the first run.
+fn warnings(examination: &Examination) -> Vec<String> {
+    let mut warnings = plain_warning(examination.plain);
+    let users = &examination.users;
+    count_warnings("users", users, &mut warnings);
+    if let Some(groups) = &examination.groups {
+        count_warnings("groups", groups, &mut warnings);
+    }
+    warnings.extend(examination.hidden_bases.iter().map(|base| {
+        format!(
+            "the search base `{base}` may not be read itself, so an absence below it cannot be proved and nobody is \
+             deactivated for it; give the bind account the right to read that entry"
+        )
+    }));
+    if let Some(computers) = examination.computers.as_ref().filter(|all| all.entries > 0) {
+        warnings.push(format!(
+            "the user filter matches {} computers; they are left out. Use (&(objectCategory=person)(objectClass=user))",
+            computers.entries
+        ));
+    }
+    warnings.extend(examination.lacking.iter().map(|(attribute, lacking)| {
+        format!(
+            "{lacking} of {} users have no `{attribute}` that the account may see, and a required rule of the mapping reads \
+             it; fill it in, give the account the right to read it, or change the rule",
+            users.entries
+        )
+    }));
+    warnings.extend(examination.excess.iter().map(|excess| {
+        match excess {
+            Excess::ReadsPasswords => {
+                "the bind account may read userPassword of users, which the relay never needs; use an account with less rights"
+            }
+            Excess::WritesUsers => {
+                "the bind account may change users in the directory, which the relay never does; use an account with less rights"
+            }
+        }
+        .to_owned()
+    }));
+    warnings
+}
+
+fn count_warnings(what: &str, count: &Count, warnings: &mut Vec<String>) {
+    if let Some(cut) = &count.cut {
+        let least = count.entries;
+        warnings.push(format!(
+            "there are {least} {what} or more: the count broke off: {cut}"
+        ));
+    } else if count.entries == 0 {
+        warnings.push(format!(
+            "no {what} match; check the base DN, the filter (a server ignores attributes that it does not know) and what \
+             the account may read"
+        ));
+    }
+}
+
+/// The rung, and why: of all that a server may offer, this version uses none yet.
+fn change_detection(offers: &[source::examination::Offer]) -> ChangeDetection {
+    let offered: Vec<String> = offers
+        .iter()
+        .map(|offer| match offer.obstacle {
+            None => offer.name.to_owned(),
+            Some(obstacle) => format!("{} ({obstacle})", offer.name),
+        })
+        .collect();
+    let offered = match offered.is_empty() {
+        true => "the server announces no other way of noticing changes".to_owned(),
+        false => format!("the server announces {}", offered.join(", ")),
+    };
+    ChangeDetection {
+        rung: "full scan",
+        reason: format!(
+            "every run reads all entries in scope and compares digests, which needs no right beyond reading; {offered}; \
+             this version of the relay does not use it"
+        ),
+    }
+}
+
+/// Finds one entry by DN, anchor or userName, and maps it.
+///
+/// # Errors
+/// When the directory cannot be read, or no entry in scope is called so.
+pub async fn preview_mapping(
+    settings: &source::Settings,
+    profile: &Profile,
+    selector: &str,
+) -> Result<MappingPreview, PreviewRefused> {
+    let refused =
+        |error: source::Error| PreviewRefused::Directory(test_error(&error, Code::Permission));
+    let names = Names {
+        user: profile.mapping.name_attribute(Kind::User),
+        group: profile.mapping.name_attribute(Kind::Group),
+    };
+    let source = source::open(settings).await.map_err(refused)?;
+    let found = source.find(selector, &names).await;
+    source.close().await;
+    match found.map_err(refused)? {
+        Some(found) => Ok(mapped(profile, found)),
+        None => Err(PreviewRefused::NotFound(names.not_found(selector))),
+    }
+}
+
+/// What becomes of an entry.
+fn mapped(profile: &Profile, entry: Observation) -> MappingPreview {
+    let identity = match entry {
+        Observation::Present(identity, _) => identity,
+        Observation::Unreadable(unreadable) => {
+            return MappingPreview {
+                kind: unreadable.kind,
+                anchor: unreadable.anchor.map(|anchor| anchor.to_string()),
+                dn: unreadable.dn,
+                resource: None,
+                members_named: None,
+                problems: vec![unreadable.problem],
+            };
+        }
+    };
+    let (resource, problems) = match resource(profile, &identity) {
+        Ok(resource) => (resource, Vec::new()),
+        Err(problems) => (None, problems),
+    };
+    MappingPreview {
+        kind: identity.kind,
+        anchor: Some(identity.anchor.to_string()),
+        members_named: (identity.kind == Kind::Group).then_some(identity.members.len()),
+        dn: identity.dn,
+        resource,
+        problems,
+    }
+}
+
+/// The body that creates the resource.
+fn resource(profile: &Profile, identity: &Identity) -> Result<Option<Json>, Vec<String>> {
+    let desired = profile.mapping.desired(identity, Utc::now());
+    let mut attributes = desired
+        .resource
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    if identity.kind == Kind::User {
+        let active = desired.active.ok_or_else(|| {
+            vec!["whether the account is enabled cannot be told; give the bind account the right to read that".to_owned()]
+        })?;
+        attributes.insert(AttributePath::active(), Value::Bool(active));
+    }
+    Ok(encode::create(resource_type(identity.kind), &attributes, &[]).body)
+}

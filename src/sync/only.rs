@@ -1,0 +1,209 @@
+//! One entry alone: it is read, or its absence proved, and nothing is concluded about any other.
+//!
+//! What complete reads know of the profile stays as it is, and the target's whole listing is left to a run that reads
+//! everything: before it, what may belong to the entry is looked up by itself.
+
+use chrono::Utc;
+
+use crate::fault::Fault;
+use crate::identity::digest::Digest;
+use crate::identity::observation::{Look, Observation};
+use crate::identity::{Anchor, Kind, MemberKey, RowKey};
+use crate::job::Mode;
+use crate::snapshot::{Row, Standing};
+use crate::source::{Names, Source};
+use crate::store::Lease;
+use crate::sync::proof::Reader;
+use crate::sync::tracker::{Tracker, target_error};
+use crate::sync::{Error, Relay, adopt, ingest, observe};
+
+/// Reads the entry that is called so into *seen*, or marks it as absent when the directory proves that. Answers its
+/// row; `None` when the entry is there and has no anchor, which is recorded as its error.
+pub(super) async fn read_entry(
+    relay: &Relay,
+    lease: &Lease,
+    reader: &Reader<'_>,
+    tracker: &Tracker,
+    selector: &str,
+) -> Result<Option<RowKey>, Error> {
+    tracker.update(|job| job.change_detection = Some("one entry, by itself".to_owned()));
+    tracker.phase("reading").await;
+    let key = match find(relay, reader.source().await?.as_ref(), selector).await? {
+        Found::There(Observation::Present(identity, digest)) => {
+            let key = identity.key();
+            tracker.update(|job| match key.kind {
+                Kind::User => job.progress.users_read = 1,
+                Kind::Group => job.progress.groups_read = 1,
+            });
+            if !is_known(relay, &key, digest).await? {
+                let entries = vec![(*identity, digest)];
+                let store = &relay.store;
+                store.record_seen(lease, &relay.key(), entries).await?;
+            }
+            key
+        }
+        Found::There(Observation::Unreadable(unreadable)) => {
+            let kind = unreadable.kind;
+            let anchor = unreadable.anchor.clone();
+            tracker.record(ingest::unreadable_error(unreadable));
+            return Ok(anchor.map(|anchor| RowKey { kind, anchor }));
+        }
+        Found::Gone(key) => {
+            let rows = vec![key.clone()];
+            let store = &relay.store;
+            store
+                .record_absent(lease, &relay.key(), rows, Utc::now())
+                .await?;
+            key
+        }
+    };
+    let row = row(relay, &key).await?;
+    match row.owner() {
+        Some((owner, _)) if *owner != relay.profile.name => Err(Error::Only(format!(
+            "{key} belongs to the profile {owner} of this directory; run that one"
+        ))),
+        _ => Ok(Some(key)),
+    }
+}
+
+/// What became of the entry that is called so.
+enum Found {
+    /// It is in scope.
+    There(Observation),
+    /// The store knows it, and a look proves that it is not there or not in scope any more.
+    Gone(RowKey),
+}
+
+/// Finds an entry in the directory; or by what the store knows of names, if it was renamed or is gone.
+async fn find(relay: &Relay, source: &dyn Source, selector: &str) -> Result<Found, Error> {
+    let names = names(relay);
+    if let Some(found) = source.find(selector, &names).await? {
+        return Ok(Found::There(found));
+    }
+    let Some(key) = known_row(relay, selector).await? else {
+        return Err(Error::Only(names.not_found(selector)));
+    };
+    let Look::Present(identity) = source.look(&key).await? else {
+        return Ok(Found::Gone(key));
+    };
+    match source.find(&identity.dn, &Names::default()).await? {
+        Some(Observation::Present(found, digest)) if found.key() == key => {
+            Ok(Found::There(Observation::Present(found, digest)))
+        }
+        Some(unreadable @ Observation::Unreadable(_)) => Ok(Found::There(unreadable)),
+        _ => Err(Error::Only(format!(
+            "{key} was renamed while it was read; try again"
+        ))),
+    }
+}
+
+/// The attributes by which entries of a profile are called.
+fn names(relay: &Relay) -> Names {
+    let mapping = &relay.profile.mapping;
+    Names {
+        user: mapping.name_attribute(Kind::User),
+        group: mapping.name_attribute(Kind::Group),
+    }
+}
+
+/// Whether the profile has seen the entry just as it is now.
+async fn is_known(relay: &Relay, key: &RowKey, digest: Digest) -> Result<bool, Error> {
+    let row = row(relay, key).await?;
+    Ok(row.seen.iter().any(|(profile, seen)| {
+        *profile == relay.profile.name
+            && seen.standing == Standing::Present
+            && seen.digest == digest
+    }))
+}
+
+/// The row that the store knows by this anchor, DN, uid or userName.
+async fn known_row(relay: &Relay, selector: &str) -> Result<Option<RowKey>, Error> {
+    let anchors = [
+        uuid::Uuid::try_parse(selector).ok().map(Anchor::Uuid),
+        Some(Anchor::Text(selector.to_owned())),
+    ];
+    for anchor in anchors.into_iter().flatten() {
+        for kind in [Kind::User, Kind::Group] {
+            let anchor = anchor.clone();
+            let row = row(relay, &RowKey { kind, anchor }).await?;
+            if !row.seen.is_empty() {
+                return Ok(Some(row.key));
+            }
+        }
+    }
+    let directory = relay.directory.id;
+    let profiles = relay.directory.profile_names();
+    let mut names = vec![MemberKey::of_uid(selector)];
+    names.extend(selector.parse().map(|dn| MemberKey::of_dn(&dn)));
+    let named = relay.store.named(directory, &profiles, names).await?;
+    match named.into_iter().flatten().next() {
+        Some(row) => Ok(Some(row)),
+        None => Ok(relay.store.holder_of_name(directory, selector).await?),
+    }
+}
+
+async fn row(relay: &Relay, key: &RowKey) -> Result<Row, Error> {
+    let names = relay.directory.profile_names();
+    let keys = vec![key.clone()];
+    let rows = relay.store.rows(relay.directory.id, &names, keys).await?;
+    Ok(rows.into_iter().next().unwrap_or_else(|| Row {
+        key: key.clone(),
+        seen: Vec::new(),
+        applied: None,
+        found: None,
+    }))
+}
+
+/// Reads what the target holds of the row: what may belong to it before first contact, its resource to reconcile.
+pub(super) async fn read_resource(
+    relay: &Relay,
+    lease: &Lease,
+    mode: Mode,
+    key: &RowKey,
+    tracker: &Tracker,
+) -> Result<(), Error> {
+    let row = row(relay, key).await?;
+    let state = relay.store.profile_state(&relay.key()).await?;
+    match &row.applied {
+        None if state.last_observed.is_none() => {
+            tracker.phase("observing").await;
+            look_for_match(relay, lease, &row, tracker).await
+        }
+        Some(applied) if mode == Mode::Reconcile => {
+            tracker.phase("observing").await;
+            observe::reconcile_one(relay, lease, key, &applied.id, tracker).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Looks for a resource that may belong to a row which is not linked.
+async fn look_for_match(
+    relay: &Relay,
+    lease: &Lease,
+    row: &Row,
+    tracker: &Tracker,
+) -> Result<(), Error> {
+    let Some((_, seen)) = row
+        .owner()
+        .filter(|(_, seen)| seen.standing == Standing::Present)
+    else {
+        return Ok(());
+    };
+    relay.provider.discover().await?;
+    let desired = relay.profile.mapping.desired(&seen.identity, Utc::now());
+    let wanted = desired.resource.unwrap_or_default();
+    match adopt::find_match(relay, &row.key, &wanted).await {
+        Ok(found) if found != row.found => {
+            let found = vec![(row.key.clone(), found)];
+            Ok(relay.store.record_found(lease, found).await?)
+        }
+        Ok(_) => Ok(()),
+        Err(refusal) if refusal.fault == Fault::Rejected => {
+            let dn = &seen.identity.dn;
+            tracker.record(target_error(&row.key, dn, "link", &refusal));
+            Ok(())
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
+}

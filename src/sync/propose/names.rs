@@ -1,0 +1,97 @@
+//! Who gets a userName: nobody whose name is taken, and none of two who want the same.
+
+use crate::fault::Fault;
+use crate::identity::Kind;
+use crate::identity::digest::short;
+use crate::plan::Action;
+use crate::plan::decide::{self, Verdict};
+use crate::scim::path::AttributePath;
+use crate::snapshot::{Row, Seen};
+use crate::sync::Error;
+use crate::sync::propose::{Draft, ROWS_PER_TURN};
+use crate::sync::tracker::row_error;
+
+impl Draft<'_> {
+    /// Notes the userNames of those who wait to be created, apart from these.
+    pub(super) async fn note_wanted_names(&mut self, apart: &[Row]) -> Result<(), Error> {
+        let names = self.relay.directory.profile_names();
+        let mut after = None;
+        loop {
+            let store = &self.relay.store;
+            let rows = store
+                .dirty_rows(self.relay.directory.id, &names, after, ROWS_PER_TURN)
+                .await?;
+            let Some(last) = rows.last() else {
+                return Ok(());
+            };
+            after = Some(last.key.clone());
+            for row in rows {
+                let waits = row.key.kind == Kind::User
+                    && row.applied.is_none()
+                    && self.is_mine(&row)
+                    && apart.iter().all(|other| other.key != row.key);
+                let Some((_, seen)) = row.owner().filter(|_| waits) else {
+                    continue;
+                };
+                let desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
+                let verdict = decide::user(&row, seen, desired, &self.policy);
+                if let Some(name) = created(&verdict) {
+                    let slot = short(&[name.as_bytes()]);
+                    let wants = (row.key.clone(), seen.identity.dn.clone());
+                    self.names.entry(slot).or_insert(wants);
+                }
+            }
+        }
+    }
+
+    /// Whether somebody else has the userName, or wants it too. Of two new entries with one name none gets it, so that
+    /// the order of reading never decides who may log in under a name.
+    pub(super) async fn rival(
+        &mut self,
+        row: &Row,
+        seen: &Seen,
+        name: &str,
+    ) -> Result<Option<String>, Error> {
+        if self.anybody_linked
+            && let Some(holder) = self
+                .relay
+                .store
+                .holder_of_name(self.relay.directory.id, name)
+                .await?
+            && holder != row.key
+        {
+            return Ok(Some(format!(
+                "the user name is taken by the linked account of another entry ({}); rename one of the two, or decide \
+                 that it is the same person",
+                holder.anchor
+            )));
+        }
+        let slot = short(&[name.as_bytes()]);
+        let Some((other, other_dn)) = self.names.get(&slot) else {
+            self.names
+                .insert(slot, (row.key.clone(), seen.identity.dn.clone()));
+            return Ok(None);
+        };
+        if self.colliding.insert(other.clone()) {
+            let problem = collision(&seen.identity.dn);
+            self.tracker
+                .record(row_error(other, other_dn, "map", Fault::Rejected, problem));
+        }
+        Ok(Some(collision(other_dn)))
+    }
+}
+
+/// The userName, in lower case, of the user that is to be created.
+pub(super) fn created(verdict: &Verdict) -> Option<String> {
+    let Action::Create { attributes, .. } = &verdict.steps.first()?.action else {
+        return None;
+    };
+    let name = attributes.get(&AttributePath::user_name())?.as_text()?;
+    Some(name.to_lowercase())
+}
+
+fn collision(other: &str) -> String {
+    format!(
+        "two new entries have the same user name, so neither is created; the other one is {other}. Rename one of the two"
+    )
+}
