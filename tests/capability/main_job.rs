@@ -1,7 +1,7 @@
 //! The main promise: the target holds what the directory holds, and a change in the directory costs exactly its requests.
 
 mod edits;
-mod names;
+pub mod names;
 mod ways;
 
 use serde_json::{Value, json};

@@ -273,7 +273,8 @@ async fn shows(
 
 /// What the server offers for noticing changes.
 async fn offers(session: &mut Session, scope: &Scope) -> Result<Vec<Offer>, Error> {
-    let root = session.root(&ROOT).await?;
+    // A server that does not show its root announces nothing.
+    let root = session.root(&ROOT).await.unwrap_or_default();
     let values = |name: &'static str| {
         root.iter()
             .filter(move |(found, _)| *found == name)
