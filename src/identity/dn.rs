@@ -232,6 +232,20 @@ mod tests {
     }
 
     #[test]
+    fn the_name_above_is_what_follows_the_first_part() {
+        for (name, above) in [
+            ("uid=ann,ou=people,dc=x", Some("ou=people,dc=x")),
+            (r"cn=a\,b + uid=c , dc=x", Some("dc=x")),
+            ("cn=\"a,b\",dc=x", Some("dc=x")),
+            ("dc=x", None),
+            ("", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(parent(name), above, "{name}");
+        }
+    }
+
+    #[test]
     fn equal_names_are_equal_however_written() {
         for (left, right) in [
             (

@@ -351,6 +351,27 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
+    fn a_job_that_an_earlier_version_wrote_is_about_everything() {
+        let profile = ProfileKey {
+            directory: DirectoryId(Uuid::nil()),
+            profile: ProfileName::default(),
+        };
+        let extent = Extent {
+            mode: Mode::Preview,
+            only: Some("ann".to_owned()),
+        };
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let mut job = Job::queued(JobId(Uuid::nil()), &profile, Trigger::Manual, extent, now);
+        let mut record = serde_json::to_value(&job).unwrap_or_default();
+        assert_eq!(record["only"], "ann");
+        if let Some(fields) = record.as_object_mut() {
+            fields.remove("only");
+        }
+        job.only = None;
+        assert_eq!(serde_json::from_value::<Job>(record).ok(), Some(job));
+    }
+
+    #[test]
     fn a_job_ends_once_and_keeps_its_first_errors() {
         let profile = ProfileKey {
             directory: DirectoryId(Uuid::nil()),

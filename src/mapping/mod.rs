@@ -311,6 +311,26 @@ mod tests {
     }
 
     #[test]
+    fn names_and_required_attributes_are_those_that_rules_read() {
+        let of = |user_name| {
+            let mut title = rule("title", Source::Expression("{{ title }}{{ rank }}".into()));
+            title.required = true;
+            mapping(vec![
+                rule("username", user_name),
+                rule("email", Source::Attribute("mail".into())),
+                title,
+            ])
+        };
+        let read = of(Source::Attribute("uid".into()));
+        assert_eq!(read.name_attribute(Kind::User).as_deref(), Some("uid"));
+        assert_eq!(read.name_attribute(Kind::Group).as_deref(), Some("cn"));
+        let required = read.required_user_attributes();
+        assert_eq!(required, ["rank", "title", "uid"].map(str::to_owned).into());
+        let made = of(Source::Expression("{{ uid }}@x".into()));
+        assert_eq!(made.name_attribute(Kind::User), None);
+    }
+
+    #[test]
     fn an_entry_that_cannot_be_mapped_names_the_attribute_and_the_cure() {
         let mapping = mapping(vec![
             rule("username", Source::Attribute("uid".into())),

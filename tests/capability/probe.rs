@@ -55,10 +55,13 @@ groupsDN = "{GROUPS}""#,
     }
     table.extend(lines);
     let token = secret("token", "any");
-    let text = format!(
-        "[[tenants]]\nname = \"acme\"\nbaseUrl = \"http://127.0.0.1:9\"\nauth = {{ type = \"bearer\", token = {token} }}\n\
-         [[directories]]\n{table}"
-    );
+    let mut text: toml::Table = format!(
+        "[[tenants]]\nname = \"acme\"\nbaseUrl = \"http://127.0.0.1:9\"\nauth = {{ type = \"bearer\", token = {token} }}"
+    )
+    .parse()
+    .unwrap();
+    text.insert("directories".to_owned(), vec![table].into());
+    let text = toml::to_string(&text).unwrap();
     let config = config::parse(&text, |_| None).unwrap();
     let mut connected = app::connections(&config).unwrap();
     (connected.remove(0), files)
@@ -249,7 +252,7 @@ async fn probe_counts_and_shows_a_user_as_it_is_sent() {
     ));
     let own = toml::Value::from(format!("file:{}", slapd.ca_pem_path().display()));
     let safe = format!(
-        "useTLS = true\nallowPlainLdap = false\ncaCertificate = {own}\npageSize = 10\n\
+        "useTLS = true\nallowPlainLdap = false\ncaCertificate = {own}\npageEntries = 10\n\
          attributeMapping = {{ email = {{ attribute = \"mail\", required = true }} }}"
     );
     let report = test(slapd.ldaps_port(), &safe, Stage::All).await;
@@ -299,7 +302,7 @@ async fn probe_warns_of_what_it_could_not_see() {
     let world = World::new(5, 25, 4);
     let limit = format!("limits dn.exact=\"{READER}\" size.pr=5 size.prtotal=8");
     let slapd = Options::new().ldif(&world.ldif()).database(&limit).start();
-    let report = test(slapd.port(), "pageSize = 5", Stage::All).await;
+    let report = test(slapd.port(), "pageEntries = 5", Stage::All).await;
     let found = report["usersFound"].as_u64().unwrap();
     assert!((1..25).contains(&found), "{report:#}");
     let least = format!("there are {found} users or more");
@@ -314,6 +317,7 @@ async fn probe_warns_of_what_it_could_not_see() {
     let words = format!("`{PEOPLE}` may not be read itself");
     assert!(warned(&report, &words), "{report:#}");
 
+    let slapd = Slapd::with(&world.ldif());
     // An attribute that no server knows lets a filter match nobody, without an error.
     let typo = "userSearchFilter = \"(objektClass=person)\"\nsynchronizeGroups = false";
     let report = test(slapd.port(), typo, Stage::All).await;

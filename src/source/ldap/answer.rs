@@ -15,7 +15,8 @@ const TEXT_CHARS_MAX: usize = 300;
 pub(super) struct Answer {
     /// The result code.
     pub(super) code: u32,
-    /// The nearest entry above that the server admits to have, where it did not find the one that was asked for.
+    /// The nearest entry above that the server admits to have, where it did not find the one that was asked for; just as
+    /// it was sent, so not yet fit to be printed.
     pub(super) matched: String,
     /// What the server adds, printable and shortened.
     pub(super) text: String,

@@ -6,7 +6,7 @@
 
 use crate::fault::Fault;
 use crate::identity::dn::{self, Dn};
-use crate::source::ldap::answer::Answer;
+use crate::source::ldap::answer::{Answer, printable};
 use crate::source::ldap::request::{self, Reach, Search};
 use crate::source::ldap::scope::Scope;
 use crate::source::ldap::session::{NAMING_CONTEXTS, NO_SUCH_OBJECT, Session};
@@ -81,7 +81,7 @@ async fn judge(
     answer: &Answer,
 ) -> Result<Verdict, Error> {
     if !answer.matched.is_empty() {
-        let matched = &answer.matched;
+        let matched = printable(answer.matched.as_bytes());
         let what = format!("it does not exist; the nearest entry above it is `{matched}`");
         return Ok(Verdict::NotThere(what));
     }
@@ -94,7 +94,10 @@ async fn judge(
     let base: Option<Dn> = scope.base.parse().ok();
     let held = |base: &Dn| contexts.iter().any(|(context, _)| base.is_within(context));
     if !contexts.is_empty() && !base.as_ref().is_some_and(held) {
-        let names: Vec<&str> = contexts.iter().map(|(_, text)| *text).collect();
+        let names: Vec<String> = contexts
+            .iter()
+            .map(|(_, text)| printable(text.as_bytes()))
+            .collect();
         let what = format!(
             "it does not exist; the server holds `{}`",
             names.join("`, `")

@@ -1,5 +1,6 @@
 //! The LDAP source against a real slapd, and against a server that lies.
 
+mod examine;
 mod faults;
 mod opening;
 mod openldap;
