@@ -19,13 +19,13 @@ use crate::directory::{Connection, Directory};
 use crate::fault::Fault;
 use crate::id::{JobId, ProfileKey, TenantName};
 use crate::job::{Extent, Job, ObjectError, Status, Trigger};
-use crate::provider::{self, Provider};
+use crate::provider::{self, Provider, RequestCounts};
 use crate::scheduler::{Runner, Scheduled};
 use crate::secret::{Secret, SecretRef};
 use crate::source::{self, MembershipAttribute, MembershipBy, Search, Security};
 use crate::store::Store;
 use crate::sync::stop::Stop;
-use crate::sync::tracker::{Listener, Tracker};
+use crate::sync::tracker::{Feed, Listener, Tracker};
 use crate::sync::{self, Relay};
 use crate::vault::{self, Vault};
 
@@ -222,24 +222,20 @@ impl Relays {
     }
 
     /// Runs one job of a profile by itself, without a scheduler, and answers the job at its end.
-    pub async fn run_once(
-        &self,
-        key: &ProfileKey,
-        extent: impl Into<Extent>,
-        stop: Stop,
-    ) -> Job {
+    pub async fn run_once(&self, key: &ProfileKey, extent: impl Into<Extent>, stop: Stop) -> Job {
         let id = JobId(Uuid::now_v7());
         let mut job = Job::queued(id, key, Trigger::Manual, extent, Utc::now());
         job.start(Utc::now());
-        self.carry_out(job, stop).await
+        self.carry_out(Feed::new(job), stop).await
     }
 
     /// Runs a job to its end, and stores that end.
-    async fn carry_out(&self, mut job: Job, stop: Stop) -> Job {
-        match self.relay(&job.profile_key()) {
+    async fn carry_out(&self, feed: Feed, stop: Stop) -> Job {
+        let key = feed.borrow().profile_key();
+        match self.relay(&key) {
             Ok(relay) => {
                 let tracker = Tracker::new(
-                    job,
+                    feed,
                     self.store.clone(),
                     relay.provider.counts(),
                     self.listener.clone(),
@@ -248,14 +244,16 @@ impl Relays {
                 tracker.job()
             }
             Err(problems) => {
+                let tracker = Tracker::new(
+                    feed,
+                    self.store.clone(),
+                    RequestCounts::default(),
+                    self.listener.clone(),
+                );
                 let detail = problems.join("; ");
-                tracing::error!(job = %job.id, directory = %job.directory_id, "{detail}");
-                job.record(ObjectError::of_job("connect", Fault::Denied, detail));
-                job.end(Status::Failed, Utc::now());
-                if let Err(error) = self.store.save_job(&job).await {
-                    tracing::error!(job = %job.id, error = %error, "the job's end could not be stored");
-                }
-                job
+                tracker.record(ObjectError::of_job("connect", Fault::Denied, detail));
+                tracker.end(Status::Failed, RequestCounts::default()).await;
+                tracker.job()
             }
         }
     }
@@ -276,7 +274,7 @@ impl Runner for Relays {
         profiles
     }
 
-    async fn run(&self, job: Job, stop: Stop) -> Status {
+    async fn run(&self, job: Feed, stop: Stop) -> Status {
         self.carry_out(job, stop).await.status
     }
 }

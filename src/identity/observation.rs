@@ -7,8 +7,22 @@ use serde::{Deserialize, Serialize};
 use crate::identity::digest::Digest;
 use crate::identity::{Anchor, Identity, Kind};
 
-/// One statement of a source. Entries that are exactly as they were seen last are not stated, only marked in
-/// [`crate::identity::known::Known`].
+/// One statement of a source while it reads. Entries that are exactly as they were seen last are not stated, only marked
+/// in [`crate::identity::known::Known`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// What was observed of one entry.
+    Entry(Observation),
+    /// How many entries were met so far, unchanged ones included; stated now and then in a long read.
+    Met {
+        /// Users.
+        users: u64,
+        /// Groups.
+        groups: u64,
+    },
+}
+
+/// What was observed of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
     /// The entry is there, new or changed.

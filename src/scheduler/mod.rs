@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -23,6 +23,7 @@ use crate::job::schedule::Schedule;
 use crate::job::{Extent, Job, Mode, ObjectError, Status, Trigger};
 use crate::store::Store;
 use crate::sync::stop::Stop;
+use crate::sync::tracker::Feed;
 
 /// Jobs that run at the same time, over all directories.
 const JOBS_AT_ONCE: usize = 4;
@@ -33,8 +34,8 @@ pub trait Runner: Send + Sync {
     /// The profiles that can run, with their schedules, and whether these are in force.
     fn profiles(&self) -> Vec<Scheduled>;
 
-    /// Runs a job to its end, and stores that end.
-    async fn run(&self, job: Job, stop: Stop) -> Status;
+    /// Runs a job to its end, and stores that end; what becomes of it on the way goes to those who watch the feed.
+    async fn run(&self, job: Feed, stop: Stop) -> Status;
 }
 
 /// A profile and when it runs.
@@ -83,6 +84,7 @@ struct Inner {
 struct Running {
     job: JobId,
     stop: Stop,
+    feed: Feed,
 }
 
 impl Scheduler {
@@ -141,6 +143,7 @@ impl Scheduler {
         let running = Running {
             job: job.id,
             stop: Stop::with(&self.0.stop),
+            feed: Feed::new(job.clone()),
         };
         self.take_place(key, &running).await?;
         if let Err(error) = self.0.store.save_job(&job).await {
@@ -148,10 +151,10 @@ impl Scheduler {
             return Err(error.into());
         }
         let scheduler = self.clone();
-        let queued = job.clone();
+        let key = key.clone();
         self.0
             .tasks
-            .spawn(async move { scheduler.run(queued, running).await });
+            .spawn(async move { scheduler.run(key, running).await });
         Ok(job)
     }
 
@@ -191,24 +194,33 @@ impl Scheduler {
         })
     }
 
+    /// A job that is queued or runs, as it is now and at each change; no job that has ended.
+    pub fn watch(&self, job: JobId) -> Option<watch::Receiver<Job>> {
+        let table = self.table();
+        let running = table.values().find(|running| running.job == job)?;
+        let receiver = running.feed.subscribe();
+        let ended = receiver.borrow().status.is_final();
+        (!ended).then_some(receiver)
+    }
+
     /// Runs a job in a task of its own, so that a panic in it ends the job and nothing else.
-    async fn run(&self, mut job: Job, place_taken: Running) {
-        let key = job.profile_key();
+    async fn run(&self, key: ProfileKey, Running { job, stop, feed }: Running) {
         let place = self.0.places.clone().acquire_owned().await;
-        job.start(Utc::now());
+        feed.send_modify(|job| job.start(Utc::now()));
         let runner = self.0.runner.clone();
-        let started = job.clone();
-        let stop = place_taken.stop.clone();
+        let started = feed.clone();
         let ended = tokio::spawn(async move { runner.run(started, stop).await }).await;
         drop(place);
         if let Err(panic) = ended {
+            let mut job = feed.borrow().clone();
             let detail = "the run ended by a defect of the relay; please report it with the log";
             tracing::error!(job = %job.id, error = %panic, "a job ended by a defect");
             job.record(ObjectError::of_job("run", Fault::Defect, detail));
             job.end(Status::Failed, Utc::now());
             self.save(&job).await;
+            feed.send_replace(job);
         }
-        self.leave_place(&key, job.id);
+        self.leave_place(&key, job);
     }
 
     async fn save(&self, job: &Job) {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::fault::Fault;
 use crate::identity::known::Known;
-use crate::identity::observation::{Look, Observation, ReadEnd};
+use crate::identity::observation::{Look, Observation, ReadEnd, Statement};
 use crate::identity::{DirectoryType, RowKey};
 use crate::secret::Secret;
 use crate::source::examination::{Examination, Questions};
@@ -111,7 +111,7 @@ pub trait Source: Send + Sync {
     async fn read(
         &self,
         known: &mut Known,
-        sink: mpsc::Sender<Observation>,
+        sink: mpsc::Sender<Statement>,
     ) -> Result<ReadEnd, Error>;
 
     /// Looks at one entry by its anchor, in the same scope as [`Source::read`]. `Absent` only when the server answered

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 use crate::fault::Fault;
-use crate::identity::observation::{Coverage, Observation, ReadEnd, Unreadable};
+use crate::identity::observation::{Coverage, Observation, ReadEnd, Statement, Unreadable};
 use crate::job::ObjectError;
 use crate::plan::guard;
 use crate::snapshot::{Baseline, ProfileState};
@@ -83,13 +83,21 @@ async fn write_observations(
     relay: &Relay,
     lease: &Lease,
     tracker: &Tracker,
-    mut observations: mpsc::Receiver<Observation>,
+    mut statements: mpsc::Receiver<Statement>,
 ) -> Result<(), Error> {
     let mut entries = Vec::with_capacity(ENTRIES_PER_WRITE);
-    while let Some(observation) = observations.recv().await {
-        match observation {
-            Observation::Present(identity, digest) => entries.push((*identity, digest)),
-            Observation::Unreadable(unreadable) => tracker.record(unreadable_error(unreadable)),
+    while let Some(statement) = statements.recv().await {
+        match statement {
+            Statement::Entry(Observation::Present(identity, digest)) => {
+                entries.push((*identity, digest));
+            }
+            Statement::Entry(Observation::Unreadable(unreadable)) => {
+                tracker.record(unreadable_error(unreadable));
+            }
+            Statement::Met { users, groups } => tracker.update(|job| {
+                job.progress.users_read = users;
+                job.progress.groups_read = groups;
+            }),
         }
         if entries.len() == ENTRIES_PER_WRITE {
             relay

@@ -1,8 +1,9 @@
 //! The job of a run while it runs: counters, errors and progress, written to the store now and then.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::Utc;
+use tokio::sync::watch;
 
 use crate::fault::Fault;
 use crate::identity::RowKey;
@@ -14,9 +15,12 @@ use crate::sync::Error;
 /// Called whenever a job was written, for those who watch.
 pub type Listener = Arc<dyn Fn(&Job) + Send + Sync>;
 
+/// A job that others can watch while it changes; they see the newest state, however seldom they look.
+pub type Feed = watch::Sender<Job>;
+
 /// A job under way.
 pub struct Tracker {
-    job: Mutex<Job>,
+    job: Feed,
     store: Arc<dyn Store>,
     before: RequestCounts,
     listener: Option<Listener>,
@@ -25,32 +29,27 @@ pub struct Tracker {
 impl Tracker {
     /// Starts to keep a job; `before` is what the provider had sent by then.
     pub fn new(
-        job: Job,
+        job: Feed,
         store: Arc<dyn Store>,
         before: RequestCounts,
         listener: Option<Listener>,
     ) -> Self {
         Self {
-            job: Mutex::new(job),
+            job,
             store,
             before,
             listener,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Job> {
-        // A panic elsewhere does not make counters wrong enough to lose the job over.
-        self.job.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The job as it is now.
     pub fn job(&self) -> Job {
-        self.lock().clone()
+        self.job.borrow().clone()
     }
 
-    /// Changes the job.
+    /// Changes the job; who watches it sees that, the store not yet.
     pub fn update(&self, change: impl FnOnce(&mut Job)) {
-        change(&mut self.lock());
+        self.job.send_modify(change);
     }
 
     /// Names the phase, and writes the job.
@@ -61,11 +60,14 @@ impl Tracker {
 
     /// Writes the job; a store that refuses is reported where the run itself meets it.
     pub async fn save(&self) {
-        let job = self.job();
+        self.write(&self.job()).await;
+    }
+
+    async fn write(&self, job: &Job) {
         if let Some(listener) = &self.listener {
-            listener(&job);
+            listener(job);
         }
-        if let Err(error) = self.store.save_job(&job).await {
+        if let Err(error) = self.store.save_job(job).await {
             tracing::error!(job = %job.id, error = %error, "the job's progress could not be stored");
         }
     }
@@ -93,20 +95,20 @@ impl Tracker {
 
     /// How a run that went to its end is called.
     pub fn verdict(&self, waits_for_approval: bool) -> Status {
-        self.lock().verdict(waits_for_approval)
+        self.job.borrow().verdict(waits_for_approval)
     }
 
-    /// Ends the job and writes it.
+    /// Ends the job and writes it. Who watches it sees the end when it is stored, so that nobody who acts on it then finds
+    /// another state there.
     pub async fn end(&self, status: Status, sent: RequestCounts) {
-        self.update(|job| {
-            job.requests = Requests {
-                read: sent.read.saturating_sub(self.before.read),
-                write: sent.write.saturating_sub(self.before.write),
-            };
-            job.end(status, Utc::now());
-        });
-        self.save().await;
-        let job = self.job();
+        let mut job = self.job();
+        job.requests = Requests {
+            read: sent.read.saturating_sub(self.before.read),
+            write: sent.write.saturating_sub(self.before.write),
+        };
+        job.end(status, Utc::now());
+        self.write(&job).await;
+        self.job.send_replace(job.clone());
         tracing::info!(job = %job.id, directory = %job.directory_id, status = job.status.as_str(),
             errors = job.error_count, reads = job.requests.read, writes = job.requests.write, "job ended");
     }

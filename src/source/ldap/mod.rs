@@ -36,7 +36,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::identity::RowKey;
 use crate::identity::known::Known;
-use crate::identity::observation::{Look, Observation, ReadEnd};
+use crate::identity::observation::{Look, Observation, ReadEnd, Statement};
 use crate::source::examination::{Examination, Questions};
 use crate::source::ldap::session::Session;
 use crate::source::{Depth, Error, Names, Settings, Source};
@@ -70,7 +70,7 @@ impl Source for Ldap {
     async fn read(
         &self,
         known: &mut Known,
-        sink: mpsc::Sender<Observation>,
+        sink: mpsc::Sender<Statement>,
     ) -> Result<ReadEnd, Error> {
         let mut session = self.session.lock().await;
         reader::read(&mut session, known, sink).await

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::identity::digest::{self, Digest};
 use crate::identity::known::{Known, Seen};
-use crate::identity::observation::{Coverage, Observation, ReadEnd, Unreadable};
+use crate::identity::observation::{Coverage, Observation, ReadEnd, Statement, Unreadable};
 use crate::identity::{Anchor, Kind, RowKey};
 use crate::source::Error;
 use crate::source::ldap::answer::Answer;
@@ -17,6 +17,9 @@ use crate::source::ldap::scope::{Parts, Scope, readable_dn};
 use crate::source::ldap::session::Session;
 use crate::source::ldap::wire::{Reply, Wire, WireError};
 use crate::source::ldap::words;
+
+/// Entries between two statements of how far the read is.
+const ENTRIES_PER_STATEMENT: u64 = 1_000;
 
 /// Why a search ended before its end.
 pub(super) enum Stop {
@@ -88,7 +91,7 @@ struct Deferred {
 struct Reading<'a> {
     session: &'a mut Session,
     known: &'a mut Known,
-    sink: mpsc::Sender<Observation>,
+    sink: mpsc::Sender<Statement>,
     end: ReadEnd,
     /// Anything at all that the server gave.
     received: bool,
@@ -103,7 +106,7 @@ struct Reading<'a> {
 pub(super) async fn read(
     session: &mut Session,
     known: &mut Known,
-    sink: mpsc::Sender<Observation>,
+    sink: mpsc::Sender<Statement>,
 ) -> Result<ReadEnd, Error> {
     session.check_bases().await?;
     let mut reading = Reading {
@@ -288,12 +291,16 @@ impl Reading<'_> {
             anchor,
         };
         let digest = Digest::of_entry(dn, &mut parts.attributes);
-        match self.meet(&key, digest) {
+        let seen = self.meet(&key, digest);
+        if seen != Seen::Again {
+            self.state_progress().await?;
+        }
+        match seen {
             Seen::Unchanged | Seen::Again => Ok(()),
             Seen::New | Seen::Changed => match scope.identity(&parts, key.anchor.clone()) {
                 Ok(identity) => {
                     let present = Observation::Present(Box::new(identity), digest);
-                    self.state(present).await
+                    self.state(Statement::Entry(present)).await
                 }
                 Err(problem) => {
                     let dn = dn.to_owned();
@@ -355,17 +362,25 @@ impl Reading<'_> {
         if let Some(anchor) = anchor.clone() {
             self.meet(&RowKey { kind, anchor }, Digest::default());
         }
-        self.state(Observation::Unreadable(Unreadable {
+        let unreadable = Observation::Unreadable(Unreadable {
             kind,
             anchor,
             dn,
             problem,
-        }))
-        .await
+        });
+        self.state(Statement::Entry(unreadable)).await
     }
 
-    async fn state(&mut self, observation: Observation) -> Result<(), Stop> {
-        let sent = self.sink.send(observation).await;
+    async fn state_progress(&mut self) -> Result<(), Stop> {
+        let ReadEnd { users, groups, .. } = self.end;
+        if (users + groups).is_multiple_of(ENTRIES_PER_STATEMENT) {
+            self.state(Statement::Met { users, groups }).await?;
+        }
+        Ok(())
+    }
+
+    async fn state(&mut self, statement: Statement) -> Result<(), Stop> {
+        let sent = self.sink.send(statement).await;
         sent.map_err(|_| Stop::NoReceiver)
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use scim_relay::identity::digest::Digest;
 use scim_relay::identity::known::Known;
-use scim_relay::identity::observation::{Coverage, Observation, ReadEnd};
+use scim_relay::identity::observation::{Coverage, Observation, ReadEnd, Statement};
 use scim_relay::identity::{DirectoryType, Identity, RowKey};
 use scim_relay::secret::Secret;
 use scim_relay::source::{
@@ -80,8 +80,10 @@ async fn read(
     let (sink, mut receiver) = mpsc::channel(8);
     let collect = async {
         let mut stated = Vec::new();
-        while let Some(observation) = receiver.recv().await {
-            stated.push(observation);
+        while let Some(statement) = receiver.recv().await {
+            if let Statement::Entry(observation) = statement {
+                stated.push(observation);
+            }
         }
         stated
     };
