@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 /// How null is described.
-const NULL: &str = "null";
+pub const NULL: &str = "null";
 
 /// A value with its place in the document.
 #[derive(Clone, Debug)]

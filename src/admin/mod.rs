@@ -1,6 +1,8 @@
 //! The admin endpoint: the one inbound door. It reads the store, and asks the scheduler; it runs nothing itself.
 
 mod auth;
+mod body;
+mod middleware;
 pub mod probe;
 mod problem;
 mod query;
@@ -11,9 +13,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::admin::problem::Problem;
+use crate::admin::server::tls::{self, Tls};
 use crate::catalog::{Catalog, Entry};
 use crate::directory::Directory;
 use crate::id::{DirectoryId, TenantName};
@@ -21,10 +26,27 @@ use crate::scheduler::Scheduler;
 use crate::secret::Secret;
 use crate::store::Store;
 
+/// Event streams open at the same time.
+const STREAMS_MAX: usize = 128;
+
+/// A certificate chain and its private key, in PEM form.
+pub struct Certificate {
+    /// The chain, the server's own certificate first.
+    pub chain: Vec<u8>,
+    /// The private key.
+    pub key: Secret,
+}
+
+/// Reads the certificate from where it is kept, again and again, as it may have been renewed; an error names the place and
+/// the cure.
+pub type ReadCertificate = Arc<dyn Fn() -> Result<Certificate, String> + Send + Sync>;
+
 /// Everything that the endpoint answers from.
 pub struct Settings {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// The certificate; without one it speaks plain HTTP.
+    pub certificate: Option<ReadCertificate>,
     /// The bearer token.
     pub token: Secret,
     /// The tenants and directories.
@@ -41,6 +63,11 @@ struct Admin {
     catalog: Arc<Catalog>,
     store: Arc<dyn Store>,
     scheduler: Scheduler,
+    /// Requests that are being handled, those included that nobody waits for any more.
+    requests: TaskTracker,
+    /// Places for event streams.
+    streams: Arc<Semaphore>,
+    stop: CancellationToken,
 }
 
 impl Admin {
@@ -63,25 +90,40 @@ impl Admin {
 /// Listens, and serves until it is told to stop; answers the address that it listens on.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// When the address cannot be listened on, or the certificate cannot be used.
 pub async fn open(
     settings: Settings,
     stop: CancellationToken,
 ) -> Result<(SocketAddr, Serving), Error> {
-    let refused = |source| Error {
+    let refused = |source| Error::Listen {
         address: settings.listen,
         source,
     };
+    let tls = settings.certificate.map(Tls::open).transpose();
+    let tls = tls.map_err(Error::Certificate)?;
     let listener = TcpListener::bind(settings.listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
+    let requests = TaskTracker::new();
     let admin = Arc::new(Admin {
         token: auth::Token::of(&settings.token),
         catalog: settings.catalog,
         store: settings.store,
         scheduler: settings.scheduler,
+        requests: requests.clone(),
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        stop: stop.clone(),
     });
-    let serving = tokio::spawn(server::serve(listener, routes::router(admin), stop));
+    let router = routes::router(admin);
+    let serving = tokio::spawn(server::serve(listener, tls, router, requests, stop));
     Ok((address, Serving(serving)))
+}
+
+/// Whether a certificate and its key can be used together.
+///
+/// # Errors
+/// Names what is wrong and the cure.
+pub fn check(certificate: &Certificate) -> Result<(), String> {
+    tls::pair(certificate).map(|_| ())
 }
 
 /// The endpoint at work.
@@ -98,11 +140,18 @@ impl Serving {
 
 /// Why the endpoint does not listen.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the admin endpoint cannot listen on {address}: {source}; choose another address with server.listen"
-)]
-pub struct Error {
-    /// The address.
-    pub address: SocketAddr,
-    source: std::io::Error,
+pub enum Error {
+    /// The address is taken, or is none of this machine.
+    #[error(
+        "the admin endpoint cannot listen on {address}: {source}; choose another address with server.listen"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[error("{0}")]
+    Certificate(String),
 }

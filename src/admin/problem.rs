@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::catalog::Refused;
+/// The media type of a problem document.
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// An answer that is an error; boxed, because most calls end without one.
 #[derive(Clone, Debug)]
@@ -25,6 +27,12 @@ struct Document {
     job_id: Option<String>,
     #[serde(skip)]
     challenge: Option<&'static str>,
+    /// Seconds until it is worth another try.
+    #[serde(skip)]
+    retry_after: Option<u16>,
+    /// Whether the connection cannot serve another request, because the rest of this one is not read.
+    #[serde(skip)]
+    closes: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -48,6 +56,8 @@ impl Problem {
             errors: Vec::new(),
             job_id: None,
             challenge: None,
+            retry_after: None,
+            closes: false,
         }))
     }
 
@@ -154,12 +164,27 @@ impl Problem {
     /// 413.
     pub(super) fn too_large() -> Self {
         let detail = "the body is larger than 256 KiB";
-        Self::new(
+        let mut problem = Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "urn:scim-relay:problem:too-large",
             "Too large",
             detail,
-        )
+        );
+        problem.0.closes = true;
+        problem
+    }
+
+    /// 408 for a body that does not arrive.
+    pub(super) fn too_slow() -> Self {
+        let detail = "the body did not arrive in time; send the request again";
+        let mut problem = Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "urn:scim-relay:problem:too-slow",
+            "Too slow",
+            detail,
+        );
+        problem.0.closes = true;
+        problem
     }
 
     /// 422 with the fields at fault.
@@ -205,6 +230,51 @@ impl Problem {
         )
     }
 
+    fn try_later(kind: &'static str, title: &'static str, detail: &str, seconds: u16) -> Self {
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, title, detail);
+        problem.0.retry_after = Some(seconds);
+        problem
+    }
+
+    /// 503 while the store does not answer.
+    pub(super) fn not_ready() -> Self {
+        let kind = "urn:scim-relay:problem:not-ready";
+        Self::try_later(
+            kind,
+            "Not ready",
+            "the store does not answer; the relay's log says why",
+            10,
+        )
+    }
+
+    /// 503 for a handler that does not come to its end in time.
+    pub(super) fn takes_too_long() -> Self {
+        let kind = "urn:scim-relay:problem:takes-too-long";
+        let detail = "the request takes too long to wait for; it goes on, and later answers show what became of it";
+        Self::try_later(kind, "Takes too long", detail, 30)
+    }
+
+    /// 503 when too many watch.
+    pub(super) fn too_many_streams() -> Self {
+        let kind = "urn:scim-relay:problem:too-many-streams";
+        let detail = "too many event streams are open; ask for the job itself now and then instead";
+        Self::try_later(kind, "Too many event streams", detail, 30)
+    }
+
+    /// An error that only has a status yet.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::not_found(),
+            StatusCode::METHOD_NOT_ALLOWED => Self::method_not_allowed(),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::unsupported_media_type(),
+            status if status.is_client_error() => Self::malformed(
+                "the address or its query cannot be read; write it as the API's description shows it, in UTF-8",
+            ),
+            _ => Self::internal(),
+        }
+    }
+
     /// 500; what happened is in the log, not in the answer.
     pub(super) fn internal() -> Self {
         let detail = "the relay failed at this request; its log says why";
@@ -247,14 +317,16 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status =
             StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let challenge = self.0.challenge;
         let mut response = (status, Json(&*self.0)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        if let Some(challenge) = challenge {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(seconds) = self.0.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.0.closes {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(challenge) = self.0.challenge {
             headers.insert(
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static(challenge),

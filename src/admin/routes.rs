@@ -1,15 +1,15 @@
 //! The table of routes, from which dispatch is built: each with its method, path and permission.
 
 mod directories;
+mod events;
 mod jobs;
 mod tenants;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
@@ -18,12 +18,10 @@ use uuid::Uuid;
 use crate::access::Permission;
 use crate::admin::Admin;
 use crate::admin::auth;
+use crate::admin::body::BODY_BYTES_MAX;
+use crate::admin::middleware::handle;
 use crate::admin::problem::Problem;
-use crate::document::{Node, Value};
 use crate::id::{DirectoryId, JobId, TenantName};
-
-/// The longest body that is read, in bytes.
-const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// One route: what is called how, and what it takes to call it.
 struct Route {
@@ -56,6 +54,7 @@ const ROUTES: &[Route] = &[
     route!(GET "/directories/{id}/jobs" DirectoryRead jobs::list),
     route!(GET "/directories/{id}/jobs/{jobId}" DirectoryRead jobs::read),
     route!(GET "/directories/{id}/jobs/{jobId}/changes" DirectoryRead jobs::changes),
+    route!(GET "/directories/{id}/jobs/{jobId}/events" DirectoryRead events::events),
     route!(POST "/directories/{id}/jobs/{jobId}/cancel" DirectoryWrite jobs::cancel),
     route!(GET "/tenants" Admin tenants::list),
     route!(POST "/tenants" Admin tenants::create),
@@ -78,17 +77,18 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
             api = api.route(route.path, (route.handler)(method).layer(admit));
         }
     }
+    let requests = admin.requests.clone();
+    let handle = middleware::from_fn(move |request: Request, next: Next| {
+        handle(requests.clone(), request, next)
+    });
     Router::new()
         .nest("/api/v1", api)
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(no_such_method)
-        .layer(middleware::from_fn(no_cache))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_| {
-            Problem::internal().into_response()
-        }))
+        .layer(handle)
         .with_state(admin)
 }
 
@@ -112,77 +112,23 @@ async fn admitted(
     }
 }
 
-async fn no_such_method(_: Method) -> Problem {
-    Problem::method_not_allowed()
-}
-
-/// The store answers and the scheduler runs.
-async fn ready(State(admin): State<Arc<Admin>>) -> Response {
-    match admin.store.unfinished_jobs().await {
-        Ok(_) => "ready\n".into_response(),
-        Err(error) => {
-            tracing::error!(error = %error, "the store does not answer");
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the store does not answer\n",
-            )
-                .into_response()
-        }
+/// The router adds the header Allow, which is all that OPTIONS asks for.
+async fn no_such_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        Problem::method_not_allowed().into_response()
     }
 }
 
-async fn no_cache(request: Request<Body>, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-/// A request's body as a document; an empty one is an empty table.
-struct Document(Node);
-
-impl<S: Send + Sync> FromRequest<S> for Document {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let is_json = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_none_or(|kind| {
-                let kind = kind
-                    .to_str()
-                    .unwrap_or_default()
-                    .split(';')
-                    .next()
-                    .unwrap_or_default()
-                    .trim();
-                kind.eq_ignore_ascii_case("application/json")
-            });
-        let body =
-            Bytes::from_request(request, state)
-                .await
-                .map_err(|rejection| match rejection.into_response().status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
-                    _ => Problem::malformed("the body could not be read to its end"),
-                })?;
-        if body.is_empty() {
-            return Ok(Self(Node {
-                value: Value::Table(Default::default()),
-                line: None,
-            }));
+/// The store answers and the scheduler runs.
+async fn ready(State(admin): State<Arc<Admin>>) -> Result<&'static str, Problem> {
+    match admin.store.unfinished_jobs().await {
+        Ok(_) => Ok("ready\n"),
+        Err(error) => {
+            tracing::error!(error = %error, "the store does not answer");
+            Err(Problem::not_ready())
         }
-        if !is_json {
-            return Err(Problem::unsupported_media_type());
-        }
-        let json: serde_json::Value = serde_json::from_slice(&body).map_err(|error| {
-            Problem::malformed(format!(
-                "the body is not JSON: line {} column {}",
-                error.line(),
-                error.column()
-            ))
-        })?;
-        Ok(Self(Node::of_json(json)))
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use crate::admin;
 use crate::app;
 use crate::cli::output::{Output, line};
 use crate::cli::{Ending, Failure};
-use crate::config::Config;
+use crate::config::{Config, secrets};
 use crate::source;
 
 /// One thing that was checked.
@@ -23,6 +24,13 @@ pub(super) async fn run(config: &Config, offline: bool, output: Output) -> Resul
         what: "configuration and secrets".to_owned(),
         problem: settings.as_ref().err().map(|all| all.join("; ")),
     }];
+    if let Some(tls) = &config.server.tls {
+        let read = secrets::server_certificate(tls);
+        checks.push(Check {
+            what: "certificate of the admin endpoint".to_owned(),
+            problem: read.and_then(|read| admin::check(&read)).err(),
+        });
+    }
     if let Ok(connections) = settings
         && !offline
     {

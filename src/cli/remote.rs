@@ -118,10 +118,11 @@ fn connect(config: &Config, which: &Which) -> Result<Api, Failure> {
             return Err(Failure::new(Ending::StoreInUse, message));
         }
     };
+    let scheme = config.server.tls.as_ref().map_or("http", |_| "https");
     let base = which
         .url
         .clone()
-        .unwrap_or_else(|| format!("http://{}", config.server.listen));
+        .unwrap_or_else(|| format!("{scheme}://{}", config.server.listen));
     let client = Client::builder()
         .timeout(Duration::from_secs(30))
         .redirect(reqwest::redirect::Policy::none())

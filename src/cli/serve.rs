@@ -63,14 +63,25 @@ pub(super) async fn start(
     let stop = CancellationToken::new();
     let settings = admin::Settings {
         listen: config.server.listen,
+        certificate: config
+            .server
+            .tls
+            .clone()
+            .map(|tls| -> admin::ReadCertificate {
+                Arc::new(move || secrets::server_certificate(&tls))
+            }),
         token,
         catalog: relays.catalog().clone(),
         store,
         scheduler: scheduler.clone(),
     };
-    let (address, serving) = admin::open(settings, stop.clone())
-        .await
-        .map_err(Failure::failed)?;
+    let (address, serving) =
+        admin::open(settings, stop.clone())
+            .await
+            .map_err(|error| match error {
+                admin::Error::Listen { .. } => Failure::failed(error),
+                admin::Error::Certificate(problem) => Failure::new(Ending::Wrong, problem),
+            })?;
     scheduler.start().await.map_err(Failure::failed)?;
     tracing::info!(address = %address, directories = relays.catalog().contents().directories().count(), "listening");
     Ok(Running {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::directory::tenant::{self, Tenant};
-use crate::directory::{Directory, Origin, read};
+use crate::directory::{Directory, Origin, Pem, read};
 use crate::document::{Fields, Node, Problems};
 use crate::secret::SecretRef;
 use crate::{store, telemetry};
@@ -15,7 +15,7 @@ use crate::{store, telemetry};
 /// Keys that an environment variable may override, by table and key.
 ///
 /// The rule: `SCIM_RELAY_`, the table, `_`, the key, in capitals with `_` between words.
-const OVERRIDES: [(&str, &str, &str); 8] = [
+const OVERRIDES: [(&str, &str, &str); 10] = [
     ("server", "listen", "SCIM_RELAY_SERVER_LISTEN"),
     ("server", "token", "SCIM_RELAY_SERVER_TOKEN"),
     (
@@ -23,6 +23,12 @@ const OVERRIDES: [(&str, &str, &str); 8] = [
         "allowPlainHttp",
         "SCIM_RELAY_SERVER_ALLOW_PLAIN_HTTP",
     ),
+    (
+        "server",
+        "tlsCertificate",
+        "SCIM_RELAY_SERVER_TLS_CERTIFICATE",
+    ),
+    ("server", "tlsKey", "SCIM_RELAY_SERVER_TLS_KEY"),
     ("store", "path", "SCIM_RELAY_STORE_PATH"),
     ("store", "cacheMib", "SCIM_RELAY_STORE_CACHE_MIB"),
     ("secrets", "key", "SCIM_RELAY_SECRETS_KEY"),
@@ -56,6 +62,17 @@ pub struct Server {
     pub token: Option<SecretRef>,
     /// Whether it may listen beyond this machine without TLS, behind a proxy that adds it.
     pub allow_plain_http: bool,
+    /// Its certificate; without one it speaks plain HTTP.
+    pub tls: Option<ServerTls>,
+}
+
+/// The admin endpoint's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// The chain, the server's own certificate first.
+    pub certificate: Pem,
+    /// Where the private key is kept.
+    pub key: SecretRef,
 }
 
 /// Why there is no configuration.
@@ -197,9 +214,17 @@ fn read_server(mut fields: Fields<'_>, problems: &mut Problems) -> Option<Server
     let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8470)));
     let token = fields.parsed("token", problems, str::parse);
     let allow_plain_http = fields.boolean("allowPlainHttp", false, problems);
-    if !listen.ip().is_loopback() && !allow_plain_http {
-        let cure = "would offer the admin endpoint to the network without TLS; listen on 127.0.0.1, or set \
-                    allowPlainHttp = true behind a proxy that adds TLS";
+    let certificate = fields.parsed("tlsCertificate", problems, Pem::parse);
+    let key = fields.parsed("tlsKey", problems, str::parse);
+    for (name, other) in [("tlsCertificate", "tlsKey"), ("tlsKey", "tlsCertificate")] {
+        if fields.has(other) && !fields.has(name) {
+            let cure = format!("is missing; {other} needs it, name both or neither");
+            fields.refuse(name, cure, problems);
+        }
+    }
+    if !listen.ip().is_loopback() && !allow_plain_http && !fields.has("tlsCertificate") {
+        let cure = "would offer the admin endpoint to the network without TLS; name tlsCertificate and tlsKey, listen on \
+                    127.0.0.1, or set allowPlainHttp = true behind a proxy that adds TLS";
         fields.refuse("listen", cure, problems);
     }
     fields.finish(problems);
@@ -207,6 +232,9 @@ fn read_server(mut fields: Fields<'_>, problems: &mut Problems) -> Option<Server
         listen,
         token,
         allow_plain_http,
+        tls: certificate
+            .zip(key)
+            .map(|(certificate, key)| ServerTls { certificate, key }),
     })
 }
 

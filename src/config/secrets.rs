@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::admin::Certificate;
+use crate::config::ServerTls;
 use crate::directory::Pem;
 use crate::secret::{Secret, SecretRef};
 
@@ -13,22 +15,10 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// # Errors
 /// Names the secret, where it was looked for, and the cure; never the value.
 pub fn resolve(reference: &SecretRef, what: &str) -> Result<Secret, String> {
+    let whole = text(reference, what)?;
     let value = match reference {
-        SecretRef::Env(name) => std::env::var(name).map_err(|_| {
-            format!(
-                "{what}: the environment variable {name} is not set; set it, or name another place"
-            )
-        })?,
-        SecretRef::File(path) => first_line(&read(path, what)?),
-        SecretRef::Credential(name) => {
-            let home = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                format!("{what}: there are no systemd credentials here; start the relay as a unit with LoadCredential={name}")
-            })?;
-            first_line(&read(&Path::new(&home).join(name), what)?)
-        }
-        SecretRef::Stored => {
-            return Err(format!("{what}: is sealed in the store, which is not open"));
-        }
+        SecretRef::Env(_) => whole,
+        SecretRef::File(_) | SecretRef::Credential(_) | SecretRef::Stored => first_line(&whole),
     };
     if value.is_empty() {
         return Err(format!(
@@ -36,6 +26,36 @@ pub fn resolve(reference: &SecretRef, what: &str) -> Result<Secret, String> {
         ));
     }
     Ok(Secret::new(value))
+}
+
+/// Reads the admin endpoint's certificate and its key.
+///
+/// # Errors
+/// Names what cannot be read, the file and the cure.
+pub fn server_certificate(tls: &ServerTls) -> Result<Certificate, String> {
+    Ok(Certificate {
+        chain: certificate(&tls.certificate, "server.tlsCertificate")?,
+        key: Secret::new(text(&tls.key, "server.tlsKey")?),
+    })
+}
+
+/// All that is behind a reference.
+fn text(reference: &SecretRef, what: &str) -> Result<String, String> {
+    match reference {
+        SecretRef::Env(name) => std::env::var(name).map_err(|_| {
+            format!(
+                "{what}: the environment variable {name} is not set; set it, or name another place"
+            )
+        }),
+        SecretRef::File(path) => read(path, what),
+        SecretRef::Credential(name) => {
+            let home = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+                format!("{what}: there are no systemd credentials here; start the relay as a unit with LoadCredential={name}")
+            })?;
+            read(&Path::new(&home).join(name), what)
+        }
+        SecretRef::Stored => Err(format!("{what}: is sealed in the store, which is not open")),
+    }
 }
 
 /// Reads a certificate in PEM form.

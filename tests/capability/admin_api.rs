@@ -1,8 +1,10 @@
 //! The admin endpoint of a running relay: who may call, what it answers, and what becomes of its jobs.
 
 mod directories;
+mod events;
 mod jobs;
 mod requests;
+mod serving;
 
 use std::time::Duration;
 

@@ -145,7 +145,7 @@ pub fn config_file(directory: &TempDir, text: &str) -> PathBuf {
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// All headers but the date.
+    /// All headers but the date and the request's id.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub text: String,
@@ -213,7 +213,7 @@ impl Api {
             let mut headers: Vec<(String, String)> = answer
                 .headers()
                 .iter()
-                .filter(|(name, _)| *name != "date")
+                .filter(|(name, _)| *name != "date" && *name != "x-request-id")
                 .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
                 .collect();
             headers.sort();

@@ -117,14 +117,25 @@ impl Serving {
         format!("http://{}", self.address)
     }
 
+    /// `127.0.0.1:PORT`, or with whatever address the configuration names.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The log so far, one JSON object a line.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
     /// Asks it to end (SIGTERM) and waits; returns the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
-        self.process.terminate(READY).code()
+    pub fn terminate(self) -> Option<i32> {
+        self.terminate_with_log().0
+    }
+
+    /// The same, with the whole log.
+    pub fn terminate_with_log(mut self) -> (Option<i32>, String) {
+        let code = self.process.terminate(READY).code();
+        (code, self.log())
     }
 
     /// Ends it at once, as a crash would (SIGKILL).

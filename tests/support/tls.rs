@@ -15,6 +15,11 @@ pub struct Certificates {
 impl Certificates {
     /// Makes a new authority and one server certificate.
     pub fn generate() -> Self {
+        Self::until(4096)
+    }
+
+    /// The same, with a server certificate that is valid until this year begins.
+    pub fn until(year: i32) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -32,6 +37,7 @@ impl Certificates {
         params
             .distinguished_name
             .push(DnType::CommonName, "localhost");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().expect("a key for the server");
         let certificate = params
             .signed_by(&key, &issuer)

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::admin::auth::Caller;
+use crate::admin::body::Document;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
-use crate::admin::routes::{Document, directory_id};
+use crate::admin::routes::directory_id;
 use crate::catalog::{Entry, Kept};
 use crate::directory::{Directory, shown};
 use crate::scheduler::Scheduled;

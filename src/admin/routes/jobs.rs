@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::admin::Admin;
 use crate::admin::auth::Caller;
+use crate::admin::body::Document;
 use crate::admin::problem::Problem;
-use crate::admin::routes::{Document, directory_id, job_id, limit};
+use crate::admin::routes::{directory_id, job_id, limit};
 use crate::document::{Fields, Problems};
 use crate::id::{JobId, ProfileName};
 use crate::job::{Extent, Job, Mode, Trigger};
@@ -96,7 +97,12 @@ pub(super) async fn list(
 }
 
 /// A job of a directory of the caller's tenant.
-async fn found(admin: &Admin, caller: &Caller, directory: &str, job: &str) -> Result<Job, Problem> {
+pub(super) async fn found(
+    admin: &Admin,
+    caller: &Caller,
+    directory: &str,
+    job: &str,
+) -> Result<Job, Problem> {
     let directory = admin.directory(directory_id(directory)?, &caller.tenant)?;
     let job = admin.store.job(job_id(job)?).await?;
     job.filter(|job| job.directory_id == directory.id)
@@ -109,7 +115,10 @@ pub(super) async fn read(
     Extension(caller): Extension<Caller>,
     Path((directory, job)): Path<(String, String)>,
 ) -> Result<Json<Job>, Problem> {
-    Ok(Json(found(&admin, &caller, &directory, &job).await?))
+    // Watched first: a job that ends in between is then found in the store at its end.
+    let live = admin.scheduler.watch(job_id(&job)?);
+    let job = found(&admin, &caller, &directory, &job).await?;
+    Ok(Json(live.map_or(job, |live| live.borrow().clone())))
 }
 
 /// POST /directories/{id}/jobs/{jobId}/cancel

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::admin::auth::Caller;
+use crate::admin::body::Document;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
-use crate::admin::routes::Document;
 use crate::admin::routes::directories::kept_word;
 use crate::catalog::{Entry, Kept};
 use crate::directory::shown;

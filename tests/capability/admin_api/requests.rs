@@ -14,7 +14,7 @@ use crate::support::relay::API_TOKEN;
 use crate::support::slapd::READER_PASSWORD;
 
 /// Checks that an answer is a problem document (RFC 9457) of this status, and gives it.
-fn problem(answer: &Answer, status: u16) -> Value {
+pub(super) fn problem(answer: &Answer, status: u16) -> Value {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(
         answer.header("content-type"),
@@ -62,6 +62,7 @@ async fn admin_api_tokens() {
             "GET",
             format!("/directories/{directory}/jobs/{job}/changes"),
         ),
+        ("GET", format!("/directories/{directory}/jobs/{job}/events")),
         (
             "POST",
             format!("/directories/{directory}/jobs/{job}/cancel"),
@@ -232,6 +233,11 @@ async fn admin_api_tenants_do_not_see_each_other() {
             "POST",
             format!("/directories/{ours}/jobs/{job}/cancel"),
             format!("/directories/{ours}/jobs/{}/cancel", nobody.1),
+        ),
+        (
+            "GET",
+            format!("/directories/{ours}/jobs/{job}/events"),
+            format!("/directories/{ours}/jobs/{}/events", nobody.1),
         ),
         (
             "GET",

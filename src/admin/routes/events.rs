@@ -1,0 +1,114 @@
+//! A job as a stream of server-sent events: its state now, at each change, and at its end.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Admin;
+use crate::admin::auth::Caller;
+use crate::admin::problem::Problem;
+use crate::admin::routes::job_id;
+use crate::admin::routes::jobs::found;
+use crate::job::Job;
+use crate::store::Store;
+
+/// The least time between two states of a job that goes on.
+const STATES_APART: Duration = Duration::from_millis(250);
+/// How often a stream says that it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// GET /directories/{id}/jobs/{jobId}/events
+pub(super) async fn events(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path((directory, job)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    // Watched first: a job that ends in between is then found in the store at its end.
+    let live = admin.scheduler.watch(job_id(&job)?);
+    let job = found(&admin, &caller, &directory, &job).await?;
+    let place = admin.streams.clone().try_acquire_owned();
+    let watcher = Watcher {
+        live,
+        job,
+        store: admin.store.clone(),
+        stop: admin.stop.clone(),
+        number: 0,
+        next: Some(Instant::now()),
+        _place: place.map_err(|_| Problem::too_many_streams())?,
+    };
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("still here");
+    let stream = Box::pin(stream::unfold(watcher, next));
+    Ok(Sse::new(stream).keep_alive(keep_alive).into_response())
+}
+
+/// Somebody who watches a job.
+struct Watcher {
+    /// `None` for a job that has ended.
+    live: Option<watch::Receiver<Job>>,
+    /// The job when it was asked for, and what the store says in the end.
+    job: Job,
+    store: Arc<dyn Store>,
+    stop: CancellationToken,
+    /// Counts the events.
+    number: u64,
+    /// When the next state may be sent; `None` after the end.
+    next: Option<Instant>,
+    _place: OwnedSemaphorePermit,
+}
+
+async fn next(mut watcher: Watcher) -> Option<(Result<Event, Infallible>, Watcher)> {
+    let earliest = watcher.next?;
+    let stop = watcher.stop.clone();
+    let job = tokio::select! {
+        () = stop.cancelled() => return None,
+        job = watcher.state(earliest) => job?,
+    };
+    watcher.number += 1;
+    let ended = job.status.is_final();
+    watcher.next = (!ended).then(|| Instant::now() + STATES_APART);
+    let name = if ended { "end" } else { "job" };
+    let event = Event::default()
+        .event(name)
+        .id(watcher.number.to_string())
+        .json_data(&job)
+        .ok()?;
+    Some((Ok(event), watcher))
+}
+
+impl Watcher {
+    /// The state to send next; `None` when there is none to wait for.
+    async fn state(&mut self, earliest: Instant) -> Option<Job> {
+        let Some(live) = &mut self.live else {
+            return Some(self.job.clone());
+        };
+        if self.number > 0 {
+            if live.changed().await.is_err() {
+                // Nobody runs it any more, and the last state is sent: what the store has is its end.
+                return self.stored_end().await;
+            }
+            // What changes until the time has come goes along; an end does not wait.
+            let end = live.wait_for(|job| job.status.is_final());
+            let _ = tokio::time::timeout_at(earliest, end).await;
+        }
+        Some(live.borrow_and_update().clone())
+    }
+
+    async fn stored_end(&self) -> Option<Job> {
+        match self.store.job(self.job.id).await {
+            Ok(job) => job.filter(|job| job.status.is_final()),
+            Err(error) => {
+                tracing::error!(job = %self.job.id, error = %error, "the end of a job could not be read");
+                None
+            }
+        }
+    }
+}
