@@ -15,6 +15,9 @@ use crate::admin::problem::{MEDIA_TYPE, Problem};
 
 /// How long a handler may take until its answer begins. An event stream begins at once.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// The header of a request, in bytes and in lines.
+pub(super) const HEADER_BYTES_MAX: usize = 16 * 1024;
+pub(super) const HEADER_LINES_MAX: usize = 64;
 /// The longest id of a request that is taken over.
 const ID_CHARS_MAX: usize = 64;
 /// Stands in the access log for an answer that nobody waited for, as in other servers' logs.
@@ -29,7 +32,15 @@ pub(super) async fn handle(requests: TaskTracker, request: Request, next: Next) 
     let mut line = AccessLine::of(&request, &id);
     // An error's span, so that it is there at every log level.
     let span = tracing::error_span!("request", request_id = %id);
-    let handler = requests.spawn(next.run(request).instrument(span.clone()));
+    let too_large = is_too_large(&request);
+    let handled = async move {
+        if too_large {
+            Problem::header_too_large().into_response()
+        } else {
+            next.run(request).await
+        }
+    };
+    let handler = requests.spawn(handled.instrument(span.clone()));
     let mut answer = match tokio::time::timeout(TIME_LIMIT, handler).await {
         Ok(Ok(answer)) => as_problem(answer),
         Ok(Err(defect)) => {
@@ -48,6 +59,16 @@ pub(super) async fn handle(requests: TaskTracker, request: Request, next: Next) 
         headers.insert(REQUEST_ID, id);
     }
     answer
+}
+
+fn is_too_large(request: &Request) -> bool {
+    let lines = request.headers();
+    let bytes = lines
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    let address = request.uri().path_and_query();
+    let address = address.map_or(0, |address| address.as_str().len());
+    lines.len() > HEADER_LINES_MAX || bytes.sum::<usize>() + address > HEADER_BYTES_MAX
 }
 
 /// The caller's own id of the request if it can stand in a log, or a new one.

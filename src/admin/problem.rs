@@ -174,6 +174,19 @@ impl Problem {
         problem
     }
 
+    /// 431.
+    pub(super) fn header_too_large() -> Self {
+        let detail = "the header is larger than 16 KiB or has more than 64 lines";
+        let mut problem = Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "urn:scim-relay:problem:header-too-large",
+            "Header too large",
+            detail,
+        );
+        problem.0.closes = true;
+        problem
+    }
+
     /// 408 for a body that does not arrive.
     pub(super) fn too_slow() -> Self {
         let detail = "the body did not arrive in time; send the request again";

@@ -1,8 +1,8 @@
 //! The listener: HTTP/1.1 by hyper, with TLS where configured, limits on time, size and connections, and a polite end.
 //!
 //! hyper's http1 builder, not the automatic one, because that never closes a connection that says nothing. What hyper
-//! refuses before there is a request (a header that is too large, broken or too slow) it answers itself with 400, 414 or
-//! 431 and no body, or by closing.
+//! refuses before there is a request (a header that is broken, far too large or too slow) it answers itself with 400, 414
+//! or 431 and no body, or by closing.
 
 mod places;
 pub(super) mod tls;
@@ -19,11 +19,12 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::middleware::{HEADER_BYTES_MAX, HEADER_LINES_MAX};
 use crate::admin::server::places::{Limits, Place, Places, UnderWay};
 use crate::admin::server::tls::Tls;
 
@@ -39,12 +40,15 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long an answer may wait for a peer that takes nothing.
 #[cfg(target_os = "linux")]
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// The header of a request, in bytes and in lines.
-const HEADER_BYTES_MAX: usize = 32 * 1024;
-const HEADERS_MAX: usize = 64;
+/// What hyper buffers of a request's header, roughly, and how many lines it takes; what is answered well is half of that.
+const HEADER_BUFFER: usize = 2 * HEADER_BYTES_MAX;
+const HEADER_LINES: usize = 2 * HEADER_LINES_MAX;
 /// How long requests under way may take once the relay stops, and what has begun no request.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const SILENCE_PATIENCE: Duration = Duration::from_secs(1);
+/// What is taken from a peer after the last answer.
+const LINGER_BYTES_MAX: u64 = 1024 * 1024;
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often it is said that connections cannot be accepted.
@@ -115,10 +119,28 @@ pub(super) async fn serve(
 
 /// Serves one connection until it ends, must give way, or the relay stops.
 async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin + Send,
     place: &Place,
     router: Router,
     stop: CancellationToken,
+) {
+    tokio::select! {
+        () = answer_requests(&mut stream, place, router, &stop) => {}
+        () = place.gives_way() => return,
+    }
+    tokio::select! {
+        () = linger(&mut stream) => {}
+        () = place.gives_way() => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Answers one request after the other. Once the relay stops, the one under way is the last.
+async fn answer_requests(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    place: &Place,
+    router: Router,
+    stop: &CancellationToken,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
         let under_way = place.request();
@@ -131,12 +153,11 @@ async fn connection(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .max_headers(HEADERS_MAX);
+        .max_buf_size(HEADER_BUFFER)
+        .max_headers(HEADER_LINES);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = place.gives_way() => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
@@ -147,6 +168,16 @@ async fn connection(
     };
     if let Err(error) = ended {
         tracing::debug!(error = %error, "a connection to the admin endpoint ended early");
+    }
+}
+
+/// Takes what the peer is still sending after the last answer, such as the rest of a body that is too large: a connection
+/// that is closed over unread bytes is reset, and the answer may be lost with it.
+async fn linger(stream: &mut (impl AsyncRead + Unpin)) {
+    let (mut rest, mut nowhere) = (stream.take(LINGER_BYTES_MAX), tokio::io::sink());
+    let taken = tokio::io::copy(&mut rest, &mut nowhere);
+    if let Ok(Err(error)) = tokio::time::timeout(LINGER_TIMEOUT, taken).await {
+        tracing::trace!(error = %error, "the peer was gone first");
     }
 }
 
