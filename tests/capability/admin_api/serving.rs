@@ -271,6 +271,28 @@ async fn admin_api_tls_that_cannot_be_used_is_refused_at_the_start() {
     assert_eq!(lines(&serving.log(), expired).len(), 1, "{}", serving.log());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_api_tls_is_what_the_command_line_speaks() {
+    let mut site = Site::new().await;
+    let certificates = Certificates::generate();
+    let files = Files::with(&certificates);
+    let ca = files.certificate.with_file_name("ca.pem");
+    std::fs::write(&ca, &certificates.ca).unwrap();
+    site.relay = site.relay.section("server", &files.lines());
+    let serving = site.relay.serve();
+    let url = format!("https://localhost:{}", port(serving.address()));
+    let arguments = ["sync", "--url", &url, "--output", "json"];
+    let refused = site.relay.spawn(&arguments).wait();
+    assert_eq!(refused.code, Some(5), "{refused:?}");
+    assert!(refused.stderr.contains("certificate"), "{refused:?}");
+    // The authority is one of the machine's own, as far as this process knows.
+    site.relay = site
+        .relay
+        .environment("SSL_CERT_FILE", ca.to_str().unwrap());
+    let finished = site.relay.spawn(&arguments).wait().completed();
+    assert_eq!(finished.count("usersCreated"), super::STAFF as u64);
+}
+
 /// Connections held open by somebody who never finishes what was begun.
 enum Held {
     Plain(TcpStream),
