@@ -112,3 +112,90 @@ impl Watcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use chrono::Utc;
+    use tokio::sync::Semaphore;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
+    use crate::job::{Mode, Status, Trigger};
+    use crate::sync::tracker::Feed;
+
+    fn job() -> Job {
+        let profile = ProfileKey {
+            directory: DirectoryId(Uuid::nil()),
+            profile: ProfileName::default(),
+        };
+        let id = JobId(Uuid::nil());
+        Job::queued(id, &profile, Trigger::Manual, Mode::Full, Utc::now())
+    }
+
+    fn watcher(feed: &Feed, folder: &tempfile::TempDir) -> Watcher {
+        let settings = crate::store::Settings {
+            path: folder.path().join("store.redb"),
+            cache_mib: 4,
+        };
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        Watcher {
+            live: Some(feed.subscribe()),
+            job: job(),
+            store: crate::store::open(&settings).unwrap().into(),
+            stop: CancellationToken::new(),
+            number: 0,
+            next: Some(Instant::now()),
+            _place: place,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn admin_events_of_a_busy_job_come_four_times_a_second_and_the_last_is_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let feed = Feed::new(job());
+        let mut watcher = watcher(&feed, &folder);
+        let busy = async {
+            for _ in 0..500 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                feed.send_modify(|job| job.progress.steps_done += 1);
+            }
+            feed.send_modify(|job| job.end(Status::Completed, Utc::now()));
+        };
+        let watch = async {
+            let mut steps = Vec::new();
+            loop {
+                let earliest = Instant::now() + STATES_APART;
+                let job = watcher.state(earliest).await.unwrap();
+                watcher.number += 1;
+                steps.push(job.progress.steps_done);
+                if job.status.is_final() {
+                    return steps;
+                }
+            }
+        };
+        let ((), steps) = tokio::join!(busy, watch);
+        // Five seconds: one state at once, one for each quarter, and the end.
+        assert!((15..=22).contains(&steps.len()), "{steps:?}");
+        assert_eq!((steps[0], steps[steps.len() - 1]), (0, 500));
+        assert!(steps.is_sorted(), "{steps:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn admin_events_end_when_the_relay_stops() {
+        let folder = tempfile::tempdir().unwrap();
+        let feed = Feed::new(job());
+        let watcher = watcher(&feed, &folder);
+        let stop = watcher.stop.clone();
+        let (_, watcher) = next(watcher).await.unwrap();
+        let stopping = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            stop.cancel();
+        };
+        let ((), event) = tokio::join!(stopping, next(watcher));
+        assert!(event.is_none());
+    }
+}

@@ -92,7 +92,11 @@ pub(super) async fn list(
         .jobs(Some(directory.id), cursor, limit + 1)
         .await?;
     let next = (jobs.len() > limit).then(|| jobs[limit - 1].id);
-    let items: Vec<Job> = jobs.into_iter().take(limit).collect();
+    let live = |job: Job| match admin.scheduler.watch(job.id) {
+        Some(live) => live.borrow().clone(),
+        None => job,
+    };
+    let items: Vec<Job> = jobs.into_iter().take(limit).map(live).collect();
     Ok(Json(json!({ "items": items, "nextCursor": next })))
 }
 

@@ -152,6 +152,8 @@ async fn admin_api_job_that_is_read_is_as_far_as_its_events() {
         if done > 1 {
             let read = api.job(&directory, &job);
             assert!(read["progress"]["stepsDone"].as_u64().unwrap() >= done);
+            let listed = &api.jobs(&directory)[0];
+            assert!(listed["progress"]["stepsDone"].as_u64().unwrap() >= done);
             break;
         }
     }

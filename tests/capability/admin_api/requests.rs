@@ -1,9 +1,5 @@
 //! Requests: tokens, tenants, what directories show, and what is refused with which problem.
 
-use std::io::Write as _;
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
-
 use chrono::{DateTime, Timelike as _, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -310,42 +306,4 @@ async fn admin_api_refuses_requests_that_make_no_sense() {
         Vec::<Value>::new(),
         "a refused request started a job"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn admin_api_half_a_request_does_not_block_others() {
-    let site = Site::new().await;
-    let (serving, api, directory) = site.serve();
-    let address = serving.base_url();
-    let address = address.strip_prefix("http://").unwrap();
-    let halves = [
-        "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Half: ".to_owned(),
-        String::new(),
-        format!(
-            "POST /api/v1/directories/{directory}/sync HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {API_TOKEN}\r\n\
-             Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{\"mode\""
-        ),
-    ];
-    let held: Vec<TcpStream> = (0..60)
-        .map(|number| {
-            let mut stream = TcpStream::connect(address).unwrap();
-            stream
-                .write_all(halves[number % halves.len()].as_bytes())
-                .unwrap();
-            stream
-        })
-        .collect();
-    let start = Instant::now();
-    for _ in 0..5 {
-        assert_eq!(api.get("/directories").status, 200);
-        assert_eq!(api.call("GET", "/healthz", None).status, 200);
-    }
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
-    let job = api.start_job(&directory);
-    assert_eq!(api.finished_job(&directory, &job)["status"], "completed");
-    drop(held);
 }
