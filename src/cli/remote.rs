@@ -1,5 +1,6 @@
 //! `sync` and `preview` through the API of a running relay.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
@@ -37,8 +38,9 @@ impl Api {
         }
         let answer = request.send().await.map_err(|error| {
             let message = format!(
-                "no relay answers at {}: {error}; start it, or name its address with --url",
-                self.base
+                "no relay answers at {}: {}; start it, or name its address with --url",
+                self.base,
+                cause(&error)
             );
             Failure::new(Ending::StoreInUse, message)
         })?;
@@ -54,6 +56,14 @@ impl Api {
             "the relay refuses: {status}: {detail}"
         )))
     }
+}
+
+/// What is at the bottom of an error, such as a refused connection or an unknown certificate.
+fn cause(error: &reqwest::Error) -> String {
+    let deeper = std::iter::successors(error.source(), |&error| error.source());
+    deeper
+        .last()
+        .map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Starts a job at the running relay and waits for its end.
