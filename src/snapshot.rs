@@ -83,14 +83,20 @@ pub struct Row {
 }
 
 impl Row {
-    /// The profile that the entry belongs to: the first that sees it present; else the first that ever saw it.
+    /// The profile that the entry belongs to: the first that sees it present; else the last that saw it, whose run is
+    /// the one that finds it gone.
     pub fn owner(&self) -> Option<(&ProfileName, &Seen)> {
+        let left = |seen: &Seen| match seen.standing {
+            Standing::Present => None,
+            Standing::Absent { since } => Some(since),
+        };
         let present = self
             .seen
             .iter()
             .find(|(_, seen)| seen.standing == Standing::Present);
+        // Of several that lost it at the same time the first counts, and `max_by_key` answers the last.
         present
-            .or_else(|| self.seen.first())
+            .or_else(|| self.seen.iter().rev().max_by_key(|(_, seen)| left(seen)))
             .map(|(profile, seen)| (profile, seen))
     }
 }
@@ -143,4 +149,57 @@ pub struct LinkedCounts {
     pub groups: u64,
     /// Members that the relay put into linked groups.
     pub members: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Anchor, Kind};
+
+    fn row(standings: &[Option<i64>]) -> Row {
+        let key = RowKey {
+            kind: Kind::User,
+            anchor: Anchor::Text("a".into()),
+        };
+        let seen = standings.iter().enumerate().map(|(at, absent)| {
+            let identity = Identity {
+                kind: key.kind,
+                anchor: key.anchor.clone(),
+                dn: String::new(),
+                attributes: Default::default(),
+                members: Vec::new(),
+                names: Vec::new(),
+            };
+            let seen = Seen {
+                identity,
+                digest: Digest::default(),
+                standing: absent.map_or(Standing::Present, |at| Standing::Absent {
+                    since: DateTime::from_timestamp(at, 0).unwrap_or_default(),
+                }),
+            };
+            (ProfileName(format!("p{at}")), seen)
+        });
+        Row {
+            seen: seen.collect(),
+            key,
+            applied: None,
+            found: None,
+        }
+    }
+
+    #[test]
+    fn an_entry_belongs_to_the_first_that_sees_it_and_then_to_the_last_that_saw_it() {
+        for (standings, owner) in [
+            (&[None, None][..], Some("p0")),
+            (&[Some(5), None], Some("p1")),
+            (&[Some(5), None, None], Some("p1")),
+            (&[Some(5), Some(7), Some(6)], Some("p1")),
+            (&[Some(7), Some(7)], Some("p0")),
+            (&[], None),
+        ] {
+            let row = row(standings);
+            let found = row.owner().map(|(profile, _)| profile.0.as_str());
+            assert_eq!(found, owner, "{standings:?}");
+        }
+    }
 }

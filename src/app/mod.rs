@@ -17,7 +17,7 @@ use crate::directory::profile::{MembershipType, Profile};
 use crate::directory::tenant::{Auth, Tenant};
 use crate::directory::{Connection, Directory};
 use crate::fault::Fault;
-use crate::id::{JobId, ProfileKey, TenantName};
+use crate::id::{JobId, ProfileKey, ProfileName, TenantName};
 use crate::job::{Extent, Job, ObjectError, Status, Trigger};
 use crate::provider::{self, Provider, RequestCounts};
 use crate::scheduler::{Runner, Scheduled};
@@ -58,6 +58,8 @@ pub struct Connected {
     pub tenant: Arc<Tenant>,
     /// How the directory is reached.
     pub source: source::Settings,
+    /// How the directory is reached for its other profiles.
+    pub others: Vec<(ProfileName, source::Settings)>,
     /// The tenant's IAM.
     pub provider: Arc<dyn Provider>,
 }
@@ -79,19 +81,26 @@ pub fn connections(config: &Config) -> Result<Vec<Connected>, Vec<String>> {
     }
     let mut connections = Vec::new();
     for directory in config.directories.iter().cloned().map(Arc::new) {
-        for profile in &directory.profiles {
-            let source = source_settings(&directory, profile, &not_stored);
-            match (source, providers.get(&directory.tenant)) {
-                (Ok(source), Some((tenant, provider))) => connections.push(Connected {
-                    directory: directory.clone(),
-                    profile: Arc::new(profile.clone()),
-                    tenant: tenant.clone(),
-                    source,
-                    provider: provider.clone(),
-                }),
-                (Ok(_), None) => {} // its tenant's problems are listed already
-                (Err(wrong), _) => problems.extend(wrong),
+        let sources = match sources(&directory, &not_stored) {
+            Ok(sources) => sources,
+            Err(wrong) => {
+                problems.extend(wrong);
+                continue;
             }
+        };
+        let Some((tenant, provider)) = providers.get(&directory.tenant) else {
+            continue; // its problems are listed already
+        };
+        for (profile, (name, source)) in directory.profiles.iter().zip(&sources) {
+            let others = sources.iter().filter(|(other, _)| other != name);
+            connections.push(Connected {
+                directory: directory.clone(),
+                profile: Arc::new(profile.clone()),
+                tenant: tenant.clone(),
+                source: source.clone(),
+                others: others.cloned().collect(),
+                provider: provider.clone(),
+            });
         }
     }
     if problems.is_empty() {
@@ -160,31 +169,47 @@ impl Relays {
         let entry = contents.directory(key.directory).ok_or_else(unknown)?;
         let directory = entry.definition.clone();
         let profile = directory.profile(&key.profile).ok_or_else(unknown)?.clone();
-        let source = self.settings_of(&directory, &profile, None)?;
+        let mut others = self.sources_of(&directory, None)?;
+        let at = others.iter().position(|(name, _)| *name == key.profile);
+        let (_, source) = others.remove(at.ok_or_else(unknown)?);
         let (tenant, provider) = self.reach(&directory.tenant)?;
         Ok(Connected {
             directory,
             profile: Arc::new(profile),
             tenant,
             source,
+            others,
             provider,
         })
     }
 
-    /// How a directory is reached; one that is not saved comes with its password.
-    fn settings_of(
+    /// How a directory is reached for each of its profiles; one that is not saved comes with its password.
+    fn sources_of(
         &self,
         directory: &Directory,
-        profile: &Profile,
         password: Option<&Secret>,
-    ) -> Result<source::Settings, Vec<String>> {
+    ) -> Result<Vec<(ProfileName, source::Settings)>, Vec<String>> {
         let stored = |field: &str| match password {
             Some(password) => Ok(password.clone()),
             None => self
                 .catalog
                 .secret(&directory.tenant, Some(directory.id), field),
         };
-        source_settings(directory, profile, &stored)
+        sources(directory, &stored)
+    }
+
+    /// How a directory is reached for one of its profiles.
+    fn settings_of(
+        &self,
+        directory: &Directory,
+        profile: &Profile,
+        password: Option<&Secret>,
+    ) -> Result<source::Settings, Vec<String>> {
+        let mut sources = self.sources_of(directory, password)?.into_iter();
+        let found = sources.find(|(name, _)| *name == profile.name);
+        found
+            .map(|(_, settings)| settings)
+            .ok_or_else(|| vec![format!("there is no profile {}", profile.name)])
     }
 
     /// A tenant's IAM; opened anew when the tenant was changed.
@@ -216,6 +241,7 @@ impl Relays {
             profile: connected.profile,
             tenant: connected.tenant,
             source: connected.source,
+            others: connected.others,
             provider: connected.provider,
             store: self.store.clone(),
         })
@@ -268,7 +294,7 @@ impl Runner for Relays {
             profiles.extend(directory.profiles.iter().map(|profile| Scheduled {
                 key: directory.profile_key(&profile.name),
                 schedule: profile.schedule.clone(),
-                enabled: directory.enabled,
+                enabled: directory.enabled && profile.enabled,
             }));
         }
         profiles
@@ -368,12 +394,11 @@ fn certificate(pem: Option<&crate::directory::Pem>, what: &str) -> Result<Option
     pem.map(|pem| secrets::certificate(pem, what)).transpose()
 }
 
-/// How a profile's directory is reached and what is asked of it, the password included.
-fn source_settings(
+/// How a directory is reached and what is asked of it for each of its profiles in order, the password included.
+fn sources(
     directory: &Directory,
-    profile: &Profile,
     stored: StoredSecret<'_>,
-) -> Result<source::Settings, Vec<String>> {
+) -> Result<Vec<(ProfileName, source::Settings)>, Vec<String>> {
     let connection = &directory.connection;
     let what = format!("the bind password of directory {}", directory.name);
     let password = resolve(&connection.bind_password, "bindPassword", &what, stored);
@@ -385,9 +410,23 @@ fn source_settings(
         (Ok(password), Ok(ca)) => (password, ca),
         (password, ca) => return Err([password.err(), ca.err()].into_iter().flatten().collect()),
     };
+    let sources = directory.profiles.iter().map(|profile| {
+        let (password, ca) = (bind_password.clone(), ca_certificate.clone());
+        let settings = source_settings(connection, profile, password, ca);
+        (profile.name.clone(), settings)
+    });
+    Ok(sources.collect())
+}
+
+fn source_settings(
+    connection: &Connection,
+    profile: &Profile,
+    bind_password: Secret,
+    ca_certificate: Option<Vec<u8>>,
+) -> source::Settings {
     let scope = &profile.scope;
     let attributes = |names: std::collections::BTreeSet<String>| names.into_iter().collect();
-    Ok(source::Settings {
+    source::Settings {
         directory_type: connection.directory_type,
         host: connection.host.clone(),
         port: connection.port,
@@ -422,7 +461,7 @@ fn source_settings(
         connect_timeout: Duration::from_secs(u64::from(connection.connect_timeout_s)),
         answer_timeout: Duration::from_secs(u64::from(connection.answer_timeout_s)),
         message_bytes_max: MESSAGE_BYTES_MAX,
-    })
+    }
 }
 
 fn security(connection: &Connection) -> Security {

@@ -7,6 +7,7 @@ use crate::id::ProfileName;
 use crate::identity::digest::{self, Digest};
 use crate::job::schedule::Schedule;
 use crate::mapping::Mapping;
+use crate::plan::decide::Population;
 use crate::plan::guard::Limits;
 use crate::plan::membership::{AbsentGroups, NestedGroups};
 
@@ -15,12 +16,16 @@ use crate::plan::membership::{AbsentGroups, NestedGroups};
 pub struct Profile {
     /// Its name within the directory.
     pub name: ProfileName,
+    /// Whether its schedule is in force, as long as its directory's are.
+    pub enabled: bool,
     /// Who is in scope.
     pub scope: Scope,
     /// What becomes of their attributes.
     pub mapping: Mapping,
     /// The rules of the mapping and all else that decides what is desired, as text, for the fingerprint.
     pub definition: String,
+    /// Whom of those in scope it creates and updates.
+    pub population: Population,
     /// How groups within groups are treated.
     pub nested_groups: NestedGroups,
     /// What happens to a group that is deleted or out of scope.
@@ -36,10 +41,11 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// The digest of everything that decides what is desired; when it changes, every row is looked at again.
-    pub fn fingerprint(&self) -> Digest {
-        let scope = serde_json::to_vec(&self.scope).unwrap_or_default();
-        Digest(digest::short(&[&scope, self.definition.as_bytes()]))
+    /// The digest of everything that decides what is desired, the order of the directory's profiles included; when it
+    /// changes, every row is looked at again.
+    pub fn fingerprint(&self, order: &[ProfileName]) -> Digest {
+        let json = serde_json::to_vec(&(&self.scope, order)).unwrap_or_default();
+        Digest(digest::short(&[&json, self.definition.as_bytes()]))
     }
 }
 

@@ -1,15 +1,20 @@
-//! Reading of a directory with its default profile, every field with its default and its cure.
+//! Reading of a directory with its profiles, every field with its default and its cure.
 
+use crate::directory::profile::Profile;
 use crate::directory::rules::rules_of;
 use crate::directory::scope::profile;
 use crate::directory::values::{directory_type, dn, reference};
 use crate::directory::{Connection, Directory, Origin, Pem, Written};
 use crate::document::{Fields, Node, Problems};
-use crate::id::{DirectoryId, TenantName};
+use crate::id::{DirectoryId, ProfileName, TenantName};
+use crate::identity::DirectoryType;
 use crate::mapping::default_anchor;
 use crate::secret::SecretRef;
 
-/// Reads a directory whose profile fields stand on the same level (the profile `default`).
+/// The longest name of a profile.
+const PROFILE_NAME_MAX: usize = 64;
+
+/// Reads a directory: the fields of the profile `default` stand on the same level, further ones in `profiles`.
 pub fn directory(
     node: &Node,
     pointer: &str,
@@ -29,9 +34,33 @@ pub fn directory(
     let name = fields.required_text("name", "a short name, for example `hq`", problems);
     let name = name.map(str::to_owned);
     let enabled = fields.boolean("enabled", true, problems);
-    let mut rules = rules_of(&mut fields, problems);
-    let connection = connection(&mut fields, origin, rules.anchor.take(), problems);
-    let profile = profile(&mut fields, connection.as_ref(), rules, problems);
+    let directory_type = directory_type(&mut fields, problems);
+    let mut rules = rules_of(&mut fields, directory_type, problems);
+    let anchor = rules.anchor.take();
+    let connection = connection(&mut fields, origin, directory_type, anchor, problems);
+    let default = profile(
+        &mut fields,
+        directory_type,
+        connection.as_ref(),
+        rules,
+        problems,
+    );
+    let mut profiles: Vec<Profile> = default.into_iter().collect();
+    for (pointer, node) in fields.tables("profiles", problems) {
+        let further = profile_table(
+            node,
+            &pointer,
+            directory_type,
+            connection.as_ref(),
+            problems,
+        );
+        let Some(further) = further else { continue };
+        if profiles.iter().any(|known| known.name == further.name) {
+            let message = format!("`{}` is the name of another profile", further.name);
+            problems.add(node.line, &format!("{pointer}/name"), message);
+        }
+        profiles.push(further);
+    }
     fields.finish(problems);
     if problems.0.len() > before {
         return None;
@@ -46,7 +75,7 @@ pub fn directory(
         name,
         enabled,
         connection: connection?,
-        profiles: vec![profile?],
+        profiles,
         written: written(node),
     })
 }
@@ -63,13 +92,67 @@ fn written(node: &Node) -> Written {
     written
 }
 
+/// Reads one profile that stands in a table of its own, with the defaults of its directory's type. Without the
+/// connection, which is in error itself, its mistakes are found all the same.
+pub fn profile_table(
+    node: &Node,
+    pointer: &str,
+    directory_type: DirectoryType,
+    connection: Option<&Connection>,
+    problems: &mut Problems,
+) -> Option<Profile> {
+    let before = problems.0.len();
+    let mut fields = Fields::of(node, pointer, problems);
+    fields.required_text("name", "a short name, for example `contractors`", problems);
+    let name = fields.parsed("name", problems, profile_name);
+    let enabled = fields.boolean("enabled", true, problems);
+    let mut rules = rules_of(&mut fields, directory_type, problems);
+    let anchor = rules.anchor.take();
+    if let (Some(anchor), Some(connection)) = (anchor, connection)
+        && anchor != connection.anchor_attribute
+    {
+        let cure = "the anchor is the same for all profiles of a directory: set anchorAttribute of the directory, and \
+                    leave externalId out here";
+        fields.refuse("attributeMapping", cure, problems);
+    }
+    let profile = profile(&mut fields, directory_type, connection, rules, problems);
+    fields.finish(problems);
+    if problems.0.len() > before {
+        return None;
+    }
+    Some(Profile {
+        name: name?,
+        enabled,
+        ..profile?
+    })
+}
+
+/// The name of a profile of the list.
+fn profile_name(text: &str) -> Result<ProfileName, String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+    let name = ProfileName(text.to_owned());
+    if name == ProfileName::default() {
+        return Err(
+            "is the profile whose fields stand on the level of the directory; choose another name"
+                .to_owned(),
+        );
+    }
+    if text.len() > PROFILE_NAME_MAX || !text.chars().all(allowed) {
+        return Err(format!(
+            "is `{}`, but must be 1 to {PROFILE_NAME_MAX} of a-z, 0-9, _ and -",
+            text.escape_debug()
+        ));
+    }
+    Ok(name)
+}
+
 fn connection(
     fields: &mut Fields<'_>,
     origin: &Origin,
+    directory_type: DirectoryType,
     anchor: Option<String>,
     problems: &mut Problems,
 ) -> Option<Connection> {
-    let directory_type = directory_type(fields, problems);
     let address = address(fields, problems);
     let allow_plain_ldap = fields.boolean("allowPlainLdap", false, problems);
     if let Some(address) = &address

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::directory::values::directory_type;
 use crate::document::{Fields, Node, Problems, Value};
 use crate::identity::DirectoryType;
 use crate::mapping::default_rules;
@@ -12,16 +11,17 @@ use crate::scim::path::AttributePath;
 /// What the mapping fields say, before it is checked as a whole.
 #[derive(Default)]
 pub(super) struct Rules {
-    pub(super) directory_type: Option<DirectoryType>,
     pub(super) users: Vec<Rule>,
     pub(super) group_name: Option<Source>,
     pub(super) anchor: Option<String>,
 }
 
 /// The usual rules of the directory's type, with the administrator's in their places.
-pub(super) fn rules_of(fields: &mut Fields<'_>, problems: &mut Problems) -> Rules {
-    let mut silent = Problems::default();
-    let directory_type = directory_type(fields, &mut silent);
+pub(super) fn rules_of(
+    fields: &mut Fields<'_>,
+    directory_type: DirectoryType,
+    problems: &mut Problems,
+) -> Rules {
     let mut users: BTreeMap<AttributePath, Rule> = BTreeMap::new();
     for (name, attribute) in default_rules(directory_type) {
         if let Ok(path) = AttributePath::from_rule(name) {
@@ -34,10 +34,7 @@ pub(super) fn rules_of(fields: &mut Fields<'_>, problems: &mut Problems) -> Rule
             users.insert(path, rule);
         }
     }
-    let mut rules = Rules {
-        directory_type: Some(directory_type),
-        ..Rules::default()
-    };
+    let mut rules = Rules::default();
     let pointer = fields.pointer_of("attributeMapping");
     if let Some(node) = fields.node("attributeMapping") {
         custom_rules(node, &pointer, &mut users, &mut rules.anchor, problems);

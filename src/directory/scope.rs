@@ -11,6 +11,7 @@ use crate::job::schedule::{CronExpression, Schedule, parse_interval};
 use crate::mapping::rule::Source;
 use crate::mapping::status::{DisabledWhen, StatusRules};
 use crate::mapping::{Mapping, default_rules};
+use crate::plan::decide::Population;
 use crate::plan::guard::Limits;
 use crate::plan::membership::{AbsentGroups, NestedGroups};
 
@@ -40,17 +41,27 @@ pub(super) fn usual_groups(directory_type: DirectoryType) -> &'static str {
     }
 }
 
-/// Reads the profile whose fields these are.
+/// Reads the profile whose fields these are, under the name `default` and enabled.
 pub(super) fn profile(
     fields: &mut Fields<'_>,
+    directory_type: DirectoryType,
     connection: Option<&Connection>,
     mut rules: Rules,
     problems: &mut Problems,
 ) -> Option<Profile> {
-    let directory_type = rules.directory_type.unwrap_or(DirectoryType::Ldap);
     let named = group_mapping(fields, directory_type, &mut rules, problems);
     let scope = scope(fields, connection, directory_type, named, problems);
     let disabled = disabled_when(fields, problems);
+    let population = fields.choice(
+        "population",
+        Population::All,
+        &[
+            ("all", Population::All),
+            ("active", Population::Active),
+            ("inactive", Population::Inactive),
+        ],
+        problems,
+    );
     let nested_groups = fields.choice(
         "nestedGroups",
         NestedGroups::Direct,
@@ -89,7 +100,7 @@ pub(super) fn profile(
         .take()
         .unwrap_or_else(|| Source::Attribute("cn".to_owned()));
     let definition = format!(
-        "{}{nested_groups:?}{absent_groups:?}{linking:?}",
+        "{}{population:?}{nested_groups:?}{absent_groups:?}{linking:?}",
         serde_json::to_string(&(&rules.users, &group_name, &disabled)).unwrap_or_default()
     );
     let mapping = mapping(
@@ -101,9 +112,11 @@ pub(super) fn profile(
     );
     Some(Profile {
         name: ProfileName::default(),
+        enabled: true,
         scope: scope?,
         mapping: mapping?,
         definition,
+        population,
         nested_groups,
         absent_groups,
         linking,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::identity::{Kind, RowKey};
 use crate::mapping::Desired;
 use crate::plan::membership::AbsentGroups;
@@ -10,9 +12,36 @@ use crate::scim::path::AttributePath;
 use crate::scim::{AttributeChange, Attributes, Value};
 use crate::snapshot::{Applied, Match, MatchedBy, Row, Seen, Standing};
 
+/// Whom of the users in its scope a profile creates and updates. Whoever changes from one to the other has not left the
+/// scope, and whoever must not log in is deactivated in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Population {
+    /// Everybody.
+    #[default]
+    All,
+    /// Those who are enabled.
+    Active,
+    /// Those who are disabled; nobody is created or reactivated.
+    Inactive,
+}
+
+impl Population {
+    /// Whether a user belongs to it, as far as can be told.
+    fn takes(self, active: Option<bool>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Active => active == Some(true),
+            Self::Inactive => active == Some(false),
+        }
+    }
+}
+
 /// How a profile decides.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// Whom the profile creates and updates.
+    pub population: Population,
     /// The attributes that the relay maintains, of users.
     pub user_attributes: BTreeSet<AttributePath>,
     /// The attributes that the relay maintains, of groups.
@@ -101,13 +130,15 @@ fn unlinked_user(
     policy: &Policy,
     step: impl Fn(Class, Reason, Action) -> Step,
 ) -> Verdict {
-    let ours = row
-        .found
-        .as_ref()
-        .is_some_and(|found| found.by == MatchedBy::ExternalId);
+    // The accounts that a profile of disabled users is there for were made by somebody else.
+    let worth_linking = row.found.as_ref().is_some_and(|found| {
+        found.by == MatchedBy::ExternalId
+            || (found.by == MatchedBy::Name && policy.population == Population::Inactive)
+    });
     let active = match desired.active {
         // A user who is already disabled when first seen is not created (specification page 8, 11).
-        Some(false) if !ours => return Verdict::nothing(),
+        Some(false) if !worth_linking => return Verdict::nothing(),
+        Some(true) if policy.population == Population::Inactive => return Verdict::nothing(),
         Some(active) => active,
         None => {
             return Verdict::problem(
@@ -144,6 +175,7 @@ fn linked_user(
     step: impl Fn(Class, Reason, Action) -> Step,
 ) -> Verdict {
     let (changes, problem) = match desired.resource {
+        _ if !policy.population.takes(desired.active) => (Vec::new(), None),
         Ok(wanted) => (
             changes(&applied.attributes, &wanted, &policy.user_attributes),
             None,
@@ -151,6 +183,7 @@ fn linked_user(
         Err(problems) => (Vec::new(), Some(words(&problems))),
     };
     let mut steps = Vec::new();
+    let reactivates = policy.population != Population::Inactive;
     let attributes_known = problem.is_none();
     match desired.active {
         // Deactivating goes alone, so that an attribute that the target refuses cannot keep the account alive.
@@ -163,7 +196,7 @@ fn linked_user(
             ));
             push_update(&mut steps, changes, &step);
         }
-        Some(true) if !applied.is_active() && attributes_known => {
+        Some(true) if !applied.is_active() && attributes_known && reactivates => {
             let mut all = vec![active_change(applied, true)];
             all.extend(changes);
             steps.push(step(

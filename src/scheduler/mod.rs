@@ -1,4 +1,5 @@
-//! The scheduler: when jobs run, one at a time for each profile. It knows no LDAP and no SCIM.
+//! The scheduler: when jobs run, one queued or running for each profile, one at a time for each directory. It knows no
+//! LDAP and no SCIM.
 //!
 //! A job is asked for by a person, by the clock, or by the end of an earlier process; whoever asks gets the job that
 //! was queued, or the name of the one that already runs. The table of running jobs is in memory, because the store
@@ -12,13 +13,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::fault::Fault;
-use crate::id::{JobId, ProfileKey};
+use crate::id::{DirectoryId, JobId, ProfileKey};
 use crate::job::schedule::Schedule;
 use crate::job::{Extent, Job, Mode, ObjectError, Status, Trigger};
 use crate::store::Store;
@@ -74,6 +75,8 @@ struct Inner {
     store: Arc<dyn Store>,
     runner: Arc<dyn Runner>,
     running: Mutex<HashMap<ProfileKey, Running>>,
+    /// A directory's profiles share its rows, so that one of them runs at a time.
+    directories: Mutex<HashMap<DirectoryId, Arc<tokio::sync::Mutex<()>>>>,
     places: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -87,6 +90,12 @@ struct Running {
     feed: Feed,
 }
 
+/// The right of a job to run, given up when it is dropped.
+struct Turn {
+    _alone: OwnedMutexGuard<()>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
 impl Scheduler {
     /// A scheduler that waits for jobs; [`Scheduler::start`] begins with the clock.
     pub fn new(store: Arc<dyn Store>, runner: Arc<dyn Runner>) -> Self {
@@ -94,6 +103,7 @@ impl Scheduler {
             store,
             runner,
             running: Mutex::default(),
+            directories: Mutex::default(),
             places: Arc::new(Semaphore::new(JOBS_AT_ONCE)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -203,14 +213,40 @@ impl Scheduler {
         (!ended).then_some(receiver)
     }
 
+    /// Waits until no other profile of the directory runs, and then for a place among all jobs.
+    async fn turn(&self, directory: DirectoryId) -> Turn {
+        let alone = {
+            let mut directories = self
+                .0
+                .directories
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            directories.entry(directory).or_default().clone()
+        };
+        Turn {
+            _alone: alone.lock_owned().await,
+            // The semaphore is never closed; without a place the job would only run beside one more.
+            _place: self.0.places.clone().acquire_owned().await.ok(),
+        }
+    }
+
     /// Runs a job in a task of its own, so that a panic in it ends the job and nothing else.
     async fn run(&self, key: ProfileKey, Running { job, stop, feed }: Running) {
-        let place = self.0.places.clone().acquire_owned().await;
+        let turn = tokio::select! {
+            turn = self.turn(key.directory) => turn,
+            () = stop.token().cancelled() => {
+                feed.send_modify(|job| job.end(stop.status(), Utc::now()));
+                let ended = feed.borrow().clone();
+                self.save(&ended).await;
+                self.leave_place(&key, job);
+                return;
+            }
+        };
         feed.send_modify(|job| job.start(Utc::now()));
         let runner = self.0.runner.clone();
         let started = feed.clone();
         let ended = tokio::spawn(async move { runner.run(started, stop).await }).await;
-        drop(place);
+        drop(turn);
         if let Err(panic) = ended {
             let mut job = feed.borrow().clone();
             let detail = "the run ended by a defect of the relay; please report it with the log";

@@ -220,8 +220,17 @@ pub trait Store: Records + Send + Sync {
         since: DateTime<Utc>,
     ) -> Result<(), Error>;
 
-    /// Marks every row of a directory as different: its mapping or policy changed.
-    async fn mark_all_dirty(&self, lease: &Lease) -> Result<(), Error>;
+    /// Marks every row of a directory as different: its mapping, policy or profiles changed. A profile that is not
+    /// among these forgets its fingerprint, so that it looks at every row when it is back.
+    async fn mark_all_dirty(&self, lease: &Lease, profiles: &[ProfileName]) -> Result<(), Error>;
+
+    /// Removes what a profile saw and knows of its reads, because it was deleted. What is linked stays so; rows that no
+    /// other profile sees are left alone until one does.
+    async fn forget_profile(&self, lease: &Lease, profile: &ProfileKey) -> Result<(), Error>;
+
+    /// Removes everything of a directory: rows, links, profiles, jobs with their plans and journals. Leases of it that
+    /// were taken before no longer work.
+    async fn forget_directory(&self, directory: DirectoryId) -> Result<(), Error>;
 
     /// Marks rows as different.
     async fn mark_dirty(&self, lease: &Lease, rows: Vec<RowKey>) -> Result<(), Error>;

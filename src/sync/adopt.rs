@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::directory::profile::Profile;
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::mapping::resource_type;
@@ -33,10 +34,10 @@ pub(super) enum Adopted {
     Refused(Refusal),
 }
 
-/// The attributes of a row that the relay maintains at the target, `active` included.
-pub(super) fn maintained(relay: &Relay, key: &RowKey) -> BTreeSet<AttributePath> {
-    let mut paths = relay.profile.mapping.maintained(key.kind);
-    if key.kind == Kind::User {
+/// The attributes of a kind of row that the relay maintains at the target, `active` included.
+pub(super) fn maintained(profile: &Profile, kind: Kind) -> BTreeSet<AttributePath> {
+    let mut paths = profile.mapping.maintained(kind);
+    if kind == Kind::User {
         paths.insert(AttributePath::active());
     }
     paths
@@ -56,7 +57,7 @@ pub(super) async fn bring_up_to_date(
         Ok(None) => return Adopted::Refused(vanished(id)),
         Err(refusal) => return Adopted::Refused(refusal),
     };
-    let paths = maintained(relay, key);
+    let paths = maintained(&relay.profile, key.kind);
     let present = resource::member_ids(&resource).unwrap_or_default();
     let members = members
         .iter()

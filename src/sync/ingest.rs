@@ -67,9 +67,10 @@ pub(super) async fn read_directory(
 pub(super) async fn note_attempt(relay: &Relay, lease: &Lease) -> Result<(), Error> {
     let mut state = relay.store.profile_state(&relay.key()).await?;
     state.last_attempt = Some(Utc::now());
-    let fingerprint = Some(relay.profile.fingerprint());
+    let names = relay.directory.profile_names();
+    let fingerprint = Some(relay.profile.fingerprint(&names));
     if state.fingerprint != fingerprint {
-        relay.store.mark_all_dirty(lease).await?;
+        relay.store.mark_all_dirty(lease, &names).await?;
         state.fingerprint = fingerprint;
     }
     relay

@@ -8,6 +8,7 @@ mod flight;
 mod ingest;
 mod observe;
 mod only;
+mod ownership;
 mod prepare;
 mod proof;
 mod propose;
@@ -23,7 +24,7 @@ use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::directory::tenant::Tenant;
 use crate::fault::Fault;
-use crate::id::{JobId, ProfileKey};
+use crate::id::{JobId, ProfileKey, ProfileName};
 use crate::job::{Job, Mode, Status};
 use crate::plan::Plan;
 use crate::provider::{Provider, Refusal};
@@ -43,6 +44,8 @@ pub struct Relay {
     pub tenant: Arc<Tenant>,
     /// How the directory is reached, secrets included.
     pub source: crate::source::Settings,
+    /// The same for its other profiles: what is absent here may be in their scope.
+    pub others: Vec<(ProfileName, crate::source::Settings)>,
     /// The tenant's IAM; shared by all directories of the tenant.
     pub provider: Arc<dyn Provider>,
     /// The store.
@@ -85,7 +88,7 @@ pub async fn run(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Status {
 async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, Error> {
     let Job { mode, only, .. } = tracker.job();
     let lease = relay.store.lease(relay.directory.id).await?;
-    let reader = Reader::new(&relay.source);
+    let reader = Reader::new(&relay.source, &relay.others);
     // Until something is sent, a run can be left anywhere: what it wrote down holds, and the next one starts with it.
     let plan = tokio::select! {
         plan = Box::pin(up_to_the_plan(relay, &lease, &reader, tracker, mode, only)) => plan?,

@@ -163,12 +163,14 @@ async fn compare(
     lease: &Lease,
     known: Vec<(RowKey, String, Json)>,
 ) -> Result<(), Error> {
-    let names = relay.directory.profile_names();
     let keys = known.iter().map(|(row, _, _)| row.clone()).collect();
-    let rows = relay.store.rows(relay.directory.id, &names, keys).await?;
+    let rows = relay.rows(keys).await?;
     let mut observed = Vec::new();
     for ((key, id, resource), row) in known.into_iter().zip(rows) {
-        let paths = adopt::maintained(relay, &key);
+        if row.owner().is_none() {
+            continue; // no profile sees it, so nothing is desired of it
+        }
+        let paths = adopt::maintained(relay.profile_of(&row), key.kind);
         let mut held = resource::project(&resource, &paths);
         let active = AttributePath::active();
         if let Some(applied) = &row.applied
@@ -223,12 +225,12 @@ async fn confirm_missing(
     missing: HashMap<String, RowKey>,
     tracker: &Tracker,
 ) -> Result<(), Error> {
-    for (id, row) in missing {
-        let kind = resource_type(row.kind);
+    for (id, key) in missing {
+        let kind = resource_type(key.kind);
         if relay.provider.get(kind, &id).await?.is_some() {
             continue;
         }
-        note_missing(relay, lease, &id, row, tracker).await?;
+        note_missing(relay, lease, &id, key, tracker).await?;
     }
     Ok(())
 }
@@ -241,24 +243,16 @@ async fn note_missing(
     row: RowKey,
     tracker: &Tracker,
 ) -> Result<(), Error> {
-    let detail = format!(
-        "resource {id} was removed at the target; it is created again if the entry is in scope"
-    );
-    let dn = dn(relay, &row).await?;
-    tracker.record(row_error(&row, &dn, "observe", Fault::Drifted, detail));
+    let rows = relay.rows(vec![row.clone()]).await?;
+    if let Some((_, seen)) = rows.first().and_then(Row::owner) {
+        let detail = format!(
+            "resource {id} was removed at the target; it is created again if the entry is in scope"
+        );
+        let dn = &seen.identity.dn;
+        tracker.record(row_error(&row, dn, "observe", Fault::Drifted, detail));
+    }
     let observed = vec![(row, None)];
     Ok(relay.store.record_observed(lease, observed).await?)
-}
-
-/// The DN of a row's entry, where it was last seen.
-async fn dn(relay: &Relay, key: &RowKey) -> Result<String, Error> {
-    let names = relay.directory.profile_names();
-    let rows = relay
-        .store
-        .rows(relay.directory.id, &names, vec![key.clone()])
-        .await?;
-    let seen = rows.first().and_then(|row| row.seen.first());
-    Ok(seen.map_or_else(String::new, |(_, seen)| seen.identity.dn.clone()))
 }
 
 /// Compares rows that are not linked with the resources that are free; what was found earlier and is not there any
@@ -308,7 +302,7 @@ fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {
     }
     let (_, seen) = row.owner()?;
     let desired = relay
-        .profile
+        .profile_of(row)
         .mapping
         .desired(&seen.identity, Utc::now())
         .resource

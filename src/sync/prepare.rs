@@ -16,7 +16,7 @@ use crate::snapshot::{Applied, Row, Standing};
 use crate::store::{Intent, Position};
 use crate::sync::Error;
 use crate::sync::flight::Flight;
-use crate::sync::proof::{self, Proof};
+use crate::sync::proof::{self, Proof, Whereabouts};
 use crate::sync::tracker::row_error;
 
 /// Steps taken from the plan in one turn; their intents are one transaction.
@@ -132,13 +132,8 @@ async fn write_intents(flight: &Flight<'_>, operations: &[Operation]) -> Result<
 }
 
 async fn operations(flight: &Flight<'_>, steps: Vec<Step>) -> Result<Vec<Operation>, Error> {
-    let names = flight.relay.directory.profile_names();
     let keys: Vec<RowKey> = steps.iter().map(|step| step.key.clone()).collect();
-    let rows = flight
-        .relay
-        .store
-        .rows(flight.relay.directory.id, &names, keys)
-        .await?;
+    let rows = flight.relay.rows(keys).await?;
     let mut operations = Vec::with_capacity(steps.len());
     for (step, row) in steps.into_iter().zip(rows) {
         if step.class.is_removal() && !is_proved(flight, &step, &row).await? {
@@ -154,9 +149,14 @@ async fn is_proved(flight: &Flight<'_>, step: &Step, row: &Row) -> Result<bool, 
     let Some((_, seen)) = row.owner() else {
         return Ok(false);
     };
-    let proof = proof::of_removal(flight.relay, flight.reader, step, seen).await?;
-    let Proof::Fails(why) = proof else {
-        return Ok(true);
+    let why = match proof::of_removal(flight.relay, flight.reader, step, seen).await? {
+        Proof::Holds => return Ok(true),
+        Proof::Elsewhere => {
+            flight.leave_unfinished(&step.key);
+            flight.tracker.update(|job| job.counters.skipped += 1);
+            return Ok(false);
+        }
+        Proof::Fails(why) => why,
     };
     flight.leave_unfinished(&step.key);
     let detail = format!("nothing was taken away: {why}; the next run reads it again");
@@ -243,24 +243,26 @@ async fn provably_gone(
     step: &Step,
     members: &[RowKey],
 ) -> Result<Vec<RowKey>, Error> {
-    let names = flight.relay.directory.profile_names();
-    let rows = flight
-        .relay
-        .store
-        .rows(flight.relay.directory.id, &names, members.to_vec())
-        .await?;
     let mut gone = Vec::with_capacity(members.len());
-    for row in rows {
+    let (mut kept, mut elsewhere) = (0, 0);
+    for row in flight.relay.rows(members.to_vec()).await? {
         let is_absent = row
             .owner()
             .is_some_and(|(_, seen)| seen.standing != Standing::Present);
-        if !is_absent || flight.reader.is_absent(&row.key).await.unwrap_or(false) {
+        if !is_absent {
             gone.push(row.key);
+            continue;
+        }
+        match flight.reader.whereabouts(&row.key).await {
+            Ok(Whereabouts::Gone) => gone.push(row.key),
+            Ok(Whereabouts::Elsewhere) => elsewhere += 1,
+            Ok(Whereabouts::Here) | Err(_) => kept += 1,
         }
     }
-    let kept = members.len() - gone.len();
-    if kept > 0 {
+    if kept + elsewhere > 0 {
         flight.leave_unfinished(&step.key);
+    }
+    if kept > 0 {
         let detail = format!(
             "{kept} members were not taken out, because their entries are there or the directory did not answer; the \
              next run reads them again"

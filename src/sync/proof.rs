@@ -1,10 +1,12 @@
 //! The proof of a removal: just before something is taken away, one look whether its own reason still holds.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use chrono::Utc;
 use tokio::sync::Mutex;
 
+use crate::id::ProfileName;
 use crate::identity::observation::Look;
 use crate::identity::{Kind, RowKey};
 use crate::plan::{Reason, Step};
@@ -12,30 +14,27 @@ use crate::snapshot::Seen;
 use crate::source::{self, Source};
 use crate::sync::{Error, Relay};
 
-/// The connection to the directory, opened when it is first needed and again when it was lost.
-pub(super) struct Reader<'a> {
+/// A connection to the directory in the scope of one profile, opened when it is first needed and again when it was lost.
+struct Line<'a> {
     settings: &'a source::Settings,
-    source: Mutex<Option<std::sync::Arc<dyn Source>>>,
-    /// What looks for absent entries found in this run; a leaver may be a member of many groups.
-    absent: Mutex<HashMap<RowKey, bool>>,
+    source: Mutex<Option<Arc<dyn Source>>>,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(settings: &'a source::Settings) -> Self {
+impl<'a> Line<'a> {
+    fn new(settings: &'a source::Settings) -> Self {
         Self {
             settings,
             source: Mutex::new(None),
-            absent: Mutex::default(),
         }
     }
 
     /// The open connection.
-    pub(super) async fn source(&self) -> Result<std::sync::Arc<dyn Source>, source::Error> {
+    async fn source(&self) -> Result<Arc<dyn Source>, source::Error> {
         let mut slot = self.source.lock().await;
         if let Some(source) = slot.as_ref() {
             return Ok(source.clone());
         }
-        let opened: std::sync::Arc<dyn Source> = source::open(self.settings).await?.into();
+        let opened: Arc<dyn Source> = source::open(self.settings).await?.into();
         *slot = Some(opened.clone());
         Ok(opened)
     }
@@ -52,27 +51,93 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether an entry that a complete read did not meet is really not there, or out of scope.
-    pub(super) async fn is_absent(&self, key: &RowKey) -> Result<bool, source::Error> {
-        if let Some(absent) = self.absent.lock().await.get(key) {
-            return Ok(*absent);
-        }
-        let absent = self.look(key).await? == Look::Absent;
-        self.absent.lock().await.insert(key.clone(), absent);
-        Ok(absent)
-    }
-
-    pub(super) async fn close(&self) {
+    async fn close(&self) {
         if let Some(source) = self.source.lock().await.take() {
             source.close().await;
         }
     }
 }
 
+/// Where an entry is that a complete read did not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whereabouts {
+    /// In no profile's scope: deleted, or moved out.
+    Gone,
+    /// In the scope of the profile that runs: the read missed it.
+    Here,
+    /// In the scope of another profile of the directory, which takes it over when it runs next.
+    Elsewhere,
+}
+
+/// Reads the directory in the scope of the profile that runs, and looks at single entries in the others' too.
+pub(super) struct Reader<'a> {
+    own: Line<'a>,
+    others: Vec<Line<'a>>,
+    /// What looks for absent entries found in this run; a leaver may be a member of many groups.
+    found: Mutex<HashMap<RowKey, Whereabouts>>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        own: &'a source::Settings,
+        others: &'a [(ProfileName, source::Settings)],
+    ) -> Self {
+        Self {
+            own: Line::new(own),
+            others: others
+                .iter()
+                .map(|(_, settings)| Line::new(settings))
+                .collect(),
+            found: Mutex::default(),
+        }
+    }
+
+    /// The open connection.
+    pub(super) async fn source(&self) -> Result<Arc<dyn Source>, source::Error> {
+        self.own.source().await
+    }
+
+    /// Where an entry is that a complete read did not meet: it has left the directory's scope only when no profile's
+    /// has it.
+    pub(super) async fn whereabouts(&self, key: &RowKey) -> Result<Whereabouts, source::Error> {
+        if let Some(found) = self.found.lock().await.get(key) {
+            return Ok(*found);
+        }
+        let found = self.look_everywhere(key).await?;
+        self.found.lock().await.insert(key.clone(), found);
+        Ok(found)
+    }
+
+    async fn look_everywhere(&self, key: &RowKey) -> Result<Whereabouts, source::Error> {
+        if searches(self.own.settings, key.kind) && self.own.look(key).await? != Look::Absent {
+            return Ok(Whereabouts::Here);
+        }
+        for other in &self.others {
+            if searches(other.settings, key.kind) && other.look(key).await? != Look::Absent {
+                return Ok(Whereabouts::Elsewhere);
+            }
+        }
+        Ok(Whereabouts::Gone)
+    }
+
+    pub(super) async fn close(&self) {
+        for line in std::iter::once(&self.own).chain(&self.others) {
+            line.close().await;
+        }
+    }
+}
+
+/// Whether a profile searches for entries of a kind at all.
+fn searches(settings: &source::Settings, kind: Kind) -> bool {
+    kind == Kind::User || settings.groups.is_some()
+}
+
 /// Whether the reason for a removal still holds.
 pub(super) enum Proof {
     /// It does.
     Holds,
+    /// The entry left the profile's scope for another one's: it is not gone, and its own profile goes on with it.
+    Elsewhere,
     /// It does not, or could not be looked at; the text says what was found.
     Fails(String),
 }
@@ -91,15 +156,16 @@ pub(super) async fn of_removal(
         ))
     };
     if step.reason == Reason::Absent {
-        return Ok(match reader.is_absent(&step.key).await {
-            Ok(true) => Proof::Holds,
-            Ok(false) => Proof::Fails(
+        return Ok(match reader.whereabouts(&step.key).await {
+            Ok(Whereabouts::Gone) => Proof::Holds,
+            Ok(Whereabouts::Elsewhere) => Proof::Elsewhere,
+            Ok(Whereabouts::Here) => Proof::Fails(
                 "the entry was missing when the directory was read, but it is there".to_owned(),
             ),
             Err(error) => unproved(error),
         });
     }
-    let look = match reader.look(&step.key).await {
+    let look = match reader.own.look(&step.key).await {
         Ok(look) => look,
         Err(error) => return Ok(unproved(error)),
     };

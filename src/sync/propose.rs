@@ -18,7 +18,7 @@ use crate::plan::{Action, Class, Plan, Reason, Step, guard};
 use crate::snapshot::{MatchedBy, Row, Seen, Standing};
 use crate::store::Lease;
 use crate::sync::tracker::{Tracker, row_error, target_error};
-use crate::sync::{Error, Relay, adopt};
+use crate::sync::{Error, Relay, adopt, ownership};
 
 /// Rows looked at in one turn.
 const ROWS_PER_TURN: usize = 1_000;
@@ -116,6 +116,7 @@ impl<'a> Draft<'a> {
             lease,
             tracker,
             policy: Policy {
+                population: relay.profile.population,
                 user_attributes: relay.profile.mapping.maintained(Kind::User),
                 group_attributes: relay.profile.mapping.maintained(Kind::Group),
                 link_by_name: relay.profile.linking == Linking::Automatic,
@@ -242,9 +243,7 @@ impl<'a> Draft<'a> {
     /// A row belongs to the first profile that sees it; the others leave it alone. So does this run with a row of which
     /// it is not known what an earlier one did.
     fn is_mine(&self, row: &Row) -> bool {
-        let owner = row.owner();
-        owner.is_some_and(|(profile, _)| *profile == self.relay.profile.name)
-            && !self.in_doubt.contains(&row.key)
+        self.relay.owns(row) && !self.in_doubt.contains(&row.key)
     }
 
     /// An account that expires is looked at in each run, because its entry does not change when it does.
@@ -383,10 +382,9 @@ impl<'a> Draft<'a> {
         self.members.members_left_out += wanted.left_out + unlinked;
         let present = match &row.applied {
             Some(_) => {
-                self.relay
-                    .store
-                    .applied_members(self.relay.directory.id, &row.key)
-                    .await?
+                let directory = self.relay.directory.id;
+                let put = self.relay.store.applied_members(directory, &row.key);
+                ownership::without_released(self.relay, put.await?, &members).await?
             }
             None => Vec::new(),
         };
@@ -441,11 +439,10 @@ impl<'a> Draft<'a> {
                 .await?;
         }
         let state = self.relay.store.profile_state(&self.relay.key()).await?;
-        let linked = self
-            .relay
-            .store
-            .linked_counts(self.relay.directory.id)
-            .await?;
+        let limits = &self.relay.profile.limits;
+        let small = self.deactivations <= limits.deactivations
+            && self.emptied_groups <= limits.groups_emptied;
+        let linked = ownership::linked_counts(self.relay, !small).await?;
         let coverage = match job.complete_read {
             Some(true) => Coverage::Complete,
             // One entry was looked at by itself, and its absence proved by an answer about it.
@@ -474,7 +471,7 @@ impl<'a> Draft<'a> {
             profile: self.relay.profile.name.clone(),
             created_at: self.now,
             counts: Vec::new(),
-            holds: guard::holds(&self.relay.profile.limits, &evidence),
+            holds: guard::holds(limits, &evidence),
             digest: String::new(),
         };
         let mut plan = self.relay.store.seal_plan(self.lease, draft).await?;

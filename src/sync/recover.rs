@@ -1,6 +1,6 @@
 //! Recovery: what an earlier process was about to send when it ended is looked at before anything else is sent.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -11,6 +11,7 @@ use crate::identity::{Kind, RowKey};
 use crate::mapping::resource_type;
 use crate::plan::Class;
 use crate::provider::Refusal;
+use crate::scim::path::AttributePath;
 use crate::scim::resource;
 use crate::snapshot::Applied;
 use crate::store::{Effect, Intent, Lease, Settlement};
@@ -113,36 +114,42 @@ async fn look_at_all(
 
 /// What became of one intent; `None` for a create that is not at the target.
 async fn look(relay: &Relay, intent: &Intent) -> Result<Option<Effect>, Error> {
-    let directory = relay.directory.id;
-    let link = relay
-        .store
-        .links(directory, vec![intent.key.clone()])
-        .await?
-        .pop()
-        .flatten();
-    match (intent.class, link) {
+    let Some(row) = relay.rows(vec![intent.key.clone()]).await?.pop() else {
+        return Ok(Some(Effect::Nothing)); // not reached: each key is answered with a row
+    };
+    let paths = adopt::maintained(relay.profile_of(&row), row.key.kind);
+    match (intent.class, row.applied.map(|applied| applied.id)) {
         (Class::CreateUser | Class::Link | Class::Group, None) => {
-            Ok(look_for_resource(relay, intent).await?)
+            Ok(look_for_resource(relay, intent, &paths).await?)
         }
         (Class::AddMembers | Class::RemoveMembers, Some(id)) => {
             Ok(Some(look_at_members(relay, intent, &id).await?))
         }
-        (_, Some(id)) => Ok(Some(look_at_attributes(relay, intent, id).await?)),
+        (_, Some(id)) => Ok(Some(look_at_attributes(relay, intent, id, &paths).await?)),
         (_, None) => Ok(Some(Effect::Nothing)),
     }
 }
 
-async fn look_at_attributes(relay: &Relay, intent: &Intent, id: String) -> Result<Effect, Refusal> {
+async fn look_at_attributes(
+    relay: &Relay,
+    intent: &Intent,
+    id: String,
+    paths: &BTreeSet<AttributePath>,
+) -> Result<Effect, Refusal> {
     let kind = resource_type(intent.key.kind);
     let found = relay.provider.get(kind, &id).await?;
     // What is gone is noticed by the next change, or by a reconcile.
     Ok(found.map_or(Effect::Nothing, |found| {
-        let attributes = resource::project(&found, &adopt::maintained(relay, &intent.key));
+        let attributes = resource::project(&found, paths);
         Effect::Applied(Applied { id, attributes })
     }))
 }
 
-async fn look_for_resource(relay: &Relay, intent: &Intent) -> Result<Option<Effect>, Error> {
+async fn look_for_resource(
+    relay: &Relay,
+    intent: &Intent,
+    paths: &BTreeSet<AttributePath>,
+) -> Result<Option<Effect>, Error> {
     let Some(id) = adopt::find_by_external_id(relay, &intent.key).await? else {
         return Ok(None);
     };
@@ -150,7 +157,7 @@ async fn look_for_resource(relay: &Relay, intent: &Intent) -> Result<Option<Effe
     let Some(found) = relay.provider.get(kind, &id).await? else {
         return Ok(None);
     };
-    let attributes = resource::project(&found, &adopt::maintained(relay, &intent.key));
+    let attributes = resource::project(&found, paths);
     let applied = Applied { id, attributes };
     Ok(Some(match intent.key.kind {
         Kind::User => Effect::Applied(applied),

@@ -34,12 +34,13 @@ impl Stop {
         self.token.cancel();
     }
 
-    pub(super) fn token(&self) -> &CancellationToken {
+    /// Is cancelled when the run is asked to end.
+    pub fn token(&self) -> &CancellationToken {
         &self.token
     }
 
     /// What the run's end is called, once it was asked for.
-    pub(super) fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         if self.by_person.load(Ordering::SeqCst) {
             Status::Cancelled
         } else {

@@ -117,7 +117,7 @@ async fn as_json(admin: &Admin, entry: &Entry<Directory>) -> Result<Value, Probl
         let scheduled = Scheduled {
             key: directory.profile_key(&profile.name),
             schedule: profile.schedule.clone(),
-            enabled: directory.enabled,
+            enabled: directory.enabled && profile.enabled,
         };
         let next = admin.scheduler.next_run(&scheduled).await?;
         fields.insert("nextRunAt".to_owned(), json!(next));

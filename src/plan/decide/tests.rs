@@ -52,6 +52,7 @@ fn found(by: MatchedBy) -> Option<Match> {
 fn policy(link_by_name: bool) -> Policy {
     let user_attributes = BTreeSet::from([AttributePath::user_name(), AttributePath::work_email()]);
     Policy {
+        population: Population::All,
         group_attributes: BTreeSet::from([AttributePath::display_name()]),
         user_attributes,
         link_by_name,
@@ -391,4 +392,91 @@ fn every_state_of_a_group_has_its_steps() {
         ..policy(false)
     };
     assert!(group(&row, &seen, wanted("g"), &[], &members(&["a"]), &keep).is_clean());
+}
+
+#[test]
+fn a_population_restricts_whom_a_profile_creates_and_updates() {
+    let name = || found(MatchedBy::Name);
+    let ours = || found(MatchedBy::ExternalId);
+    for (applied, found, desired, of_active, of_inactive) in [
+        (
+            None,
+            None,
+            desired("m", Some(true)),
+            "create_user:create!",
+            "",
+        ),
+        (None, None, desired("m", Some(false)), "", ""),
+        (None, ours(), desired("m", Some(true)), "link:9!", ""),
+        (
+            None,
+            ours(),
+            desired("m", Some(false)),
+            "link:9!",
+            "link:9!",
+        ),
+        (None, name(), desired("m", Some(true)), "link:9!", ""),
+        (None, name(), desired("m", Some(false)), "", "link:9!"),
+        (
+            applied("m", true),
+            None,
+            desired("n", Some(true)),
+            "update:emails!",
+            "",
+        ),
+        (
+            applied("m", true),
+            None,
+            desired("n", Some(false)),
+            "deactivate:active!",
+            "deactivate:active update:emails!",
+        ),
+        (
+            applied("m", false),
+            None,
+            desired("n", Some(false)),
+            "",
+            "update:emails!",
+        ),
+        (
+            applied("m", false),
+            None,
+            desired("n", Some(true)),
+            "reactivate:active+emails!",
+            "",
+        ),
+        (applied("m", true), None, desired("n", None), "", ""),
+        (applied("m", true), None, broken(Some(true)), "?", ""),
+        (
+            applied("m", true),
+            None,
+            broken(Some(false)),
+            "deactivate:active!",
+            "deactivate:active ?",
+        ),
+    ] {
+        for (population, expected) in [
+            (Population::Active, of_active),
+            (Population::Inactive, of_inactive),
+        ] {
+            let policy = Policy {
+                population,
+                ..policy(true)
+            };
+            let (row, seen) = row(Kind::User, applied.clone(), found.clone(), PRESENT);
+            let verdict = user(&row, &seen, desired.clone(), &policy);
+            let context = format!("{population:?} {applied:?} {found:?} {desired:?}");
+            assert_eq!(told(&verdict), expected, "{context}");
+        }
+    }
+    // Whoever left the scope is deactivated by any profile.
+    for population in [Population::All, Population::Active, Population::Inactive] {
+        let policy = Policy {
+            population,
+            ..policy(false)
+        };
+        let (row, seen) = row(Kind::User, applied("m", true), None, ABSENT);
+        let verdict = user(&row, &seen, desired("m", Some(true)), &policy);
+        assert_eq!(told(&verdict), "deactivate:active!", "{population:?}");
+    }
 }

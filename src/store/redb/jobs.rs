@@ -99,12 +99,32 @@ fn prune(txn: &WriteTransaction, directory: DirectoryId) -> Result<(), Failure> 
         }
     }
     for job in ended.into_iter().skip(ENDED_JOBS_KEPT) {
-        jobs.remove(codec::job_key(job).as_slice())?;
-        plans::remove(txn, job)?;
-        let mut journal = open_write(txn, JOURNAL)?;
-        for key in journal.keys_starting_with(&codec::job_key(job))? {
-            journal.remove(key.as_slice())?;
+        remove(txn, &mut jobs, job)?;
+    }
+    Ok(())
+}
+
+/// Removes all jobs of a directory.
+pub(super) fn remove_all(txn: &WriteTransaction, directory: DirectoryId) -> Result<(), Failure> {
+    let mut jobs = open_write(txn, JOBS)?;
+    let mut its = Vec::new();
+    for entry in jobs.after(None)? {
+        let (key, record) = entry?;
+        if Record::read(record.value())?.directory == directory {
+            its.push(job_id(key.value())?);
         }
+    }
+    its.into_iter()
+        .try_for_each(|job| remove(txn, &mut jobs, job))
+}
+
+/// Removes a job with its plan and its journal.
+fn remove(txn: &WriteTransaction, jobs: &mut WriteTable<'_>, job: JobId) -> Result<(), Failure> {
+    jobs.remove(codec::job_key(job).as_slice())?;
+    plans::remove(txn, job)?;
+    let mut journal = open_write(txn, JOURNAL)?;
+    for key in journal.keys_starting_with(&codec::job_key(job))? {
+        journal.remove(key.as_slice())?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod codec;
 mod definitions;
 mod failure;
 mod file;
+mod forget;
 mod jobs;
 mod lease;
 mod plans;
@@ -189,9 +190,24 @@ impl Store for RedbStore {
         .await
     }
 
-    async fn mark_all_dirty(&self, lease: &Lease) -> Result<(), Error> {
-        let lease = *lease;
-        self.write(Commit::Bulk, move |txn| seen::mark_all_dirty(txn, &lease))
+    async fn mark_all_dirty(&self, lease: &Lease, profiles: &[ProfileName]) -> Result<(), Error> {
+        let (lease, profiles) = (*lease, profiles.to_vec());
+        self.write(Commit::Bulk, move |txn| {
+            seen::mark_all_dirty(txn, &lease, &profiles)
+        })
+        .await
+    }
+
+    async fn forget_profile(&self, lease: &Lease, profile: &ProfileKey) -> Result<(), Error> {
+        let (lease, profile) = (*lease, profile.clone());
+        self.write(Commit::Outbox, move |txn| {
+            forget::profile(txn, &lease, &profile)
+        })
+        .await
+    }
+
+    async fn forget_directory(&self, directory: DirectoryId) -> Result<(), Error> {
+        self.write(Commit::Outbox, move |txn| forget::directory(txn, directory))
             .await
     }
 

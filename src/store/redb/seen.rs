@@ -11,7 +11,7 @@ use super::lease;
 use super::tables::{
     DirectoryTables, PROFILES, ProfileTables, Source, WriteTable, enlist, open_write,
 };
-use crate::id::ProfileKey;
+use crate::id::{DirectoryId, ProfileKey, ProfileName};
 use crate::identity::digest::{self, Digest};
 use crate::identity::known::Known;
 use crate::identity::{Identity, MemberKey, RowKey};
@@ -142,8 +142,13 @@ pub(super) fn record_absent(
 }
 
 /// Marks every row that is linked or was ever seen.
-pub(super) fn mark_all_dirty(txn: &WriteTransaction, lease: &Lease) -> Result<(), Failure> {
+pub(super) fn mark_all_dirty(
+    txn: &WriteTransaction,
+    lease: &Lease,
+    listed: &[ProfileName],
+) -> Result<(), Failure> {
     lease::check(txn, lease)?;
+    forget_fingerprints(txn, lease.directory, listed)?;
     let DirectoryTables {
         applied, mut dirty, ..
     } = DirectoryTables::write(txn, lease.directory)?;
@@ -153,6 +158,28 @@ pub(super) fn mark_all_dirty(txn: &WriteTransaction, lease: &Lease) -> Result<()
         for entry in table.after(None)? {
             dirty.insert(entry?.0.value(), [].as_slice())?;
         }
+    }
+    Ok(())
+}
+
+/// Takes their fingerprints from the profiles of a directory that are not listed.
+fn forget_fingerprints(
+    txn: &WriteTransaction,
+    directory: DirectoryId,
+    listed: &[ProfileName],
+) -> Result<(), Failure> {
+    let mut profiles = open_write(txn, PROFILES)?;
+    for key in profiles.keys_starting_with(directory.0.as_bytes())? {
+        let name = key.get(16..).unwrap_or_default();
+        if listed.iter().any(|listed| listed.0.as_bytes() == name) {
+            continue;
+        }
+        let state: Option<ProfileState> = profiles.read(&key, codec::decode)?;
+        let record = codec::encode(&ProfileState {
+            fingerprint: None,
+            ..state.unwrap_or_default()
+        })?;
+        profiles.insert(key.as_slice(), record.as_slice())?;
     }
     Ok(())
 }

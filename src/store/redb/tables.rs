@@ -157,7 +157,8 @@ pub(super) fn of_directory(directory: DirectoryId, table: &str) -> String {
     format!("d/{directory}/{table}")
 }
 
-fn of_profile(profile: &ProfileKey, table: &str) -> String {
+/// The name of a table of a profile.
+pub(super) fn of_profile(profile: &ProfileKey, table: &str) -> String {
     format!("d/{}/p/{}/{table}", profile.directory, profile.profile)
 }
 

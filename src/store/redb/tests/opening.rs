@@ -283,7 +283,7 @@ async fn an_earlier_lease_no_longer_writes() {
     assert!(new.term > old.term);
     let store = &fixture.store;
     let lost = [
-        store.mark_all_dirty(&old).await,
+        store.mark_all_dirty(&old, names()).await,
         store.record_seen(&old, &profile("a"), vec![]).await,
         store
             .record_absent(&old, &profile("a"), vec![], time(0))
@@ -303,11 +303,11 @@ async fn an_earlier_lease_no_longer_writes() {
     for result in lost {
         assert_eq!(result.unwrap_err().kind, ErrorKind::LeaseLost);
     }
-    store.mark_all_dirty(&new).await.unwrap();
+    store.mark_all_dirty(&new, names()).await.unwrap();
     // Another directory's lease is another matter.
     let other = DirectoryId(Uuid::from_u128(0xd2));
     let other = store.lease(other).await.unwrap();
-    store.mark_all_dirty(&new).await.unwrap();
+    store.mark_all_dirty(&new, names()).await.unwrap();
     let wrong = store.record_seen(&other, &profile("a"), vec![]).await;
     assert_eq!(wrong.unwrap_err().kind, ErrorKind::Defect);
 }

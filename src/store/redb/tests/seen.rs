@@ -110,7 +110,11 @@ async fn a_mark_goes_only_with_the_entry_that_it_was_for() {
     // Any profile's entry counts.
     fixture.see("b", std::slice::from_ref(&ann)).await;
     assert!(clear(digest_of(&ann)).await);
-    fixture.store.mark_all_dirty(&fixture.lease).await.unwrap();
+    fixture
+        .store
+        .mark_all_dirty(&fixture.lease, names())
+        .await
+        .unwrap();
     let rows = fixture
         .store
         .rows(DIRECTORY, names(), vec![user(1)])
@@ -132,7 +136,11 @@ async fn every_row_is_marked_when_the_mapping_changes() {
             Effect::Applied(resource("3", "", true)),
         )])
         .await;
-    fixture.store.mark_all_dirty(&fixture.lease).await.unwrap();
+    fixture
+        .store
+        .mark_all_dirty(&fixture.lease, names())
+        .await
+        .unwrap();
     assert_eq!(fixture.dirty().await, [user(1), user(2), group(3)]);
     // Page by page.
     let page = async |after| {
