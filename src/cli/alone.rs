@@ -13,7 +13,7 @@ use crate::job::{Extent, Mode};
 use crate::store::Store;
 use crate::sync::stop::Stop;
 
-/// Runs one job of each profile that is meant, one after the other.
+/// Runs one job of the profile that is meant.
 pub(super) async fn run(
     config: &Config,
     file: &Path,
@@ -43,7 +43,7 @@ pub(super) async fn run(
     Ok(Ending::of_job(job.status))
 }
 
-/// The profile that is meant: the directory by name or id, or the only one.
+/// The profile that is meant: of the directory by name or id, or of the only one; by name, or `default`.
 fn chosen(relays: &Relays, which: &Which) -> Result<ProfileKey, Failure> {
     let contents = relays.catalog().contents();
     let all: Vec<&Directory> = contents
@@ -57,17 +57,19 @@ fn chosen(relays: &Relays, which: &Which) -> Result<ProfileKey, Failure> {
         None if all.len() == 1 => all.first(),
         None => None,
     };
-    let names: Vec<&str> = all
-        .iter()
-        .map(|directory| directory.name.as_str())
-        .collect();
-    found
-        .map(|directory| directory.profile_key(&ProfileName::default()))
-        .ok_or_else(|| {
-            let message = format!(
-                "name the directory with --directory; there are: {}",
-                names.join(", ")
-            );
-            Failure::new(Ending::Wrong, message)
-        })
+    let wrong = |option: &str, names: Vec<&str>| {
+        let names = names.join(", ");
+        let message = format!("name the {option} with --{option}; there are: {names}");
+        Failure::new(Ending::Wrong, message)
+    };
+    let directory = found.ok_or_else(|| {
+        let names = all.iter().map(|directory| directory.name.as_str());
+        wrong("directory", names.collect())
+    })?;
+    let profile = which.profile.clone().map(ProfileName).unwrap_or_default();
+    if directory.profile(&profile).is_none() {
+        let names = directory.profiles.iter().map(|known| known.name.0.as_str());
+        return Err(wrong("profile", names.collect()));
+    }
+    Ok(directory.profile_key(&profile))
 }

@@ -125,6 +125,9 @@ struct Which {
     /// One entry alone: its DN, its anchor or its userName.
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     only: Option<String>,
+    /// The sync profile of the directory; `default` when absent.
+    #[arg(long)]
+    profile: Option<String>,
     /// The running relay's address; the one of the configuration when absent.
     #[arg(long, env = "SCIM_RELAY_URL")]
     url: Option<String>,

@@ -79,6 +79,9 @@ pub(super) async fn run(
     if let Some(only) = &which.only {
         body["only"] = json!(only);
     }
+    if let Some(profile) = &which.profile {
+        body["profile"] = json!(profile);
+    }
     let (status, started) = api
         .call(
             Method::POST,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::config::{Config, parse};
+use crate::plan::decide::Population;
 
 const EXAMPLE: &str = include_str!("../../config/scim-relay.toml");
 
@@ -217,4 +218,85 @@ fn active_directory_has_its_own_defaults() {
             .user_attributes()
             .contains("sAMAccountName")
     );
+}
+
+#[test]
+fn further_profiles_have_the_defaults_of_their_directorys_type() {
+    let commented = EXAMPLE.split("# [[directories.profiles]]").nth(1).unwrap();
+    let example: String = commented
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .filter(|line| line.contains(" = "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let written = format!(
+        "{SMALLEST}population = \"active\"\n[[directories.profiles]]\n{example}[[directories.profiles]]\nname = \"late\"\nenabled = false\n"
+    );
+    let directory = &read(&written).directories[0];
+    let names: Vec<String> = directory
+        .profile_names()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(names, ["default", "contractors", "late"]);
+    let profile = |at: usize| &directory.profiles[at];
+    let (default, contractors, late) = (profile(0), profile(1), profile(2));
+    assert_eq!(
+        contractors.scope.users_dn,
+        "ou=contractors,dc=example,dc=org"
+    );
+    assert_eq!(contractors.scope.groups_dn, None);
+    assert_eq!((contractors.enabled, late.enabled), (true, false));
+    assert_eq!(default.population, Population::Active);
+    assert_eq!(late.population, Population::All);
+    assert_eq!(late.scope, default.scope);
+    let order = directory.profile_names();
+    assert_ne!(
+        default.fingerprint(&order),
+        late.fingerprint(&order),
+        "the population decides what is desired"
+    );
+    assert_ne!(late.fingerprint(&order), late.fingerprint(&order[..1]));
+
+    let ad = SMALLEST.replace("\"ldap\"", "\"active_directory\"");
+    let ad = read(&format!("{ad}[[directories.profiles]]\nname = \"b\"\n"));
+    let profiles = &ad.directories[0].profiles;
+    assert_eq!(profiles[0].scope, profiles[1].scope);
+    assert_eq!(profiles[0].definition, profiles[1].definition);
+}
+
+#[test]
+fn mistakes_of_further_profiles_are_found() {
+    let table = |lines: &str| format!("[[directories.profiles]]\n{lines}\n");
+    let text = [
+        SMALLEST.to_owned(),
+        table("usersDN = \"dc=example,dc=org\""),
+        table("name = \"default\""),
+        table("name = \"Sales\""),
+        table(&format!("name = \"{}\"", "x".repeat(65))),
+        table("name = \"a\"\nhost = \"x\""),
+        table("name = \"b\"\nattributeMapping = { externalId = \"uid\" }"),
+        table("name = \"c\"\npopulation = \"some\""),
+        table("name = \"d\""),
+        table("name = \"d\""),
+    ]
+    .concat();
+    let found = mistakes(&text);
+    let expected = [
+        ("profiles.0.name", "is missing"),
+        ("profiles.1.name", "level of the directory"),
+        ("profiles.2.name", "a-z"),
+        ("profiles.3.name", "1 to 64"),
+        ("profiles.4.host", "not a known key"),
+        ("profiles.5.attributeMapping", "anchorAttribute"),
+        ("profiles.6.population", "all, active, inactive"),
+        ("profiles.8.name", "another profile"),
+    ];
+    for ((key, cure), text) in expected.iter().zip(&found) {
+        assert!(
+            text.contains(key) && text.contains(cure),
+            "{text}: {key} {cure}"
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
