@@ -28,7 +28,7 @@ fn put(target: &FaultTarget, path: &str, body: Value) -> String {
 }
 
 /// Changes a resource as an administrator of the target would.
-fn edit(target: &FaultTarget, path: &str, operations: Value) {
+pub fn edit(target: &FaultTarget, path: &str, operations: Value) {
     let body = json!({"schemas": [PATCH], "Operations": operations});
     let answer = target.target().handle(Call::new("PATCH", path).body(body));
     assert!(answer.status < 300, "{answer:?}");

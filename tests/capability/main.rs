@@ -21,6 +21,7 @@ mod main_job;
 mod nested_groups;
 mod outcomes;
 mod probe;
+mod profiles;
 mod program;
 mod source_ldap;
 mod support_itself;
