@@ -1,8 +1,8 @@
 //! Golden stories: what happens in a directory, and exactly which plan and which requests follow from it.
 //!
 //! A story is a folder in `scim-fixtures/scenarios`: `before.ldif`, sometimes `between.ldif`, `after.ldif`, the keys of
-//! its directory in `profile.toml`, and what the run on the last of them did: `plan.txt` (the journal) and
-//! `requests.txt` (what the target was sent). With `UPDATE_GOLDEN=1` the last two are written instead of compared.
+//! its directory in `profile.toml`, further profiles among them, and what the run on the last of them did: `plan.txt`
+//! (the journal) and `requests.txt` (what the target was sent). With `UPDATE_GOLDEN=1` the last two are written instead of compared.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use scim_relay::demo::directory::{self, Directory};
 use scim_relay::demo::target::{Entry, Options, Target, http};
 use scim_relay::job::{Job, Mode};
 use scim_relay::plan::Action;
+use scim_relay::scheduler::Runner as _;
 use scim_relay::scheduler::Runner as _;
 use scim_relay::store::{self, Change, Store};
 use scim_relay::sync::stop::Stop;
@@ -112,25 +113,34 @@ impl Stage {
             ["before.ldif", "between.ldif"].map(|name| std::fs::read_to_string(story.join(name)));
         let mut names = Names::default();
         for text in texts.into_iter().flatten() {
-            self.sync(&text, &profile).await;
+            self.settle(&text, &profile).await;
             names.learn(&text, &self.target);
         }
         let sent = self.target.journal().len() as u64;
         let after = std::fs::read_to_string(story.join("after.ldif")).unwrap();
-        let job = self.sync(&after, &profile).await;
+        let jobs = self.settle(&after, &profile).await;
         names.learn(&after, &self.target);
         let requests = self.target.journal_since(sent);
-        let changes = self.store.changes(job.id, None, 10_000).await.unwrap();
-        let again = self.sync(&after, &profile).await;
-        assert_eq!(
-            again.requests.write,
-            0,
-            "{}: a further run writes: {again:?}",
-            story.display()
-        );
+        let mut plan = Vec::new();
+        for job in &jobs {
+            let changes = self.store.changes(job.id, None, 10_000).await.unwrap();
+            let told = told_plan(job, changes.iter().map(|(_, change)| change), &names);
+            plan.push(match jobs.as_slice() {
+                [_] => told,
+                _ => format!("profile {}, {told}", job.profile),
+            });
+        }
+        for again in self.sync(&after, &profile).await {
+            assert_eq!(
+                again.requests.write,
+                0,
+                "{}: a further run writes: {again:?}",
+                story.display()
+            );
+        }
         let requests = requests.iter().filter(|entry| entry.is_write());
         (
-            told_plan(&job, changes.iter().map(|(_, change)| change), &names),
+            plan.join("\n"),
             requests
                 .map(|entry| told_request(entry, &names))
                 .collect::<Vec<_>>()
@@ -138,8 +148,17 @@ impl Stage {
         )
     }
 
-    /// One run of the relay, with a directory that holds these entries.
-    async fn sync(&self, ldif: &str, profile: &str) -> Job {
+    /// What a later profile finds may concern an earlier one's groups: as many rounds as there are profiles.
+    async fn settle(&self, ldif: &str, profile: &str) -> Vec<Job> {
+        let mut jobs = self.sync(ldif, profile).await;
+        for _ in 1..jobs.len() {
+            jobs.extend(self.sync(ldif, profile).await);
+        }
+        jobs
+    }
+
+    /// One run of each profile in order, with a directory that holds these entries.
+    async fn sync(&self, ldif: &str, profile: &str) -> Vec<Job> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let company = Directory::from_ldif(ldif)
@@ -152,8 +171,12 @@ impl Stage {
         let file = Path::new("profile.toml");
         let relays = Relays::open(&config, file, self.store.clone(), None).await;
         let relays = relays.unwrap();
-        let key = relays.profiles().remove(0).key;
-        relays.run_once(&key, Mode::Full, Stop::default()).await
+        let mut jobs = Vec::new();
+        for profile in relays.profiles() {
+            let run = relays.run_once(&profile.key, Mode::Full, Stop::default());
+            jobs.push(run.await);
+        }
+        jobs
     }
 
     /// One request at a time, so that their order is the plan's.

@@ -52,16 +52,7 @@ pub(super) fn profile(
     let named = group_mapping(fields, directory_type, &mut rules, problems);
     let scope = scope(fields, connection, directory_type, named, problems);
     let disabled = disabled_when(fields, problems);
-    let population = fields.choice(
-        "population",
-        Population::All,
-        &[
-            ("all", Population::All),
-            ("active", Population::Active),
-            ("inactive", Population::Inactive),
-        ],
-        problems,
-    );
+    let population = population(fields, problems);
     let nested_groups = fields.choice(
         "nestedGroups",
         NestedGroups::Direct,
@@ -124,6 +115,19 @@ pub(super) fn profile(
         reconcile_interval,
         limits,
     })
+}
+
+fn population(fields: &mut Fields<'_>, problems: &mut Problems) -> Population {
+    fields.choice(
+        "population",
+        Population::All,
+        &[
+            ("all", Population::All),
+            ("active", Population::Active),
+            ("inactive", Population::Inactive),
+        ],
+        problems,
+    )
 }
 
 /// Checks the rules as a whole; each mistake is named with its rule.

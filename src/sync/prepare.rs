@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::fault::Fault;
-use crate::identity::RowKey;
+use crate::identity::{MemberKey, RowKey};
 use crate::mapping::resource_type;
 use crate::plan::{Action, Class, Step};
 use crate::scim::encode::{self, Request};
@@ -222,7 +222,7 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
             })
         }
         (Action::RemoveMembers(members), Some(applied)) => {
-            let members = provably_gone(flight, &step, members).await?;
+            let members = provably_gone(flight, &step, &row, members).await?;
             let members = resolved(flight, &members).await?;
             let per_request = flight.relay.tenant.dialect.members_per_operation;
             in_parts(&step, &row, members, per_request, |ids| {
@@ -237,26 +237,38 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
 }
 
 /// Members that may be taken out: the group's own entry was looked at already; where a member's absence is the reason,
-/// that is looked at too, so that one entry that a read missed does not cost its memberships.
+/// that is looked at too, so that one entry that a read missed does not cost its memberships. So is a member that
+/// another profile reads: that one may not know yet by which name the group means it now.
 async fn provably_gone(
     flight: &Flight<'_>,
     step: &Step,
+    group: &Row,
     members: &[RowKey],
 ) -> Result<Vec<RowKey>, Error> {
+    let named = |names: &[MemberKey]| {
+        let members = group.owner().map(|(_, seen)| &seen.identity.members);
+        members
+            .into_iter()
+            .flatten()
+            .any(|member| names.contains(&member.key))
+    };
     let mut gone = Vec::with_capacity(members.len());
     let (mut kept, mut elsewhere) = (0, 0);
     for row in flight.relay.rows(members.to_vec()).await? {
         let is_absent = row
             .owner()
             .is_some_and(|(_, seen)| seen.standing != Standing::Present);
-        if !is_absent {
+        if !is_absent && flight.relay.owns(&row) {
             gone.push(row.key);
             continue;
         }
         match flight.reader.whereabouts(&row.key).await {
-            Ok(Whereabouts::Gone) => gone.push(row.key),
-            Ok(Whereabouts::Elsewhere) => elsewhere += 1,
-            Ok(Whereabouts::Here) | Err(_) => kept += 1,
+            Ok(Whereabouts::Here(_)) if is_absent => kept += 1,
+            Ok(Whereabouts::Here(names) | Whereabouts::Elsewhere(names)) if named(&names) => {
+                elsewhere += 1;
+            }
+            Ok(_) => gone.push(row.key),
+            Err(_) => kept += 1,
         }
     }
     if kept + elsewhere > 0 {

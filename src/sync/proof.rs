@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::id::ProfileName;
 use crate::identity::observation::Look;
-use crate::identity::{Kind, RowKey};
+use crate::identity::{Kind, MemberKey, RowKey};
 use crate::plan::{Reason, Step};
 use crate::snapshot::Seen;
 use crate::source::{self, Source};
@@ -58,15 +58,15 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Where an entry is that a complete read did not meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where an entry is now, and by which names groups may name it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Whereabouts {
     /// In no profile's scope: deleted, or moved out.
     Gone,
-    /// In the scope of the profile that runs: the read missed it.
-    Here,
+    /// In the scope of the profile that runs.
+    Here(Vec<MemberKey>),
     /// In the scope of another profile of the directory, which takes it over when it runs next.
-    Elsewhere,
+    Elsewhere(Vec<MemberKey>),
 }
 
 /// Reads the directory in the scope of the profile that runs, and looks at single entries in the others' too.
@@ -97,24 +97,27 @@ impl<'a> Reader<'a> {
         self.own.source().await
     }
 
-    /// Where an entry is that a complete read did not meet: it has left the directory's scope only when no profile's
-    /// has it.
+    /// Where an entry is now: it has left the directory's scope only when no profile's has it.
     pub(super) async fn whereabouts(&self, key: &RowKey) -> Result<Whereabouts, source::Error> {
         if let Some(found) = self.found.lock().await.get(key) {
-            return Ok(*found);
+            return Ok(found.clone());
         }
         let found = self.look_everywhere(key).await?;
-        self.found.lock().await.insert(key.clone(), found);
+        self.found.lock().await.insert(key.clone(), found.clone());
         Ok(found)
     }
 
     async fn look_everywhere(&self, key: &RowKey) -> Result<Whereabouts, source::Error> {
-        if searches(self.own.settings, key.kind) && self.own.look(key).await? != Look::Absent {
-            return Ok(Whereabouts::Here);
+        if searches(self.own.settings, key.kind)
+            && let Look::Present(identity) = self.own.look(key).await?
+        {
+            return Ok(Whereabouts::Here(identity.names));
         }
         for other in &self.others {
-            if searches(other.settings, key.kind) && other.look(key).await? != Look::Absent {
-                return Ok(Whereabouts::Elsewhere);
+            if searches(other.settings, key.kind)
+                && let Look::Present(identity) = other.look(key).await?
+            {
+                return Ok(Whereabouts::Elsewhere(identity.names));
             }
         }
         Ok(Whereabouts::Gone)
@@ -158,8 +161,8 @@ pub(super) async fn of_removal(
     if step.reason == Reason::Absent {
         return Ok(match reader.whereabouts(&step.key).await {
             Ok(Whereabouts::Gone) => Proof::Holds,
-            Ok(Whereabouts::Elsewhere) => Proof::Elsewhere,
-            Ok(Whereabouts::Here) => Proof::Fails(
+            Ok(Whereabouts::Elsewhere(_)) => Proof::Elsewhere,
+            Ok(Whereabouts::Here(_)) => Proof::Fails(
                 "the entry was missing when the directory was read, but it is there".to_owned(),
             ),
             Err(error) => unproved(error),

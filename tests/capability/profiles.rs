@@ -502,3 +502,28 @@ async fn profiles_that_were_cut_off_both_go_on() {
         site.assert_quiet();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn profiles_settle_what_another_left_open_with_its_mapping() {
+    let narrower = guests("").replace("title = ", "lastName = false, title = ");
+    let mut site = Site::new(STAFF, VISITORS, "", &narrower).await;
+    site.target
+        .set_rules(vec![Rule::on("POST", "/Users", Fault::Slow(SLOW))]);
+    let asked = ["sync", "--output", "json"];
+    let mut cut_off = site.relay.spawn(&asked);
+    wait_for("the first creates", PATIENCE, || {
+        (site.created() > 2).then_some(())
+    });
+    cut_off.kill();
+    let made = site.tell().len();
+    assert!(made < STAFF, "it was cut off too late");
+    let sent = site.sends("guests");
+    assert_eq!(sent.len(), VISITORS, "{sent:?}");
+    let sent = site.sends("default");
+    assert!(
+        sent.iter().all(|sent| sent.starts_with("create s")),
+        "{sent:?}"
+    );
+    assert_eq!(made + sent.len(), STAFF);
+    site.assert_quiet();
+}
