@@ -108,9 +108,7 @@ impl<'a> Reader<'a> {
     }
 
     async fn look_everywhere(&self, key: &RowKey) -> Result<Whereabouts, source::Error> {
-        if searches(self.own.settings, key.kind)
-            && let Look::Present(identity) = self.own.look(key).await?
-        {
+        if let Look::Present(identity) = self.own.look(key).await? {
             return Ok(Whereabouts::Here(identity.names));
         }
         for other in &self.others {
@@ -130,7 +128,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a profile searches for entries of a kind at all.
+/// Whether another profile searches for entries of a kind at all. Where the one that runs does not, nothing can be proved.
 fn searches(settings: &source::Settings, kind: Kind) -> bool {
     kind == Kind::User || settings.groups.is_some()
 }
