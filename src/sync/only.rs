@@ -80,7 +80,10 @@ async fn find(relay: &Relay, source: &dyn Source, selector: &str) -> Result<Foun
     if let Some(found) = source.find(selector, &names).await? {
         return Ok(Found::There(found));
     }
-    let Some(key) = known_row(relay, selector).await? else {
+    let groups = relay.profile.scope.groups_dn.is_some();
+    let known = known_row(relay, selector).await?;
+    // Of groups that are not synchronized any more nothing can be proved.
+    let Some(key) = known.filter(|key| groups || key.kind == Kind::User) else {
         return Err(Error::Only(names.not_found(selector)));
     };
     let Look::Present(identity) = source.look(&key).await? else {

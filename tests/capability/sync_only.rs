@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::main_job::names::Names;
-use crate::program::Api;
-use crate::support::fault_target::FaultTarget;
+use crate::program::{Api, PATIENCE};
+use crate::support::fault_target::{Fault, FaultTarget, Rule};
 use crate::support::mirror::assert_equal_to_directory;
 use crate::support::relay::{Finished, Relay};
 use crate::support::slapd::{GROUPS, Options, PEOPLE, Slapd};
+use crate::support::wait_for;
 use crate::support::world::World;
 use crate::truth::{anchor_of, assert_settled, relay};
 use scim_relay::demo::target::answer::Call;
@@ -328,5 +329,39 @@ async fn sync_only_is_asked_for_through_the_api() {
         .completed();
     assert_eq!(run.count("usersCreated"), 1);
     assert_eq!(target.target().users().len(), 2);
+    assert_eq!(serving.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn sync_only_that_was_cut_off_goes_on_with_that_entry() {
+    let world = World::new(3, 5, 0);
+    let slapd = Slapd::with(&world.ldif());
+    let slow = Rule::on("POST", "/Users", Fault::Slow(PATIENCE));
+    let target = FaultTarget::start(vec![slow]).await;
+    let relay = relay(&slapd, &target);
+    let mut serving = relay.serve();
+    let api = Api::new(serving.base_url());
+    let directory = api.directory("hq");
+    let uid = world.people[1].uid.as_str();
+    let body = json!({ "only": uid }).to_string();
+    let started = api.post(&format!("/directories/{directory}/sync"), &body);
+    assert_eq!(started.status, 202, "{started:?}");
+    wait_for("the create at the target", PATIENCE, || {
+        (!target.target().users().is_empty()).then_some(())
+    });
+    serving.kill();
+    target.set_rules(Vec::new());
+    let serving = relay.serve();
+    let api = Api::new(serving.base_url());
+    let resumed = wait_for("the job that goes on", PATIENCE, || {
+        let job = api.jobs(&directory).into_iter().next()?;
+        (job["trigger"] == "resume").then_some(job)
+    });
+    let job = api.finished_job(&directory, resumed["id"].as_str().unwrap());
+    assert_eq!(
+        (&job["status"], &job["only"]),
+        (&json!("completed"), &json!(uid))
+    );
+    assert_eq!(target.target().users().len(), 1);
     assert_eq!(serving.terminate(), Some(0));
 }

@@ -41,9 +41,9 @@ pub(super) async fn explained(
     let (stage, what) = match verdict {
         Verdict::NotThere(what) if scope.active_directory => (
             Stage::BaseDn,
-            format!("{what}; check it (Active Directory says the same of an entry that the account may not see)"),
+            format!("{what}; check the search base (Active Directory says the same of an entry that the account may not see)"),
         ),
-        Verdict::NotThere(what) => (Stage::BaseDn, format!("{what}; check it")),
+        Verdict::NotThere(what) => (Stage::BaseDn, format!("{what}; check the search base")),
         Verdict::Hidden(name) if name == scope.base => (
             Stage::Permission,
             "it is there, but the account may not see it; give the bind account the right to read it and what is below it"
@@ -65,8 +65,8 @@ pub(super) async fn explained(
         ),
         Verdict::Untold => (
             Stage::BaseDn,
-            "it does not exist, or the account may not see it: the server's answer is the same for both; check its \
-             spelling, then the account's rights"
+            "it does not exist, or the account may not see it: the server's answer is the same for both; check the \
+             search base, then the account's rights"
                 .to_owned(),
         ),
     };
