@@ -17,7 +17,6 @@ use scim_relay::demo::target::{Entry, Options, Target, http};
 use scim_relay::job::{Job, Mode};
 use scim_relay::plan::Action;
 use scim_relay::scheduler::Runner as _;
-use scim_relay::scheduler::Runner as _;
 use scim_relay::store::{self, Change, Store};
 use scim_relay::sync::stop::Stop;
 use serde_json::Value;
