@@ -14,6 +14,7 @@ mod bad_input;
 mod command_line;
 mod demo;
 mod fault_target;
+mod http2;
 mod incomplete_reads;
 mod kill_loop;
 mod linking;

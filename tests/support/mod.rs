@@ -7,6 +7,7 @@ pub mod fault_ldap;
 pub mod fault_target;
 pub mod ldif;
 pub mod mirror;
+pub mod nginx;
 pub mod process;
 pub mod proxy;
 pub mod relay;

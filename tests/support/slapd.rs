@@ -389,14 +389,14 @@ attributetype ( 2.16.840.1.113730.3.1.610 NAME 'nsAccountLock' EQUALITY caseIgno
 ";
 
 /// The daemon's path: /usr/sbin is not on the path of every account.
-fn daemon(name: &str) -> PathBuf {
+pub fn daemon(name: &str) -> PathBuf {
     let path = Path::new("/usr/sbin").join(name);
     if path.exists() { path } else { name.into() }
 }
 
 /// A port that nobody listens on now, below those that the kernel gives to outgoing connections, so that a
 /// stopped server finds it free again.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     for _ in 0..1000 {
         let [.., high, low] = *Uuid::now_v7().as_bytes();
         let port = 10_000 + u16::from_be_bytes([high, low]) % 22_000;

@@ -1,0 +1,191 @@
+//! nginx as a gateway before a SCIM target: TLS with the test's own authority, HTTP/2 by ALPN, and a log of both.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::process::{Process, signal};
+use crate::support::slapd::{daemon, free_port};
+use crate::support::tls::Certificates;
+use crate::support::wait_for;
+
+const READY: Duration = Duration::from_secs(30);
+const STARTS: u32 = 10;
+
+/// One request as the gateway saw it, complete or not.
+#[derive(Debug, Clone)]
+pub struct Passed {
+    /// `HTTP/2.0`, `HTTP/1.1`, …
+    pub protocol: String,
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// The status that was answered.
+    pub status: u16,
+    /// The process that served it; a reload brings another one.
+    pub worker: u32,
+    /// The client's connection.
+    pub connection: u64,
+}
+
+/// A running nginx; dropping it kills it.
+pub struct Nginx {
+    process: Option<Process>,
+    port: u16,
+    upstream: String,
+    directory: TempDir,
+}
+
+impl Nginx {
+    /// Starts before the target at this `http://HOST:PORT/…`; a connection ends with GOAWAY after so many requests.
+    pub fn before(base_url: &str, requests_of_a_connection: u32) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("scim-relay-nginx-")
+            .tempdir()
+            .expect("a temporary directory");
+        let certificates = Certificates::generate();
+        let host = base_url.split('/').nth(2).expect("a host in the base URL");
+        let mut nginx = Self {
+            process: None,
+            port: 0,
+            upstream: host.to_owned(),
+            directory,
+        };
+        nginx.write("ca.pem", &certificates.ca);
+        nginx.write("server.pem", &certificates.certificate);
+        nginx.write("server.key", &certificates.key);
+        nginx.write("access.log", "");
+        nginx.launch(requests_of_a_connection);
+        nginx
+    }
+
+    /// The same URL by way of the gateway.
+    pub fn url_of(&self, base_url: &str) -> String {
+        base_url.replace(
+            &format!("http://{}", self.upstream),
+            &format!("https://127.0.0.1:{}", self.port),
+        )
+    }
+
+    /// The authority that signed the gateway's certificate.
+    pub fn ca_pem_path(&self) -> PathBuf {
+        self.path("ca.pem")
+    }
+
+    /// Starts new workers and lets the old ones end: their HTTP/2 connections get GOAWAY. Returns when that was done.
+    pub fn reload(&self) {
+        let farewells = || {
+            let log = self.process.as_ref().map(Process::log);
+            log.unwrap_or_default()
+                .matches("gracefully shutting down")
+                .count()
+        };
+        let before = farewells();
+        let id = self.process.as_ref().map(Process::id).expect("nginx runs");
+        signal(&id.to_string(), "HUP");
+        wait_for("the end of nginx's old worker", READY, || {
+            (farewells() > before).then_some(())
+        });
+    }
+
+    /// Every request so far, in the order of the answers.
+    pub fn passed(&self) -> Vec<Passed> {
+        let text = std::fs::read_to_string(self.path("access.log")).expect("nginx's log");
+        // What is being written now has no end of line yet.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(passed).collect()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).expect("a file of the test's nginx");
+    }
+
+    /// Starts on a free port; one that someone else took meanwhile is not an error, another is tried.
+    fn launch(&mut self, requests_of_a_connection: u32) {
+        for _ in 0..STARTS {
+            self.port = free_port();
+            self.write("nginx.conf", &self.config(requests_of_a_connection));
+            let mut command = Command::new(daemon("nginx"));
+            command.arg("-c").arg(self.path("nginx.conf"));
+            let mut process = Process::spawn("nginx", &mut command, self.path("log"));
+            let listens = wait_for("a connection to nginx", READY, || {
+                if process.ended().is_some() {
+                    return Some(false);
+                }
+                let started = process.log().contains("start worker process ");
+                started.then_some(true)
+            });
+            self.process = Some(process);
+            if listens {
+                return;
+            }
+        }
+        let log = self.process.as_ref().map(Process::log);
+        panic!("nginx did not start {STARTS} times: {log:?}");
+    }
+
+    fn config(&self, requests_of_a_connection: u32) -> String {
+        let home = self.directory.path().display();
+        let (port, upstream) = (self.port, &self.upstream);
+        format!(
+            "daemon off;
+# As root the workers would be another account, which may not enter the directory; anybody else is warned in the log.
+user root;
+worker_processes 1;
+pid {home}/nginx.pid;
+error_log stderr notice;
+events {{ worker_connections 512; }}
+http {{
+  log_format seen '$server_protocol $request_method $status $pid $connection';
+  access_log {home}/access.log seen;
+  client_body_temp_path {home}/body;
+  proxy_temp_path {home}/proxy;
+  fastcgi_temp_path {home}/fastcgi;
+  uwsgi_temp_path {home}/uwsgi;
+  scgi_temp_path {home}/scgi;
+  upstream target {{ server {upstream}; keepalive 16; }}
+  server {{
+    listen 127.0.0.1:{port} ssl http2;
+    ssl_certificate {home}/server.pem;
+    ssl_certificate_key {home}/server.key;
+    keepalive_requests {requests_of_a_connection};
+    location / {{
+      proxy_pass http://target;
+      proxy_http_version 1.1;
+      proxy_set_header Connection \"\";
+      proxy_set_header Host $host;
+      # What is sent twice is the relay's business.
+      proxy_next_upstream off;
+    }}
+  }}
+}}
+"
+        )
+    }
+}
+
+fn passed(line: &str) -> Passed {
+    let words: Vec<&str> = line.split(' ').collect();
+    let number = |at: usize| words[at].parse::<u64>().expect("a number in nginx's log");
+    Passed {
+        protocol: words[0].to_owned(),
+        method: words[1].to_owned(),
+        status: u16::try_from(number(2)).expect("a status"),
+        worker: u32::try_from(number(3)).expect("a process id"),
+        connection: number(4),
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // In order, so that the master takes its workers with it.
+        if let Some(mut process) = self.process.take() {
+            process.terminate(READY);
+        }
+    }
+}
