@@ -50,9 +50,18 @@ fn text(reference: &SecretRef, what: &str) -> Result<String, String> {
         SecretRef::File(path) => read(path, what),
         SecretRef::Credential(name) => {
             let home = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                format!("{what}: there are no systemd credentials here; start the relay as a unit with LoadCredential={name}")
+                format!(
+                    "{what}: there are no systemd credentials here; start the relay as a unit with \
+                     LoadCredential={name}:PATH"
+                )
             })?;
-            read(&Path::new(&home).join(name), what)
+            let path = Path::new(&home).join(name);
+            if !path.exists() {
+                return Err(format!(
+                    "{what}: the unit has no systemd credential {name}; add LoadCredential={name}:PATH to it"
+                ));
+            }
+            read(&path, what)
         }
         SecretRef::Stored => Err(format!("{what}: is sealed in the store, which is not open")),
     }

@@ -1,5 +1,6 @@
 //! The command line as administrators and scripts use it: help, checks, runs, exit codes, logs, and no secret anywhere.
 
+mod credentials;
 mod secrets;
 
 use std::time::Duration;
