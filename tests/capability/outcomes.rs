@@ -2,6 +2,8 @@
 
 mod answers;
 mod conflicts;
+mod in_doubt;
+mod memberships;
 mod mixed;
 mod order;
 mod vanished;

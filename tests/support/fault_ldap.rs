@@ -33,6 +33,8 @@ pub struct Request {
     pub subtree: bool,
     /// Searches: the attributes that are asked for.
     pub attributes: Vec<String>,
+    /// Searches: the anchor that a look at one entry asks for, as its entryUUID reads.
+    pub anchor: Option<String>,
     /// Searches: the paging cookie.
     pub cookie: Option<Vec<u8>>,
 }
@@ -222,6 +224,19 @@ fn elements(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
     found
 }
 
+/// The value of the part `(entryUUID=…)` of a filter (RFC 4511 §4.5.1.7), at any depth of ands.
+fn anchor((tag, content): (u8, &[u8])) -> Option<String> {
+    match tag {
+        0xa0 => elements(content).into_iter().find_map(anchor),
+        0xa3 => {
+            let parts = elements(content);
+            let named = parts[0].1.eq_ignore_ascii_case(b"entryUUID");
+            named.then(|| String::from_utf8(parts[1].1.to_vec()).unwrap())
+        }
+        _ => None,
+    }
+}
+
 fn parse(message: &[u8]) -> Request {
     let parts = elements(message);
     let (op, body) = parts[1];
@@ -234,6 +249,7 @@ fn parse(message: &[u8]) -> Request {
         let fields = elements(body);
         request.base = String::from_utf8(fields[0].1.to_vec()).unwrap();
         request.subtree = fields[1].1 == [2];
+        request.anchor = anchor(fields[6]);
         request.attributes = elements(fields[7].1)
             .iter()
             .map(|(_, name)| String::from_utf8(name.to_vec()).unwrap())

@@ -182,7 +182,7 @@ async fn exchange(
     // Written down at once: a client that gives up while it waits for a slow answer ends this function there.
     shared.script.lock().unwrap().journal[number].truth =
         truth.as_ref().map(|answer| answer.status);
-    if let Some(Fault::Slow(wait)) = fault {
+    if let Some(Fault::Slow(wait) | Fault::StatusAfter(wait, _)) = fault {
         tokio::time::sleep(wait).await;
     }
     let response = response(fault, truth);
@@ -196,6 +196,7 @@ fn reaches_truth(fault: &Fault) -> bool {
         fault,
         Fault::DropBefore
             | Fault::Status { .. }
+            | Fault::StatusAfter(..)
             | Fault::Conflict(_)
             | Fault::Throttle(_)
             | Fault::Unavailable(_)
@@ -274,6 +275,7 @@ fn response(fault: Option<Fault>, truth: Option<Answer>) -> Option<Response<Body
                 detail,
                 numeric,
             } => Some(faults::error(code, scim_type, detail, numeric)),
+            Fault::StatusAfter(_, code) => Some(faults::bare(code)),
             Fault::Conflict(shape) => Some(shape.response()),
             Fault::Throttle(retry_after) => Some(retry_after.response(429)),
             Fault::Unavailable(retry_after) => Some(retry_after.response(503)),

@@ -152,6 +152,11 @@ impl Relay {
 
     /// The same for any SCIM target.
     pub fn between(slapd: &Slapd, base_url: &str, token: &str) -> Self {
+        Self::of_ldap_port(slapd.port(), base_url, token)
+    }
+
+    /// The same for any LDAP server on a port of this machine.
+    pub fn of_ldap_port(port: u16, base_url: &str, token: &str) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("scim-relay-test-")
             .tempdir()
@@ -199,7 +204,7 @@ impl Relay {
             ))
             .directory(&format!(
                 "port = {}\nbindDN = {}\nbaseDN = {}\nusersDN = {}\ngroupsDN = {}",
-                slapd.port(),
+                port,
                 quoted(READER),
                 quoted(SUFFIX),
                 quoted(PEOPLE),

@@ -40,6 +40,8 @@ pub enum Fault {
     Redirect(String),
     /// The request takes effect at once, the answer comes later.
     Slow(Duration),
+    /// No effect, and this status without a body, after a while.
+    StatusAfter(Duration, u16),
     /// 201 as the truth gives it, but without `id` in the body and in `Location`.
     CreatedWithoutId,
     /// The request takes effect, the answer is 202 without a body.
