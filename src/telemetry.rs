@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::TryInitError;
 
 /// How log lines look.
@@ -43,13 +44,16 @@ impl Settings {
     }
 }
 
-/// Starts logging to standard error; values are escaped by the formatters, so a value cannot forge a line.
-pub fn start(settings: &Settings) -> Result<(), String> {
+/// Starts logging to what leads to standard error; values are escaped by the formatters, so a value cannot forge a line.
+pub fn start<W>(settings: &Settings, writer: W) -> Result<(), String>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     use tracing_subscriber::util::SubscriberInitExt;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(settings.filter()?)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         // It would complain on standard error, and panic where that cannot be written, as on a full disk.
         .log_internal_errors(false);
     let started: Result<(), TryInitError> = match settings.format {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::app::Relays;
 use crate::cli::output::Output;
+use crate::cli::progress::Progress;
 use crate::cli::{Ending, Failure, Which, asked_to_stop};
 use crate::config::Config;
 use crate::directory::Directory;
@@ -22,7 +23,7 @@ pub(super) async fn run(
     mode: Mode,
     output: Output,
 ) -> Result<Ending, Failure> {
-    let progress = output.progress();
+    let progress = Progress::beside(output);
     let relays = Relays::open(config, file, store, progress.listener.clone())
         .await
         .map_err(|problems| Failure::new(Ending::Wrong, problems.join("\n")))?;
@@ -38,7 +39,7 @@ pub(super) async fn run(
         only: which.only.clone(),
     };
     let job = relays.run_once(&key, extent, stop).await;
-    progress.finish();
+    drop(progress);
     output.job(&job);
     Ok(Ending::of_job(job.status))
 }

@@ -38,7 +38,7 @@ pub(super) async fn run(once: bool, output: Output) -> Result<Ending, Failure> {
         level: "warn".to_owned(),
         ..telemetry::Settings::default()
     };
-    telemetry::start(&quiet).map_err(Failure::failed)?;
+    telemetry::start(&quiet, std::io::stderr).map_err(Failure::failed)?;
     let stage = Stage::set().await?;
     let ended = if once {
         play_once(&stage, output).await

@@ -4,6 +4,7 @@ mod alone;
 mod check;
 mod demo;
 mod output;
+mod progress;
 mod remote;
 mod secret;
 mod serve;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::cli::output::Output;
+use crate::cli::progress::BesideTheBar;
 use crate::config::{self, Config};
 use crate::job::{Mode, Status};
 use crate::secret::SecretRef;
@@ -262,7 +264,8 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
         _ => {}
     }
     let config = load(&arguments)?;
-    telemetry::start(&config.log).map_err(|message| Failure::new(Ending::Wrong, message))?;
+    telemetry::start(&config.log, || BesideTheBar)
+        .map_err(|message| Failure::new(Ending::Wrong, message))?;
     let file = arguments.config.as_path();
     match arguments.command {
         Command::Serve => serve::run(&config, file).await,

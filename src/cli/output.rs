@@ -1,13 +1,10 @@
-//! What commands print: text for people, JSON for scripts, progress on a terminal.
+//! What commands print at their end: text for people, JSON for scripts.
 
-use std::io::{IsTerminal, Write};
-use std::sync::Arc;
+use std::io::Write;
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::job::{Job, Status};
-use crate::sync::tracker::Listener;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,67 +40,6 @@ impl Output {
             Self::Json => line(&serde_json::to_string_pretty(job).unwrap_or_default()),
             Self::Text => text(job).iter().for_each(|text| line(text)),
         }
-    }
-
-    /// Shows progress while a job runs: a spinner on a terminal, a line for each phase in a pipe, nothing for scripts.
-    pub(super) fn progress(self) -> Progress {
-        if self == Self::Json {
-            return Progress {
-                bar: None,
-                listener: None,
-            };
-        }
-        if !std::io::stderr().is_terminal() {
-            let last = std::sync::Mutex::new(String::new());
-            let listener: Listener = Arc::new(move |job: &Job| {
-                if let Ok(mut last) = last.lock()
-                    && *last != job.progress.phase
-                {
-                    note(&job.progress.phase);
-                    last.clone_from(&job.progress.phase);
-                }
-            });
-            return Progress {
-                bar: None,
-                listener: Some(listener),
-            };
-        }
-        let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(std::time::Duration::from_millis(120));
-        let shown = bar.clone();
-        let listener: Listener = Arc::new(move |job: &Job| shown.set_message(progress_text(job)));
-        Progress {
-            bar: Some(bar),
-            listener: Some(listener),
-        }
-    }
-}
-
-/// Progress that is being shown.
-pub(super) struct Progress {
-    bar: Option<ProgressBar>,
-    pub(super) listener: Option<Listener>,
-}
-
-impl Progress {
-    pub(super) fn finish(self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-fn progress_text(job: &Job) -> String {
-    let progress = &job.progress;
-    match progress.phase.as_str() {
-        "applying" => format!(
-            "applying {} of {}",
-            progress.steps_done, progress.steps_planned
-        ),
-        phase => phase.to_owned(),
     }
 }
 

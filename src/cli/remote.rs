@@ -7,6 +7,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::cli::output::Output;
+use crate::cli::progress::Progress;
 use crate::cli::{Ending, Failure, Which};
 use crate::config::{Config, secrets};
 use crate::job::{Job, Mode};
@@ -97,7 +98,7 @@ pub(super) async fn run(
         ));
     }
     let id = started["jobId"].as_str().unwrap_or_default().to_owned();
-    let progress = output.progress();
+    let progress = Progress::beside(output);
     loop {
         let (_, job) = api
             .call(
@@ -113,7 +114,7 @@ pub(super) async fn run(
             listener(&job);
         }
         if job.status.is_final() {
-            progress.finish();
+            drop(progress);
             output.job(&job);
             return Ok(Ending::of_job(job.status));
         }

@@ -36,6 +36,7 @@ pub(super) async fn all(
             .store
             .settle(flight.lease, &flight.author, settlements)
             .await?;
+        flight.tracker.progressed();
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::provider::{Refusal, RequestCounts};
 use crate::store::Store;
 use crate::sync::Error;
 
-/// Called whenever a job was written, for those who watch.
+/// Called whenever a job was written or went on, for those who watch.
 pub type Listener = Arc<dyn Fn(&Job) + Send + Sync>;
 
 /// A job that others can watch while it changes; they see the newest state, however seldom they look.
@@ -56,6 +56,13 @@ impl Tracker {
     pub async fn phase(&self, phase: &str) {
         self.update(|job| job.progress.phase = phase.to_owned());
         self.save().await;
+    }
+
+    /// Tells those who watch the command how far the job is.
+    pub fn progressed(&self) {
+        if let Some(listener) = &self.listener {
+            listener(&self.job());
+        }
     }
 
     /// Writes the job; a store that refuses is reported where the run itself meets it.

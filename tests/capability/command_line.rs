@@ -2,6 +2,7 @@
 
 mod credentials;
 mod secrets;
+mod terminal;
 
 use std::time::Duration;
 

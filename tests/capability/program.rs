@@ -47,6 +47,11 @@ impl Program {
         Self::start_command(&mut command, environment)
     }
 
+    /// Starts a tool that runs `scim-relay` in its turn.
+    pub fn start_tool(tool: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_command(Command::new(tool).args(arguments), environment)
+    }
+
     /// The same on what behaves as a full disk: no file may grow beyond this size, or none at all after [`Program::fill_disk`].
     pub fn start_on_small_disk(
         bytes: Option<u64>,
