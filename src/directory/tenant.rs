@@ -225,13 +225,21 @@ fn read_secret(
 
 fn read_dialect(mut fields: Fields<'_>, problems: &mut Problems) -> Dialect {
     let usual = Dialect::default();
+    let names_request = fields.has("membersPerRequest");
     let mut size = |name, usual: usize, most: i64| {
         let usual = i64::try_from(usual).unwrap_or(most);
         usize::try_from(fields.integer(name, usual, 1..=most, problems)).unwrap_or(1)
     };
+    let members_per_request = size("membersPerRequest", usual.members_per_request, 100_000);
+    // Who names a limit of the target without a word on creates means creates too.
+    let with_create = match names_request {
+        true => members_per_request,
+        false => usual.members_per_create,
+    };
     let dialect = Dialect {
         members_per_operation: size("membersPerOperation", usual.members_per_operation, 100_000),
-        members_per_request: size("membersPerRequest", usual.members_per_request, 100_000),
+        members_per_request,
+        members_per_create: size("membersPerCreate", with_create, 100_000),
         page_resources: size("pageResources", usual.page_resources, 10_000),
         members_readable: fields.boolean("membersReadable", usual.members_readable, problems),
     };

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 pub struct Dialect {
     /// Most member values in one PATCH operation.
     pub members_per_operation: usize,
-    /// Most member values in one request, a create included.
+    /// Most member values in one PATCH request.
     pub members_per_request: usize,
+    /// Most member values in the request that creates a group.
+    pub members_per_create: usize,
     /// Whether `members` of a read group are complete, so that they may be compared.
     pub members_readable: bool,
     /// Most resources asked for in one page of a list.
@@ -21,6 +23,8 @@ impl Default for Dialect {
         Self {
             members_per_operation: 100,
             members_per_request: 1_000,
+            // Half of the mebibyte that common gateways let pass, with ids that are UUIDs.
+            members_per_create: 10_000,
             members_readable: true,
             page_resources: 100,
         }

@@ -63,6 +63,18 @@ pub fn create(resource_type: ResourceType, attributes: &Attributes, members: &[S
     }
 }
 
+/// A create with only the first so many of its members.
+pub fn with_first_members(mut create: Request, count: usize) -> Request {
+    let members = create
+        .body
+        .as_mut()
+        .and_then(|body| body.get_mut("members"));
+    if let Some(Json::Array(members)) = members {
+        members.truncate(count);
+    }
+    create
+}
+
 /// Puts one attribute where RFC 7643 wants it: extensions under their URN, elements into arrays, subs into objects.
 fn place(body: &mut Map<String, Json>, path: &AttributePath, value: &Value) {
     let home = match &path.urn {

@@ -8,13 +8,16 @@ use crate::identity::Kind;
 use crate::plan::{Action, decide};
 use crate::provider::{Lane, Outcome, Refusal};
 use crate::scim::Attributes;
-use crate::scim::encode::Request;
+use crate::scim::encode::{self, Request};
 use crate::snapshot::{Applied, Match, MatchedBy};
 use crate::store::Effect;
 use crate::sync::adopt;
 use crate::sync::flight::Flight;
 use crate::sync::prepare::Operation;
 use crate::sync::send::{Settled, adopted, failed, find_ours, settled};
+
+/// The cure where a target does not manage a create with many members in time.
+const LOWER_MEMBERS: &str = "; if this lasts, lower the tenant's dialect.membersPerCreate";
 
 /// What *applied* becomes when a create is acknowledged: what is maintained, not what is sent once.
 fn created_attributes(operation: &Operation) -> Attributes {
@@ -24,33 +27,65 @@ fn created_attributes(operation: &Operation) -> Attributes {
     }
 }
 
-fn with_members(applied: Applied, operation: &Operation) -> Effect {
+/// What a create has brought about, with the first so many members.
+fn with_members(applied: Applied, operation: &Operation, count: usize) -> Effect {
     match operation.step.key.kind {
         Kind::User => Effect::Applied(applied),
-        Kind::Group => Effect::AppliedWithMembers(
-            applied,
-            operation
-                .members
-                .iter()
-                .map(|(row, _)| row.clone())
-                .collect(),
-        ),
+        Kind::Group => {
+            let there = operation.members.iter().take(count);
+            Effect::AppliedWithMembers(applied, there.map(|(row, _)| row.clone()).collect())
+        }
     }
 }
 
+/// Adds the members that did not go with the create, one request after the other, all under the create's intent.
+async fn with_the_rest(
+    flight: &Flight<'_>,
+    operation: Operation,
+    id: String,
+    sent: usize,
+) -> Settled {
+    let dialect = &flight.relay.tenant.dialect;
+    let applied = Applied {
+        id,
+        attributes: created_attributes(&operation),
+    };
+    let mut there = sent;
+    for part in operation.members[sent..].chunks(dialect.members_per_request.max(1)) {
+        let ids: Vec<String> = part.iter().map(|(_, id)| id.clone()).collect();
+        let request = encode::add_members(&applied.id, &ids, dialect);
+        match flight.relay.provider.submit(&request, Lane::Ordinary).await {
+            Outcome::Acknowledged { .. } => there += part.len(),
+            // The row stays different, and the next run adds what is missing.
+            Outcome::Refused(refusal) => {
+                let effect = with_members(applied, &operation, there);
+                return failed(operation, effect, refusal);
+            }
+            // The next run reads the group before it goes on.
+            Outcome::Unknown(refusal) => return failed(operation, Effect::StillUnknown, refusal),
+        }
+    }
+    let effect = with_members(applied, &operation, there);
+    settled(operation, effect)
+}
+
 /// A create is sent once. When its outcome is not known it is looked for, with patience, and sent a second time only
-/// when it is not there (hazards H40, H42).
+/// when it is not there (hazards H40, H42). One that is too large for the target goes in parts.
 pub(super) async fn create(flight: &Flight<'_>, operation: Operation, request: Request) -> Settled {
+    let in_a_patch = flight.relay.tenant.dialect.members_per_request;
+    let is_large = operation.members.len() > in_a_patch;
+    let mut request = request;
+    let mut sent = operation.members.len();
     let mut in_doubt = false;
     loop {
         match flight.relay.provider.submit(&request, Lane::Ordinary).await {
             Outcome::Acknowledged { id: Some(id), .. } => {
-                let applied = Applied {
-                    id,
-                    attributes: created_attributes(&operation),
-                };
-                let effect = with_members(applied, &operation);
-                return settled(operation, effect);
+                return with_the_rest(flight, operation, id, sent).await;
+            }
+            Outcome::Refused(refusal) if refusal.status == Some(413) && sent > in_a_patch => {
+                sent = in_a_patch;
+                request = encode::with_first_members(request, sent);
+                continue;
             }
             Outcome::Refused(refusal) if refusal.fault == Fault::Rejected => {
                 return refused_create(flight, operation, refusal).await;
@@ -66,6 +101,12 @@ pub(super) async fn create(flight: &Flight<'_>, operation: Operation, request: R
             Ok(Some(id)) => {
                 let attributes = created_attributes(&operation);
                 return adopted(flight, operation, &id, &attributes).await;
+            }
+            // A target may work on many members for longer than anybody waits; the next run looks again.
+            Ok(None) if is_large => {
+                let mut refusal = unanswered();
+                refusal.message.push_str(LOWER_MEMBERS);
+                return failed(operation, Effect::StillUnknown, refusal);
             }
             Ok(None) if !in_doubt => in_doubt = true,
             Ok(None) => return unanswered_create(flight, operation).await,

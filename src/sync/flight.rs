@@ -1,8 +1,9 @@
 //! A flight: what the stages of one apply share.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::identity::RowKey;
@@ -12,6 +13,10 @@ use crate::store::{Author, Lease};
 use crate::sync::Relay;
 use crate::sync::proof::Reader;
 use crate::sync::tracker::Tracker;
+
+/// Members of operations that are prepared and not yet settled, apart from a single step that has more: what bounds the
+/// memory that large groups take.
+const MEMBERS_MAX: u32 = 40_000;
 
 /// What the stages of one apply share.
 pub(super) struct Flight<'a> {
@@ -29,6 +34,8 @@ pub(super) struct Flight<'a> {
     refused: Mutex<Option<Refusal>>,
     /// Rows of which a step was held, dropped or refused: they stay different.
     unfinished: Mutex<HashSet<RowKey>>,
+    /// Room for members.
+    room: Arc<Semaphore>,
 }
 
 impl<'a> Flight<'a> {
@@ -53,6 +60,7 @@ impl<'a> Flight<'a> {
             stop: stop.child_token(),
             refused: Mutex::default(),
             unfinished: Mutex::default(),
+            room: Arc::new(Semaphore::new(MEMBERS_MAX as usize)),
         }
     }
 
@@ -62,6 +70,16 @@ impl<'a> Flight<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Waits until there is room for the members of a turn; it is taken until the permit is dropped.
+    pub(super) async fn room_for(&self, members: usize) -> Option<Arc<OwnedSemaphorePermit>> {
+        let wanted = u32::try_from(members)
+            .unwrap_or(MEMBERS_MAX)
+            .min(MEMBERS_MAX);
+        // The semaphore is never closed.
+        let permit = self.room.clone().acquire_many_owned(wanted).await.ok()?;
+        Some(Arc::new(permit))
     }
 
     /// The target refuses everything: nothing more is sent.

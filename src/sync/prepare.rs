@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::fault::Fault;
 use crate::identity::{MemberKey, RowKey};
@@ -21,6 +21,8 @@ use crate::sync::tracker::row_error;
 
 /// Steps taken from the plan in one turn; their intents are one transaction.
 pub(super) const STEPS_PER_TURN: usize = 256;
+/// Members that the steps of one turn add or remove, apart from a single step that has more.
+const MEMBERS_PER_TURN: usize = 20_000;
 
 /// One request to come, or one resource to adopt, for a step or a part of it.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub(super) struct Operation {
     pub(super) members: Vec<(RowKey, String)>,
     /// What to do.
     pub(super) task: Task,
+    /// The room that its turn takes; absent where it takes none.
+    pub(super) room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// What an operation does.
@@ -83,11 +87,8 @@ pub(super) async fn feed(
                     .iter()
                     .for_each(|step| flight.leave_unfinished(&step.key));
             } else {
-                let operations = operations(flight, steps).await?;
-                write_intents(flight, &operations).await?;
-                // Once the flight ends these pass through as well, and are settled as never sent.
-                for operation in operations {
-                    if prepared.send(operation).await.is_err() {
+                for turn in in_turns(steps) {
+                    if !take(flight, turn, &prepared).await? {
                         return Ok(());
                     }
                 }
@@ -98,6 +99,57 @@ pub(super) async fn feed(
         }
     }
     Ok(())
+}
+
+/// Cuts steps into turns that have no more members than fit, in order.
+fn in_turns(steps: Vec<Step>) -> Vec<Vec<Step>> {
+    let mut turns: Vec<Vec<Step>> = Vec::new();
+    let mut room = 0;
+    for step in steps {
+        let members = members_of(&step);
+        match turns.last_mut() {
+            Some(turn) if members <= room => {
+                room -= members;
+                turn.push(step);
+            }
+            _ => {
+                room = MEMBERS_PER_TURN.saturating_sub(members);
+                turns.push(vec![step]);
+            }
+        }
+    }
+    turns
+}
+
+fn members_of(step: &Step) -> usize {
+    match &step.action {
+        Action::Create { members, .. }
+        | Action::AddMembers(members)
+        | Action::RemoveMembers(members) => members.len(),
+        Action::Link { .. } | Action::Change { .. } => 0,
+    }
+}
+
+/// Prepares the steps of one turn, and passes them on; false when nobody takes them any more.
+async fn take(
+    flight: &Flight<'_>,
+    steps: Vec<Step>,
+    prepared: &mpsc::Sender<Operation>,
+) -> Result<bool, Error> {
+    let room = match steps.iter().map(members_of).sum() {
+        0 => None,
+        members => flight.room_for(members).await,
+    };
+    let operations = operations(flight, steps).await?;
+    write_intents(flight, &operations).await?;
+    // Once the flight ends these pass through as well, and are settled as never sent.
+    for mut operation in operations {
+        operation.room.clone_from(&room);
+        if prepared.send(operation).await.is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The position just before a class.
@@ -181,6 +233,7 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
         applied: row.applied.clone(),
         members,
         task,
+        room: None,
     };
     Ok(match (&step.action, &row.applied) {
         (Action::Create { .. }, Some(_)) | (Action::Link { .. }, Some(_)) => Vec::new(), // linked in the meantime
@@ -306,6 +359,7 @@ fn in_parts(
             applied: row.applied.clone(),
             members,
             task: Task::Settle,
+            room: None,
         }];
     }
     let parts = members.chunks(per_request.max(1));
@@ -321,6 +375,7 @@ fn in_parts(
                 applied: row.applied.clone(),
                 members: members.to_vec(),
                 task: Task::Send(request(&ids)),
+                room: None,
             }
         })
         .collect()
@@ -393,5 +448,47 @@ fn once(flight: &Flight<'_>, attributes: &Attributes) -> HashMap<AttributePath, 
         HashMap::from([(path, Value::Bool(true))])
     } else {
         HashMap::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::digest::Digest;
+    use crate::identity::{Anchor, Kind};
+    use crate::plan::Reason;
+
+    fn step(members: usize) -> Step {
+        let key = RowKey {
+            kind: Kind::Group,
+            anchor: Anchor::Text("g".into()),
+        };
+        Step {
+            key: key.clone(),
+            dn: String::new(),
+            class: Class::AddMembers,
+            reason: Reason::Membership,
+            action: Action::AddMembers(vec![key; members]),
+            based_on: Digest::default(),
+            last_of_row: true,
+        }
+    }
+
+    #[test]
+    fn turns_have_room_for_their_members_and_keep_the_order() {
+        let half = MEMBERS_PER_TURN / 2;
+        for (sizes, expected) in [
+            (vec![], vec![]),
+            (vec![0; 300], vec![300]),
+            (vec![half, half, 1, half], vec![2, 2]),
+            (vec![half + 1, half, 0], vec![1, 2]),
+            (vec![1, 5 * MEMBERS_PER_TURN, 0, 1], vec![1, 2, 1]),
+        ] {
+            let turns = in_turns(sizes.iter().map(|size| step(*size)).collect());
+            let counts: Vec<usize> = turns.iter().map(Vec::len).collect();
+            assert_eq!(counts, expected, "{sizes:?}");
+            let order: Vec<usize> = turns.iter().flatten().map(members_of).collect();
+            assert_eq!(order, sizes);
+        }
     }
 }

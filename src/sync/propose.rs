@@ -121,7 +121,7 @@ impl<'a> Draft<'a> {
                 group_attributes: relay.profile.mapping.maintained(Kind::Group),
                 link_by_name: relay.profile.linking == Linking::Automatic,
                 absent_groups: relay.profile.absent_groups,
-                members_with_create: relay.tenant.dialect.members_per_request,
+                members_with_create: relay.tenant.dialect.members_per_create,
             },
             now: Utc::now(),
             joining: HashSet::new(),

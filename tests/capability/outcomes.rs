@@ -3,6 +3,7 @@
 mod answers;
 mod conflicts;
 mod in_doubt;
+mod large_groups;
 mod memberships;
 mod mixed;
 mod order;

@@ -12,11 +12,12 @@ use serde_json::Value as Json;
 use crate::fault::Fault;
 use crate::provider::http::outcome::denied;
 use crate::provider::{Refusal, Settings};
+use crate::scim::ResourceType;
 use crate::secret::Secret;
 
-/// The largest answer that holds one resource. A group with more members than fit is not read back.
+/// The largest answer that holds one user.
 const RESOURCE_BYTES_MAX: usize = 1 << 20;
-/// The largest answer that holds a list.
+/// The largest answer that holds a list, or a group. A group with more members than fit is not read back.
 const LIST_BYTES_MAX: usize = 16 << 20;
 /// Connections that are kept for later; shorter than the usual patience of servers, so that none is used as it closes.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,7 +46,8 @@ impl<'a> Call<'a> {
     }
 
     fn bytes_max(&self) -> usize {
-        if self.method == Method::GET && self.id.is_none() {
+        let is_list = self.method == Method::GET && self.id.is_none();
+        if is_list || self.endpoint == ResourceType::Group.endpoint() {
             LIST_BYTES_MAX
         } else {
             RESOURCE_BYTES_MAX
