@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::probe::Probe;
 use crate::admin::problem::Problem;
 use crate::admin::server::tls::{self, Tls};
 use crate::catalog::{Catalog, Entry};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub store: Arc<dyn Store>,
     /// Who runs jobs.
     pub scheduler: Scheduler,
+    /// Who tries directories.
+    pub probe: Arc<dyn Probe>,
 }
 
 /// What the handlers share.
@@ -63,6 +66,7 @@ struct Admin {
     catalog: Arc<Catalog>,
     store: Arc<dyn Store>,
     scheduler: Scheduler,
+    probe: Arc<dyn Probe>,
     /// Requests that are being handled, those included that nobody waits for any more.
     requests: TaskTracker,
     /// Places for event streams.
@@ -109,6 +113,7 @@ pub async fn open(
         catalog: settings.catalog,
         store: settings.store,
         scheduler: settings.scheduler,
+        probe: settings.probe,
         requests: requests.clone(),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         stop: stop.clone(),

@@ -232,6 +232,16 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, kind, "Conflict", detail)
     }
 
+    /// 422 for a directory that could not be asked.
+    pub(super) fn directory(detail: String) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "urn:scim-relay:problem:directory",
+            "The directory cannot be read",
+            detail,
+        )
+    }
+
     /// 503 while the relay shuts down.
     pub(super) fn stopping() -> Self {
         let detail = "the relay is shutting down; ask again when it is up";

@@ -3,7 +3,9 @@
 mod directories;
 mod events;
 mod jobs;
+mod profiles;
 mod tenants;
+mod trials;
 
 use std::sync::Arc;
 
@@ -21,7 +23,10 @@ use crate::admin::auth;
 use crate::admin::body::BODY_BYTES_MAX;
 use crate::admin::middleware::handle;
 use crate::admin::problem::Problem;
-use crate::id::{DirectoryId, JobId, TenantName};
+use crate::directory::Directory;
+use crate::directory::profile::Profile;
+use crate::document::{Fields, Problems};
+use crate::id::{DirectoryId, JobId, ProfileName, TenantName};
 
 /// One route: what is called how, and what it takes to call it.
 struct Route {
@@ -50,6 +55,14 @@ const ROUTES: &[Route] = &[
     route!(GET "/directories/{id}" DirectoryRead directories::read),
     route!(PUT "/directories/{id}" DirectoryWrite directories::update),
     route!(DELETE "/directories/{id}" DirectoryWrite directories::delete),
+    route!(POST "/directories/test" DirectoryWrite trials::test_unsaved),
+    route!(POST "/directories/{id}/test" DirectoryWrite trials::test),
+    route!(POST "/directories/{id}/preview-mapping" DirectoryRead trials::preview_mapping),
+    route!(GET "/directories/{id}/profiles" DirectoryRead profiles::list),
+    route!(POST "/directories/{id}/profiles" DirectoryWrite profiles::create),
+    route!(GET "/directories/{id}/profiles/{profileId}" DirectoryRead profiles::read),
+    route!(PUT "/directories/{id}/profiles/{profileId}" DirectoryWrite profiles::update),
+    route!(DELETE "/directories/{id}/profiles/{profileId}" DirectoryWrite profiles::delete),
     route!(POST "/directories/{id}/sync" DirectoryWrite jobs::start),
     route!(GET "/directories/{id}/jobs" DirectoryRead jobs::list),
     route!(GET "/directories/{id}/jobs/{jobId}" DirectoryRead jobs::read),
@@ -129,6 +142,39 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Result<&'static str, Problem>
             tracing::error!(error = %error, "the store does not answer");
             Err(Problem::not_ready())
         }
+    }
+}
+
+/// The longest name of one entry.
+const ENTRY_BYTES_MAX: usize = 1024;
+
+/// The profile that a body names, `default` when it names none.
+fn chosen_profile<'a>(
+    directory: &'a Directory,
+    fields: &mut Fields<'_>,
+    problems: &mut Problems,
+) -> Option<&'a Profile> {
+    if !fields.has("profile") {
+        fields.node("profile");
+        return directory.profiles.first();
+    }
+    fields.parsed("profile", problems, |name| {
+        let found = directory.profile(&ProfileName(name.to_owned()));
+        found.ok_or_else(|| {
+            let names = directory.profile_names();
+            let names: Vec<&str> = names.iter().map(|name| name.0.as_str()).collect();
+            format!("there is no such profile; there are: {}", names.join(", "))
+        })
+    })
+}
+
+/// What names one entry: its DN, its anchor or its userName.
+fn entry_name(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match text.len() {
+        0 => Err("is empty; name one entry by its DN, its anchor or its userName".to_owned()),
+        1..=ENTRY_BYTES_MAX => Ok(text.to_owned()),
+        _ => Err(format!("is longer than {ENTRY_BYTES_MAX} bytes")),
     }
 }
 

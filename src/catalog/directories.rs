@@ -77,30 +77,34 @@ impl Catalog {
         mut fields: Node,
         hand: &Hand,
     ) -> Result<Entry<Directory>, Refused> {
+        let mut wrong = Problems::default();
+        let password = take(&mut fields, PASSWORD, "/bindPassword", &mut wrong);
+        self.change_directory(tenant, id, password, hand, |before, problems| {
+            problems.0.append(&mut wrong.0);
+            Ok(merged(before, fields, problems))
+        })
+        .await
+    }
+
+    /// Changes a directory to what `change` makes of the fields that were written before.
+    pub(super) async fn change_directory(
+        &self,
+        tenant: &TenantName,
+        id: DirectoryId,
+        password: Option<Secret>,
+        hand: &Hand,
+        change: impl FnOnce(&Written, &mut Problems) -> Result<Node, Refused>,
+    ) -> Result<Entry<Directory>, Refused> {
         let _one_at_a_time = self.changing.lock().await;
         let (before, mut stored) = self.stored_directory(tenant, id)?;
         let mut problems = Problems::default();
-        let password = take(&mut fields, PASSWORD, "/bindPassword", &mut problems);
-        let merged = merged(&before.written, fields, &mut problems);
+        let fields = change(&before.written, &mut problems)?;
         let origin = Origin::Api(id, tenant.clone());
-        let after = read::directory(&merged, "", &origin, &mut problems).map(normal);
+        let after = read::directory(&fields, "", &origin, &mut problems).map(normal);
         if let Some(after) = &after {
-            let moved = before.connection.reached_otherwise(&after.connection);
-            if password.is_none() && !moved.is_empty() {
-                let message = format!(
-                    "must be sent again, because {} changes: a stored password never goes to a place that it was not \
-                     entered for",
-                    moved.join(", ")
-                );
-                problems.add(None, "/bindPassword", message);
-            }
-            if before.connection.anchor_attribute != after.connection.anchor_attribute
-                && self.is_linked(id).await?
-            {
-                let message = "cannot change once users are linked, because they are recognized by it; create another \
-                               directory";
-                problems.add(None, "/anchorAttribute", message);
-            }
+            let has_password = password.is_some();
+            self.check_move(&before, after, has_password, &mut problems)
+                .await?;
         }
         let after = problems.verdict(after).map_err(Refused::Invalid)?;
         let secrets: BTreeMap<String, Secret> = password
@@ -133,6 +137,32 @@ impl Catalog {
         let mut contents = Contents::clone(&self.contents());
         contents.directories.remove(&id);
         self.replace(contents);
+        Ok(())
+    }
+
+    /// What a change of the connection asks for: the password again, and the same anchor.
+    async fn check_move(
+        &self,
+        before: &Directory,
+        after: &Directory,
+        has_password: bool,
+        problems: &mut Problems,
+    ) -> Result<(), Refused> {
+        let moved = before.connection.reached_otherwise(&after.connection);
+        if !has_password && !moved.is_empty() {
+            let message = format!(
+                "must be sent again, because {} changes: a stored password never goes to a place that it was not entered \
+                 for",
+                moved.join(", ")
+            );
+            problems.add(None, "/bindPassword", message);
+        }
+        if before.connection.anchor_attribute != after.connection.anchor_attribute
+            && self.is_linked(after.id).await?
+        {
+            let message = "cannot change once users are linked, because they are recognized by it; create another directory";
+            problems.add(None, "/anchorAttribute", message);
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 mod directories;
 mod load;
+mod profiles;
 mod secrets;
 mod tenants;
 

@@ -74,6 +74,7 @@ pub(super) async fn start(
         catalog: relays.catalog().clone(),
         store,
         scheduler: scheduler.clone(),
+        probe: relays.clone(),
     };
     let (address, serving) =
         admin::open(settings, stop.clone())

@@ -43,6 +43,25 @@ pub fn directory(directory: &Directory) -> Written {
     shown
 }
 
+/// The fields of one of a directory's profiles.
+pub fn profile_of(directory: &Directory, profile: &Profile) -> Written {
+    let directory_type = directory.connection.directory_type;
+    let further = directory
+        .written
+        .get("profiles")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let written = further
+        .filter_map(Value::as_object)
+        .find(|written| written.get("name").and_then(Value::as_str) == Some(&profile.name.0));
+    self::profile(
+        profile,
+        written.unwrap_or(&directory.written),
+        directory_type,
+    )
+}
+
 /// The fields of a profile, given what was written of them.
 pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryType) -> Written {
     let scope = &profile.scope;
@@ -56,6 +75,7 @@ pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryTy
         "groupsDN": scope.groups_dn,
         "groupSearchFilter": usual_groups(directory_type),
         "disabledWhen": [],
+        "population": profile.population,
         "nestedGroups": profile.nested_groups,
         "absentGroups": profile.absent_groups,
         "linking": profile.linking,

@@ -6,6 +6,7 @@
 //! belongs to one process; the jobs themselves are in the store.
 
 mod clock;
+pub mod forget;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -78,6 +79,8 @@ struct Inner {
     /// A directory's profiles share its rows, so that one of them runs at a time.
     directories: Mutex<HashMap<DirectoryId, Arc<tokio::sync::Mutex<()>>>>,
     places: Arc<Semaphore>,
+    /// Told whenever a job has left its place.
+    left: Notify,
     tasks: TaskTracker,
     stop: CancellationToken,
     started: DateTime<Utc>,
@@ -105,6 +108,7 @@ impl Scheduler {
             running: Mutex::default(),
             directories: Mutex::default(),
             places: Arc::new(Semaphore::new(JOBS_AT_ONCE)),
+            left: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             started: Utc::now(),
@@ -192,6 +196,8 @@ impl Scheduler {
         if table.get(key).is_some_and(|running| running.job == job) {
             table.remove(key);
         }
+        drop(table);
+        self.0.left.notify_waiters();
     }
 
     /// Stops a running job after the requests in flight; it is not resumed. Answers whether it was running.

@@ -17,6 +17,7 @@ use crate::admin::routes::directory_id;
 use crate::catalog::{Entry, Kept};
 use crate::directory::{Directory, shown};
 use crate::scheduler::Scheduled;
+use crate::scheduler::forget::Deleted;
 
 /// GET /directories
 pub(super) async fn list(
@@ -101,6 +102,7 @@ pub(super) async fn delete(
         .catalog
         .remove_directory(&caller.tenant, id, &hand)
         .await?;
+    admin.scheduler.forget(Deleted::Directory(id));
     Ok(StatusCode::NO_CONTENT)
 }
 

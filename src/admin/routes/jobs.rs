@@ -13,14 +13,11 @@ use crate::admin::Admin;
 use crate::admin::auth::Caller;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
-use crate::admin::routes::{directory_id, job_id, limit};
+use crate::admin::routes::{chosen_profile, directory_id, entry_name, job_id, limit};
 use crate::document::{Fields, Problems};
-use crate::id::{JobId, ProfileName};
+use crate::id::JobId;
 use crate::job::{Extent, Job, Mode, Trigger};
 use crate::scheduler::Refused;
-
-/// The longest name of one entry.
-const ONLY_BYTES_MAX: usize = 1024;
 
 /// POST /directories/{id}/sync
 pub(super) async fn start(
@@ -32,29 +29,14 @@ pub(super) async fn start(
     let directory = admin.directory(directory_id(&id)?, &caller.tenant)?;
     let mut problems = Problems::default();
     let mut fields = Fields::of(&body, "", &mut problems);
-    let profile = fields.parsed("profile", &mut problems, |name| {
-        let name = ProfileName(name.to_owned());
-        directory
-            .profile(&name)
-            .map(|profile| profile.name.clone())
-            .ok_or_else(|| "there is no such profile".to_owned())
-    });
+    let profile = chosen_profile(&directory, &mut fields, &mut problems);
     let mode = fields
         .parsed("mode", &mut problems, Mode::from_word)
         .unwrap_or_default();
-    let only = fields.parsed("only", &mut problems, |text| {
-        let text = text.trim();
-        match text.len() {
-            0 => Err("is empty; name one entry by its DN, its anchor or its userName".to_owned()),
-            1..=ONLY_BYTES_MAX => Ok(text.to_owned()),
-            _ => Err(format!("is longer than {ONLY_BYTES_MAX} bytes")),
-        }
-    });
+    let only = fields.parsed("only", &mut problems, entry_name);
     fields.finish(&mut problems);
-    if !problems.0.is_empty() {
-        return Err(Problem::invalid(problems));
-    }
-    let key = directory.profile_key(&profile.unwrap_or_default());
+    let profile = problems.verdict(profile).map_err(Problem::invalid)?;
+    let key = directory.profile_key(&profile.name);
     let job = admin
         .scheduler
         .enqueue(&key, Trigger::Manual, Extent { mode, only })
