@@ -1,6 +1,7 @@
 //! The audit log's words: who did what, and the chain of digests that makes a change of the log show.
 
 use std::fmt;
+use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,40 @@ pub enum Deed {
 }
 
 impl Deed {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::DirectoryCreate,
+        Self::DirectoryUpdate,
+        Self::DirectoryDelete,
+        Self::TenantCreate,
+        Self::TenantUpdate,
+        Self::TenantDelete,
+        Self::TokenCreate,
+        Self::TokenRevoke,
+        Self::TokenUse,
+        Self::TokenRefuse,
+        Self::ConfigurationRead,
+        Self::SecretRotate,
+        Self::JobStart,
+        Self::JobCancel,
+        Self::Change,
+    ];
+
+    /// Reads a deed from its word.
+    ///
+    /// # Errors
+    /// Names the words that there are.
+    pub fn from_word(word: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|deed| deed.as_str() == word);
+        found.ok_or_else(|| {
+            format!(
+                "`{}` is not an action; use {}",
+                word.escape_debug(),
+                Self::ALL.map(Self::as_str).join(", ")
+            )
+        })
+    }
+
     /// The word used in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -166,6 +201,25 @@ impl ChainDigest {
     }
 }
 
+impl FromStr for ChainDigest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut digest = [0; 32];
+        let pairs = text.as_bytes().chunks_exact(2);
+        let is_hexadecimal =
+            text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        for (byte, pair) in digest.iter_mut().zip(pairs) {
+            let pair = std::str::from_utf8(pair).unwrap_or_default();
+            *byte = u8::from_str_radix(pair, 16).unwrap_or_default();
+        }
+        is_hexadecimal.then_some(Self(digest)).ok_or_else(|| {
+            "a digest of the audit log is 64 hexadecimal digits, as `audit verify` prints them"
+                .to_owned()
+        })
+    }
+}
+
 impl fmt::Display for ChainDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -182,6 +236,14 @@ pub enum Verdict {
         /// The digest of the last one, to be compared with one that was kept elsewhere.
         head: ChainDigest,
     },
+    /// Each record fits the one before, but none has the digest that was noted elsewhere: the log was written anew, or
+    /// cut off before that record.
+    Replaced {
+        /// How many there are.
+        records: u64,
+        /// The digest of the last one.
+        head: ChainDigest,
+    },
     /// A record was changed, removed, added or moved.
     Broken {
         /// The first record at which it shows.
@@ -189,4 +251,40 @@ pub enum Verdict {
         /// What is wrong there.
         problem: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_deeds_read_back_and_keep_their_numbers() {
+        for (number, deed) in Deed::ALL.into_iter().enumerate() {
+            assert_eq!(Deed::from_word(deed.as_str()), Ok(deed));
+            assert_eq!(deed as usize, number, "records hold the number");
+        }
+        assert!(Deed::from_word("change.all").is_err_and(|error| error.contains("job.start")));
+    }
+
+    #[test]
+    fn a_digest_depends_on_everything_before_it_and_reads_back() {
+        let first = ChainDigest::default().next(1, b"a");
+        for other in [
+            ChainDigest::default().next(2, b"a"),
+            ChainDigest::default().next(1, b"b"),
+            first.next(1, b"a"),
+        ] {
+            assert_ne!(first, other);
+        }
+        let text = first.to_string();
+        assert_eq!(text.parse(), Ok(first));
+        for wrong in [
+            "",
+            &text[1..],
+            &format!("{text}0"),
+            &text.replacen(&text[..1], "g", 1),
+        ] {
+            assert!(wrong.parse::<ChainDigest>().is_err(), "{wrong}");
+        }
+    }
 }

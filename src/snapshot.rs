@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Fault;
 use crate::id::ProfileName;
 use crate::identity::digest::Digest;
 use crate::identity::{Identity, Member, RowKey};
@@ -80,6 +81,46 @@ pub struct Row {
     pub applied: Option<Applied>,
     /// What was found at the target.
     pub found: Option<Match>,
+    /// What last became of it.
+    pub last: LastOutcome,
+}
+
+/// What last became of a row, for people to read; nothing is decided by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastOutcome {
+    /// When the target last acknowledged a change.
+    pub changed_at: Option<DateTime<Utc>>,
+    /// What stands in the way of the row; absent once it no longer differs.
+    pub error: Option<RowError>,
+}
+
+/// Why a row cannot be brought up to date.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowError {
+    /// When it was first met; the same error again keeps its time, so that a run without news writes nothing.
+    pub at: DateTime<Utc>,
+    /// What was being done: `map`, `link`, or the class of the step.
+    pub operation: String,
+    /// Who must act.
+    pub fault: Fault,
+    /// The HTTP status, where the target answered.
+    pub status: Option<u16>,
+    /// What happened and what cures it.
+    pub detail: String,
+    /// Whether it is what became of a request; else it was met while the row was planned.
+    pub sent: bool,
+}
+
+impl RowError {
+    /// Whether it is the same error, met at another time.
+    pub fn is(&self, other: &Self) -> bool {
+        let at = self.at;
+        *self
+            == Self {
+                at,
+                ..other.clone()
+            }
+    }
 }
 
 impl Row {
@@ -184,6 +225,7 @@ mod tests {
             key,
             applied: None,
             found: None,
+            last: LastOutcome::default(),
         }
     }
 

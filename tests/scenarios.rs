@@ -17,6 +17,7 @@ use scim_relay::demo::target::{Entry, Options, Target, http};
 use scim_relay::job::{Job, Mode};
 use scim_relay::plan::Action;
 use scim_relay::scheduler::Runner as _;
+use scim_relay::store::jobs::JournalLine;
 use scim_relay::store::{self, Change, Store};
 use scim_relay::sync::stop::Stop;
 use serde_json::Value;
@@ -123,7 +124,11 @@ impl Stage {
         let mut plan = Vec::new();
         for job in &jobs {
             let changes = self.store.changes(job.id, None, 10_000).await.unwrap();
-            let told = told_plan(job, changes.iter().map(|(_, change)| change), &names);
+            let sent = changes.iter().filter_map(|(_, line)| match line {
+                JournalLine::Sent(change) => Some(change),
+                JournalLine::Unsent(_) => None, // told with the job's errors
+            });
+            let told = told_plan(job, sent, &names);
             plan.push(match jobs.as_slice() {
                 [_] => told,
                 _ => format!("profile {}, {told}", job.profile),
@@ -173,7 +178,7 @@ impl Stage {
         let mut jobs = Vec::new();
         for profile in relays.profiles() {
             let run = relays.run_once(&profile.key, Mode::Full, Stop::default());
-            jobs.push(run.await);
+            jobs.push(run.await.unwrap());
         }
         jobs
     }

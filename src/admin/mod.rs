@@ -75,6 +75,16 @@ struct Admin {
 }
 
 impl Admin {
+    /// The directories of a tenant, by name.
+    fn directories_of(&self, tenant: &TenantName) -> Vec<Arc<Directory>> {
+        let contents = self.catalog.contents();
+        let entries = contents.directories_of(tenant);
+        entries
+            .into_iter()
+            .map(|entry| entry.definition.clone())
+            .collect()
+    }
+
     /// A directory of a tenant, and where it is kept; a foreign one is as if it did not exist.
     fn entry(&self, id: DirectoryId, tenant: &TenantName) -> Result<Entry<Directory>, Problem> {
         let contents = self.catalog.contents();

@@ -1,9 +1,13 @@
 //! The table of routes, from which dispatch is built: each with its method, path and permission.
 
+mod audit;
 mod directories;
 mod events;
+mod health;
 mod jobs;
 mod profiles;
+mod query;
+mod resources;
 mod tenants;
 mod trials;
 
@@ -64,6 +68,8 @@ const ROUTES: &[Route] = &[
     route!(PUT "/directories/{id}/profiles/{profileId}" DirectoryWrite profiles::update),
     route!(DELETE "/directories/{id}/profiles/{profileId}" DirectoryWrite profiles::delete),
     route!(POST "/directories/{id}/sync" DirectoryWrite jobs::start),
+    route!(GET "/directories/{id}/users" DirectoryRead resources::users),
+    route!(GET "/directories/{id}/groups" DirectoryRead resources::groups),
     route!(GET "/directories/{id}/jobs" DirectoryRead jobs::list),
     route!(GET "/directories/{id}/jobs/{jobId}" DirectoryRead jobs::read),
     route!(GET "/directories/{id}/jobs/{jobId}/changes" DirectoryRead jobs::changes),
@@ -74,6 +80,9 @@ const ROUTES: &[Route] = &[
     route!(GET "/tenants/{name}" Admin tenants::read),
     route!(PUT "/tenants/{name}" Admin tenants::update),
     route!(DELETE "/tenants/{name}" Admin tenants::delete),
+    route!(GET "/health" DirectoryRead health::health),
+    route!(GET "/statistics" DirectoryRead health::statistics),
+    route!(GET "/audit" AuditRead audit::list),
 ];
 
 /// Builds the whole router.
@@ -189,15 +198,4 @@ fn job_id(text: &str) -> Result<JobId, Problem> {
     Uuid::parse_str(text)
         .map(JobId)
         .map_err(|_| Problem::not_found())
-}
-
-/// How many rows a list gives; 50 unless asked otherwise, 200 at the most.
-fn limit(asked: Option<&str>) -> Result<usize, Problem> {
-    match asked.map(str::parse) {
-        None => Ok(50),
-        Some(Ok(limit @ 1..=200)) => Ok(limit),
-        Some(_) => Err(Problem::malformed(
-            "limit must be a whole number from 1 to 200",
-        )),
-    }
 }

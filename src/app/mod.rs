@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use uuid::Uuid;
 
+use crate::audit::Actor;
 use crate::catalog::{self, Catalog};
 use crate::config::{Config, secrets};
 use crate::directory::profile::{MembershipType, Profile};
@@ -247,12 +248,28 @@ impl Relays {
         })
     }
 
-    /// Runs one job of a profile by itself, without a scheduler, and answers the job at its end.
-    pub async fn run_once(&self, key: &ProfileKey, extent: impl Into<Extent>, stop: Stop) -> Job {
+    /// Runs one job of a profile by itself, without a scheduler, for whoever sits at the machine; answers the job at its
+    /// end.
+    ///
+    /// # Errors
+    /// When the store cannot keep the job.
+    pub async fn run_once(
+        &self,
+        key: &ProfileKey,
+        extent: impl Into<Extent>,
+        stop: Stop,
+    ) -> Result<Job, crate::store::Error> {
         let id = JobId(Uuid::now_v7());
         let mut job = Job::queued(id, key, Trigger::Manual, extent, Utc::now());
         job.start(Utc::now());
-        self.carry_out(Feed::new(job), stop).await
+        let contents = self.catalog.contents();
+        if let Some(entry) = contents.directory(key.directory) {
+            let tenant = &entry.definition.tenant;
+            self.store
+                .queue_job(&job, &Actor::CommandLine, tenant)
+                .await?;
+        }
+        Ok(self.carry_out(Feed::new(job), stop).await)
     }
 
     /// Runs a job to its end, and stores that end.
@@ -277,7 +294,9 @@ impl Relays {
                     self.listener.clone(),
                 );
                 let detail = problems.join("; ");
-                tracker.record(ObjectError::of_job("connect", Fault::Denied, detail));
+                tracker
+                    .record(ObjectError::of_job("connect", Fault::Denied, detail))
+                    .await;
                 tracker.end(Status::Failed, RequestCounts::default()).await;
                 tracker.job()
             }
@@ -293,6 +312,7 @@ impl Runner for Relays {
         for directory in contents.directories().map(|entry| &entry.definition) {
             profiles.extend(directory.profiles.iter().map(|profile| Scheduled {
                 key: directory.profile_key(&profile.name),
+                tenant: directory.tenant.clone(),
                 schedule: profile.schedule.clone(),
                 enabled: directory.enabled && profile.enabled,
             }));

@@ -38,7 +38,7 @@ pub(super) async fn run(
         mode,
         only: which.only.clone(),
     };
-    let job = relays.run_once(&key, extent, stop).await;
+    let job = relays.run_once(&key, extent, stop).await?;
     drop(progress);
     output.job(&job);
     Ok(Ending::of_job(job.status))

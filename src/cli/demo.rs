@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::Relays;
+use crate::audit::Actor;
 use crate::cli::output::{Output, line};
 use crate::cli::serve::{self, Running};
 use crate::cli::{Ending, Failure, asked_to_stop};
@@ -130,7 +131,12 @@ impl Stage {
         let scheduler = self.relay.scheduler();
         loop {
             match scheduler
-                .enqueue(&self.profile, Trigger::Manual, Mode::Full)
+                .enqueue(
+                    &self.profile,
+                    Trigger::Manual,
+                    Mode::Full,
+                    &Actor::CommandLine,
+                )
                 .await
             {
                 Ok(job) => return self.ended(job.id).await,

@@ -1,6 +1,7 @@
-//! The command line: `serve`, `check`, `sync`, `preview`, `secret`, `demo`.
+//! The command line: `serve`, `check`, `sync`, `preview`, `secret`, `audit`, `demo`.
 
 mod alone;
+mod audit;
 mod check;
 mod demo;
 mod output;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::cli::audit::AuditCommand;
 use crate::cli::output::Output;
 use crate::cli::progress::BesideTheBar;
 use crate::config::{self, Config};
@@ -85,6 +87,11 @@ enum Command {
     Preview {
         #[command(flatten)]
         which: Which,
+    },
+    /// Checks the audit log.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// The key that seals passwords and tokens in the store.
     Secret {
@@ -242,6 +249,7 @@ fn runtime(command: &Command) -> tokio::runtime::Builder {
         Command::Check { .. }
         | Command::Sync { .. }
         | Command::Preview { .. }
+        | Command::Audit { .. }
         | Command::Secret { .. } => tokio::runtime::Builder::new_current_thread(),
     }
 }
@@ -272,6 +280,7 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
         Command::Check { offline } => check::run(&config, offline, output).await,
         Command::Sync { which, mode } => sync(&config, file, &which, mode.into(), output).await,
         Command::Preview { which } => sync(&config, file, &which, Mode::Preview, output).await,
+        Command::Audit { command } => audit::run(&config, command, output).await,
         Command::Secret {
             command: SecretCommand::Rotate { new_key },
         } => secret::rotate(&config, &new_key, output).await,

@@ -1,5 +1,6 @@
 //! Jobs: one run of a profile, its state machine, its counters and its errors.
 
+pub mod health;
 pub mod schedule;
 
 use chrono::{DateTime, Utc};
@@ -26,6 +27,11 @@ pub enum Trigger {
     Resume,
 }
 
+impl Trigger {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Manual, Self::Schedule, Self::Resume];
+}
+
 /// How much a job reads, and whether it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,6 +48,14 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Full,
+        Self::Incremental,
+        Self::Reconcile,
+        Self::Preview,
+    ];
+
     /// Reads a mode from its word.
     pub fn from_word(word: &str) -> Result<Self, String> {
         match word {
@@ -100,6 +114,18 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Running,
+        Self::AwaitingApproval,
+        Self::Completed,
+        Self::CompletedWithErrors,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Interrupted,
+    ];
+
     /// Whether the job has ended.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
@@ -214,7 +240,7 @@ impl ObjectError {
     }
 
     /// Whether it concerns the job as a whole.
-    fn is_of_job(&self) -> bool {
+    pub fn is_of_job(&self) -> bool {
         self.kind == JOB
     }
 }

@@ -19,11 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::audit::Actor;
 use crate::fault::Fault;
-use crate::id::{DirectoryId, JobId, ProfileKey};
+use crate::id::{DirectoryId, JobId, ProfileKey, TenantName};
 use crate::job::schedule::Schedule;
 use crate::job::{Extent, Job, Mode, ObjectError, Status, Trigger};
 use crate::store::Store;
+use crate::store::jobs::JobFilter;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::Feed;
 
@@ -45,6 +47,8 @@ pub trait Runner: Send + Sync {
 pub struct Scheduled {
     /// The profile.
     pub key: ProfileKey,
+    /// The tenant that it is for.
+    pub tenant: TenantName,
     /// When it runs by itself.
     pub schedule: Schedule,
     /// Whether the schedule is in force.
@@ -131,7 +135,7 @@ impl Scheduler {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a job for a profile and starts it as soon as there is a place.
+    /// Queues a job for a profile, on behalf of whoever asks, and starts it as soon as there is a place.
     ///
     /// # Errors
     /// When one of that profile runs already, when there is no such profile, or when the relay shuts down.
@@ -140,19 +144,16 @@ impl Scheduler {
         key: &ProfileKey,
         trigger: Trigger,
         extent: impl Into<Extent> + Send,
+        actor: &Actor,
     ) -> Result<Job, Refused> {
         if self.0.stop.is_cancelled() {
             return Err(Refused::Stopping);
         }
-        if !self
-            .0
-            .runner
-            .profiles()
-            .iter()
-            .any(|profile| profile.key == *key)
-        {
+        let profiles = self.0.runner.profiles();
+        let profile = profiles.into_iter().find(|profile| profile.key == *key);
+        let Some(Scheduled { tenant, .. }) = profile else {
             return Err(Refused::Unknown);
-        }
+        };
         let job = Job::queued(JobId(Uuid::now_v7()), key, trigger, extent, Utc::now());
         let running = Running {
             job: job.id,
@@ -160,7 +161,7 @@ impl Scheduler {
             feed: Feed::new(job.clone()),
         };
         self.take_place(key, &running).await?;
-        if let Err(error) = self.0.store.save_job(&job).await {
+        if let Err(error) = self.0.store.queue_job(&job, actor, &tenant).await {
             self.leave_place(key, job.id);
             return Err(error.into());
         }
@@ -281,11 +282,9 @@ impl Scheduler {
             let newest = self
                 .0
                 .store
-                .jobs(Some(profile.key.directory), None, 50)
-                .await?;
-            let newest = newest
-                .into_iter()
-                .find(|job| job.profile == profile.key.profile);
+                .jobs(JobFilter::of_profile(&profile.key), None, 1)
+                .await?
+                .pop();
             let Some(job) =
                 newest.filter(|job| job.status == Status::Interrupted && job.mode.applies())
             else {
@@ -296,7 +295,10 @@ impl Scheduler {
                 mode: job.mode,
                 only: job.only,
             };
-            if let Err(refused) = self.enqueue(&profile.key, Trigger::Resume, extent).await {
+            if let Err(refused) = self
+                .enqueue(&profile.key, Trigger::Resume, extent, &Actor::Relay)
+                .await
+            {
                 tracing::warn!(job = %job.id, error = %refused, "an interrupted job could not be resumed");
             }
         }
@@ -315,7 +317,12 @@ impl Scheduler {
             match self.next_run(&profile).await {
                 Ok(Some(due)) if due <= Utc::now() => {
                     match self
-                        .enqueue(&profile.key, Trigger::Schedule, Mode::Incremental)
+                        .enqueue(
+                            &profile.key,
+                            Trigger::Schedule,
+                            Mode::Incremental,
+                            &Actor::Relay,
+                        )
                         .await
                     {
                         Ok(_) | Err(Refused::Running(_) | Refused::Stopping) => {}

@@ -3,6 +3,7 @@
 //! Every method is one transaction. No read stays open across a network call. Writes to a directory's rows carry a
 //! [`Lease`], which fences off a writer that has lost it.
 
+pub mod jobs;
 pub mod records;
 mod redb;
 
@@ -16,10 +17,11 @@ use crate::fault::Fault;
 use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName, TenantName};
 use crate::identity::digest::Digest;
 use crate::identity::known::Known;
-use crate::identity::{Identity, MemberKey, RowKey};
+use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::job::{Job, ObjectError};
 use crate::plan::{Action, Class, Plan, Reason, Step};
-use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row};
+use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row, RowError};
+use crate::store::jobs::{JobFilter, JournalLine, UnsentError};
 use crate::store::records::Records;
 
 /// Where the store is, and how much memory it may use.
@@ -258,6 +260,25 @@ pub trait Store: Records + Send + Sync {
         keys: Vec<RowKey>,
     ) -> Result<Vec<Row>, Error>;
 
+    /// Rows of a kind that are linked or were ever seen, in order of their keys, after a given one; without the members
+    /// of groups.
+    async fn listed_rows(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+        kind: Kind,
+        after: Option<RowKey>,
+        limit: usize,
+    ) -> Result<Vec<Row>, Error>;
+
+    /// Keeps with rows what was met while they were planned; `None` clears such an error, and leaves one that a request
+    /// brought until the row no longer differs. Nothing is written where nothing is new.
+    async fn note_problems(
+        &self,
+        lease: &Lease,
+        problems: Vec<(RowKey, Option<RowError>)>,
+    ) -> Result<(), Error>;
+
     /// Linked rows with their *applied*, in order of their keys, after a given one.
     async fn linked_rows(
         &self,
@@ -373,10 +394,10 @@ pub trait Store: Records + Send + Sync {
     /// A job by id.
     async fn job(&self, id: JobId) -> Result<Option<Job>, Error>;
 
-    /// Jobs of a directory, or of all, newest first, older than a given one.
+    /// Jobs, newest first, older than a given one.
     async fn jobs(
         &self,
-        directory: Option<DirectoryId>,
+        filter: JobFilter,
         before: Option<JobId>,
         limit: usize,
     ) -> Result<Vec<Job>, Error>;
@@ -384,13 +405,16 @@ pub trait Store: Records + Send + Sync {
     /// Jobs that have not ended.
     async fn unfinished_jobs(&self) -> Result<Vec<Job>, Error>;
 
+    /// Adds errors that led to no request to a job's journal.
+    async fn note_unsent(&self, job: JobId, errors: Vec<UnsentError>) -> Result<(), Error>;
+
     /// Lines of a job's journal, in order, after a number.
     async fn changes(
         &self,
         job: JobId,
         after: Option<u64>,
         limit: usize,
-    ) -> Result<Vec<(u64, Change)>, Error>;
+    ) -> Result<Vec<(u64, JournalLine)>, Error>;
 }
 
 /// Opens the store, makes it where there is none, and brings an older one up to date.

@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::access::{Token, TokenId};
-use crate::audit::{Event, Record, Verdict};
+use crate::audit::{Actor, ChainDigest, Deed, Event, Record, Verdict};
 use crate::id::{DirectoryId, TenantName};
+use crate::job::Job;
 use crate::store::Error;
 
 /// What a definition is of.
@@ -40,14 +41,28 @@ pub struct Definition {
 /// Which records of the audit log are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// Of this tenant only; records that concern no tenant are left out then.
+    /// Of this tenant only, if one is named.
     pub tenant: Option<TenantName>,
+    /// With a tenant named: also records that concern no tenant.
+    pub relay_wide: bool,
+    /// Of this kind only, if one is named.
+    pub deed: Option<Deed>,
     /// Older than this number.
     pub before: Option<u64>,
     /// Not older than this time.
     pub since: Option<DateTime<Utc>>,
     /// With this text in subject, action or actor, case ignored.
     pub text: Option<String>,
+}
+
+/// Records of the audit log, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditPage {
+    /// The records.
+    pub records: Vec<Record>,
+    /// Where to go on, as [`AuditFilter::before`]; absent when there are no more. A page may be short, and even empty,
+    /// and still have this: one call looks at so many records and no more.
+    pub next: Option<u64>,
 }
 
 /// The part of the store that holds them. Every method is one transaction.
@@ -90,8 +105,11 @@ pub trait Records {
     async fn append_audit(&self, events: Vec<Event>) -> Result<(), Error>;
 
     /// Records of the audit log, newest first.
-    async fn audit(&self, filter: AuditFilter, limit: usize) -> Result<Vec<Record>, Error>;
+    async fn audit(&self, filter: AuditFilter, limit: usize) -> Result<AuditPage, Error>;
 
-    /// Checks the whole chain of the audit log.
-    async fn verify_audit(&self) -> Result<Verdict, Error>;
+    /// Checks the whole chain of the audit log, and that it still has a digest that was noted elsewhere.
+    async fn verify_audit(&self, noted: Option<ChainDigest>) -> Result<Verdict, Error>;
+
+    /// Writes a job that begins, together with what the audit log says of who asked for it.
+    async fn queue_job(&self, job: &Job, actor: &Actor, tenant: &TenantName) -> Result<(), Error>;
 }

@@ -48,7 +48,9 @@ pub(super) async fn read_directory(
             let detail = format!(
                 "the directory was not read completely, so nothing counts as absent: {why}"
             );
-            tracker.record(ObjectError::of_job("read", Fault::Transient, detail));
+            tracker
+                .record(ObjectError::of_job("read", Fault::Transient, detail))
+                .await;
         }
         Coverage::Complete => {
             let now = Utc::now();
@@ -93,7 +95,7 @@ async fn write_observations(
                 entries.push((*identity, digest));
             }
             Statement::Entry(Observation::Unreadable(unreadable)) => {
-                tracker.record(unreadable_error(unreadable));
+                tracker.record(unreadable_error(unreadable)).await;
             }
             Statement::Met { users, groups } => tracker.update(|job| {
                 job.progress.users_read = users;

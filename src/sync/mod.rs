@@ -10,6 +10,7 @@ mod observe;
 mod only;
 mod ownership;
 mod prepare;
+mod problems;
 mod proof;
 mod propose;
 mod recover;

@@ -249,7 +249,9 @@ async fn note_missing(
             "resource {id} was removed at the target; it is created again if the entry is in scope"
         );
         let dn = &seen.identity.dn;
-        tracker.record(row_error(&row, dn, "observe", Fault::Drifted, detail));
+        tracker
+            .record(row_error(&row, dn, "observe", Fault::Drifted, detail))
+            .await;
     }
     let observed = vec![(row, None)];
     Ok(relay.store.record_observed(lease, observed).await?)

@@ -10,7 +10,7 @@ use crate::identity::digest::Digest;
 use crate::identity::observation::{Look, Observation};
 use crate::identity::{Anchor, Kind, MemberKey, RowKey};
 use crate::job::Mode;
-use crate::snapshot::{Row, Standing};
+use crate::snapshot::{LastOutcome, Row, Standing};
 use crate::source::{Names, Source};
 use crate::store::Lease;
 use crate::sync::proof::Reader;
@@ -45,7 +45,7 @@ pub(super) async fn read_entry(
         Found::There(Observation::Unreadable(unreadable)) => {
             let kind = unreadable.kind;
             let anchor = unreadable.anchor.clone();
-            tracker.record(ingest::unreadable_error(unreadable));
+            tracker.record(ingest::unreadable_error(unreadable)).await;
             return Ok(anchor.map(|anchor| RowKey { kind, anchor }));
         }
         Found::Gone(key) => {
@@ -154,6 +154,7 @@ async fn row(relay: &Relay, key: &RowKey) -> Result<Row, Error> {
         seen: Vec::new(),
         applied: None,
         found: None,
+        last: LastOutcome::default(),
     }))
 }
 
@@ -204,7 +205,9 @@ async fn look_for_match(
         Ok(_) => Ok(()),
         Err(refusal) if refusal.fault == Fault::Rejected => {
             let dn = &seen.identity.dn;
-            tracker.record(target_error(&row.key, dn, "link", &refusal));
+            tracker
+                .record(target_error(&row.key, dn, "link", &refusal))
+                .await;
             Ok(())
         }
         Err(refusal) => Err(refusal.into()),

@@ -212,13 +212,16 @@ async fn is_proved(flight: &Flight<'_>, step: &Step, row: &Row) -> Result<bool, 
     };
     flight.leave_unfinished(&step.key);
     let detail = format!("nothing was taken away: {why}; the next run reads it again");
-    flight.tracker.record(row_error(
-        &step.key,
-        &step.dn,
-        step.class.as_str(),
-        Fault::Drifted,
-        detail,
-    ));
+    flight
+        .tracker
+        .record(row_error(
+            &step.key,
+            &step.dn,
+            step.class.as_str(),
+            Fault::Drifted,
+            detail,
+        ))
+        .await;
     flight.tracker.update(|job| job.counters.skipped += 1);
     Ok(false)
 }
@@ -339,7 +342,7 @@ async fn provably_gone(
             Fault::Drifted,
             detail,
         );
-        flight.tracker.record(error);
+        flight.tracker.record(error).await;
     }
     Ok(gone)
 }

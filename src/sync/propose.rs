@@ -17,6 +17,7 @@ use crate::plan::membership::{self, Named, NestedGroups};
 use crate::plan::{Action, Class, Plan, Reason, Step, guard};
 use crate::snapshot::{MatchedBy, Row, Seen, Standing};
 use crate::store::Lease;
+use crate::sync::problems::Problems;
 use crate::sync::tracker::{Tracker, row_error, target_error};
 use crate::sync::{Error, Relay, adopt, ownership};
 
@@ -94,6 +95,7 @@ struct Draft<'a> {
     /// Who is to be created under which userName, by a short digest of the name in lower case.
     names: HashMap<[u8; 16], (RowKey, String)>,
     colliding: BTreeSet<RowKey>,
+    problems: Problems<'a>,
     /// Rows of which it is not known what an earlier run did; they are left alone.
     in_doubt: &'a HashSet<RowKey>,
     anybody_linked: bool,
@@ -127,6 +129,7 @@ impl<'a> Draft<'a> {
             joining: HashSet::new(),
             names: HashMap::new(),
             colliding: BTreeSet::new(),
+            problems: Problems::new(relay, lease, tracker),
             in_doubt,
             anybody_linked: linked.users > 0,
             absent_users: 0,
@@ -190,9 +193,8 @@ impl<'a> Draft<'a> {
             };
             let fresh = match self.with_fresh_match(row, seen).await {
                 Err(Error::Target(refusal)) if refusal.fault == Fault::Rejected => {
-                    let dn = &seen.identity.dn;
-                    self.tracker
-                        .record(target_error(&row.key, dn, "link", &refusal));
+                    let error = target_error(&row.key, &seen.identity.dn, "link", &refusal);
+                    self.problems.add(&row.key, error).await;
                     continue;
                 }
                 fresh => fresh?,
@@ -211,9 +213,10 @@ impl<'a> Draft<'a> {
             } else if verdict.is_clean() {
                 clean.push((row.key.clone(), seen.digest));
             }
-            self.take(row, seen, verdict, &mut steps);
+            self.take(row, seen, verdict, &mut steps).await;
         }
         self.relay.store.clear_dirty(self.lease, clean).await?;
+        self.problems.keep().await?;
         self.mark_groups_of_joiners(&steps).await?;
         self.relay
             .store
@@ -282,20 +285,20 @@ impl<'a> Draft<'a> {
         }))
     }
 
-    fn take(&mut self, row: &Row, seen: &Seen, verdict: Verdict, steps: &mut Vec<Step>) {
-        if let Some(problem) = verdict.problem {
-            self.tracker.record(row_error(
-                &row.key,
-                &seen.identity.dn,
-                "map",
-                Fault::Rejected,
-                problem,
-            ));
+    async fn take(&mut self, row: &Row, seen: &Seen, verdict: Verdict, steps: &mut Vec<Step>) {
+        match verdict.problem {
+            Some(problem) => self.cannot_map(&row.key, &seen.identity.dn, problem).await,
+            None => self.problems.none(row),
         }
         for step in &verdict.steps {
             self.count(step);
         }
         steps.extend(verdict.steps);
+    }
+
+    async fn cannot_map(&mut self, key: &RowKey, dn: &str, problem: String) {
+        let error = row_error(key, dn, "map", Fault::Rejected, problem);
+        self.problems.add(key, error).await;
     }
 
     fn count(&mut self, step: &Step) {
@@ -429,7 +432,8 @@ impl<'a> Draft<'a> {
         ))
     }
 
-    async fn seal(self) -> Result<Plan, Error> {
+    async fn seal(mut self) -> Result<Plan, Error> {
+        self.problems.close().await?;
         let job = self.tracker.job();
         if !self.colliding.is_empty() {
             let rows = self.colliding.iter().cloned().collect();

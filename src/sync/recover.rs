@@ -103,7 +103,9 @@ async fn look_at_all(
             Ok(Some(effect)) => settlements.push(settled(&intent, effect)),
             Ok(None) => missing.push(intent),
             Err(Error::Target(refusal)) if refusal.fault == Fault::Rejected => {
-                tracker.record(target_error(&intent.key, "", "recover", &refusal));
+                tracker
+                    .record(target_error(&intent.key, "", "recover", &refusal))
+                    .await;
                 in_doubt.insert(intent.key);
             }
             Err(error) => return Err(error),

@@ -49,7 +49,7 @@ fn count_and_settle(flight: &Flight<'_>, settled: Settled) -> Settlement {
             flight.leave_unfinished(&step.key);
             // What stops the run is recorded once, on the job.
             if settled.sent && !refusal.fault.stops_the_run() {
-                flight.tracker.record(target_error(
+                flight.tracker.record_sent(target_error(
                     &step.key,
                     &step.dn,
                     step.class.as_str(),

@@ -1,6 +1,6 @@
 //! The job of a run while it runs: counters, errors and progress, written to the store now and then.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::Utc;
 use tokio::sync::watch;
@@ -10,7 +10,11 @@ use crate::identity::RowKey;
 use crate::job::{Job, ObjectError, Requests, Status};
 use crate::provider::{Refusal, RequestCounts};
 use crate::store::Store;
+use crate::store::jobs::UnsentError;
 use crate::sync::Error;
+
+/// Errors that led to no request, held back until they are written together.
+const UNSENT_MAX: usize = 256;
 
 /// Called whenever a job was written or went on, for those who watch.
 pub type Listener = Arc<dyn Fn(&Job) + Send + Sync>;
@@ -21,6 +25,8 @@ pub type Feed = watch::Sender<Job>;
 /// A job under way.
 pub struct Tracker {
     job: Feed,
+    /// Errors that led to no request and are not in the journal yet.
+    unsent: Mutex<Vec<UnsentError>>,
     store: Arc<dyn Store>,
     before: RequestCounts,
     listener: Option<Listener>,
@@ -36,6 +42,7 @@ impl Tracker {
     ) -> Self {
         Self {
             job,
+            unsent: Mutex::default(),
             store,
             before,
             listener,
@@ -67,6 +74,7 @@ impl Tracker {
 
     /// Writes the job; a store that refuses is reported where the run itself meets it.
     pub async fn save(&self) {
+        self.write_unsent().await;
         self.write(&self.job()).await;
     }
 
@@ -79,8 +87,37 @@ impl Tracker {
         }
     }
 
-    /// Records an error of one object.
-    pub fn record(&self, error: ObjectError) {
+    /// Records an error that led to no request: on the job, and in its journal.
+    pub async fn record(&self, error: ObjectError) {
+        if self.keep_unsent(&error) >= UNSENT_MAX {
+            self.write_unsent().await;
+        }
+        self.record_sent(error);
+    }
+
+    fn keep_unsent(&self, error: &ObjectError) -> usize {
+        let mut unsent = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
+        unsent.push(UnsentError {
+            at: Utc::now(),
+            error: error.clone(),
+        });
+        unsent.len()
+    }
+
+    async fn write_unsent(&self) {
+        let unsent =
+            std::mem::take(&mut *self.unsent.lock().unwrap_or_else(PoisonError::into_inner));
+        if unsent.is_empty() {
+            return;
+        }
+        let job = self.job().id;
+        if let Err(error) = self.store.note_unsent(job, unsent).await {
+            tracing::error!(job = %job, error = %error, "errors of the job could not be stored");
+        }
+    }
+
+    /// Records an error that a request led to; its line in the journal is written with its outcome.
+    pub fn record_sent(&self, error: ObjectError) {
         tracing::debug!(kind = error.kind, anchor = error.anchor, operation = error.operation, fault = %error.fault,
             status = error.status, "an object could not be synchronized");
         self.update(|job| job.record(error));
@@ -97,6 +134,7 @@ impl Tracker {
             },
             Error::Source(_) | Error::Store(_) | Error::Only(_) => of_job,
         };
+        self.keep_unsent(&error);
         self.update(|job| job.record(error));
     }
 

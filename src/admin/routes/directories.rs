@@ -118,6 +118,7 @@ async fn as_json(admin: &Admin, entry: &Entry<Directory>) -> Result<Value, Probl
     if let Some(profile) = directory.profiles.first() {
         let scheduled = Scheduled {
             key: directory.profile_key(&profile.name),
+            tenant: directory.tenant.clone(),
             schedule: profile.schedule.clone(),
             enabled: directory.enabled && profile.enabled,
         };

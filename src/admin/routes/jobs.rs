@@ -1,4 +1,4 @@
-//! Jobs as the API shows them: start, list, read, cancel.
+//! Jobs as the API shows them: start, list, read, cancel, and what each changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use chrono::Utc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -13,11 +14,18 @@ use crate::admin::Admin;
 use crate::admin::auth::Caller;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
-use crate::admin::routes::{chosen_profile, directory_id, entry_name, job_id, limit};
+use crate::admin::routes::query::Asked;
+use crate::admin::routes::{chosen_profile, directory_id, entry_name, job_id};
+use crate::audit::{Deed, Event};
 use crate::document::{Fields, Problems};
-use crate::id::JobId;
-use crate::job::{Extent, Job, Mode, Trigger};
+use crate::id::{JobId, ProfileName};
+use crate::job::{Extent, Job, Mode, Status, Trigger};
 use crate::scheduler::Refused;
+use crate::store::jobs::{JobFilter, JournalLine};
+
+/// Lines of a journal that are read in one turn, and turns of one call, so that a filter that nothing passes ends.
+const LINES_PER_PAGE: usize = 500;
+const PAGES_PER_CALL: usize = 20;
 
 /// POST /directories/{id}/sync
 pub(super) async fn start(
@@ -39,7 +47,7 @@ pub(super) async fn start(
     let key = directory.profile_key(&profile.name);
     let job = admin
         .scheduler
-        .enqueue(&key, Trigger::Manual, Extent { mode, only })
+        .enqueue(&key, Trigger::Manual, Extent { mode, only }, &caller.actor)
         .await
         .map_err(|refused| match refused {
             Refused::Running(job) => Problem::job_running(job),
@@ -59,20 +67,22 @@ pub(super) async fn list(
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<Value>, Problem> {
     let directory = admin.directory(directory_id(&id)?, &caller.tenant)?;
-    let limit = limit(query.get("limit").map(String::as_str))?;
-    let cursor = match query.get("cursor").map(|cursor| Uuid::parse_str(cursor)) {
-        None => None,
-        Some(Ok(id)) => Some(JobId(id)),
-        Some(Err(_)) => {
-            return Err(Problem::malformed(
-                "cursor must be the nextCursor of an earlier answer",
-            ));
-        }
+    let asked = Asked::of(
+        query,
+        &["status", "profile", "mode", "trigger", "since", "until"],
+    )?;
+    let limit = asked.limit()?;
+    let cursor = asked.cursor(|text| Uuid::parse_str(text).ok().map(JobId))?;
+    let filter = JobFilter {
+        directory: Some(directory.id),
+        profile: asked.text("profile").map(ProfileName),
+        status: asked.word("status", &Status::ALL)?,
+        mode: asked.word("mode", &Mode::ALL)?,
+        trigger: asked.word("trigger", &Trigger::ALL)?,
+        since: asked.time("since")?,
+        until: asked.time("until")?,
     };
-    let jobs = admin
-        .store
-        .jobs(Some(directory.id), cursor, limit + 1)
-        .await?;
+    let jobs = admin.store.jobs(filter, cursor, limit + 1).await?;
     let next = (jobs.len() > limit).then(|| jobs[limit - 1].id);
     let live = |job: Job| match admin.scheduler.watch(job.id) {
         Some(live) => live.borrow().clone(),
@@ -114,7 +124,17 @@ pub(super) async fn cancel(
     Path((directory, job)): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<Job>), Problem> {
     let job = found(&admin, &caller, &directory, &job).await?;
-    admin.scheduler.cancel(job.id);
+    if admin.scheduler.cancel(job.id) {
+        let event = Event {
+            at: Utc::now(),
+            actor: caller.actor,
+            tenant: Some(caller.tenant),
+            deed: Deed::JobCancel,
+            subject: format!("job {}", job.id),
+            details: Vec::new(),
+        };
+        admin.store.append_audit(vec![event]).await?;
+    }
     Ok((StatusCode::ACCEPTED, Json(job)))
 }
 
@@ -126,22 +146,47 @@ pub(super) async fn changes(
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<Value>, Problem> {
     let job = found(&admin, &caller, &directory, &job).await?;
-    let limit = limit(query.get("limit").map(String::as_str))?;
-    let cursor = match query.get("cursor").map(|cursor| cursor.parse()) {
-        None => None,
-        Some(Ok(number)) => Some(number),
-        Some(Err(_)) => {
-            return Err(Problem::malformed(
-                "cursor must be the nextCursor of an earlier answer",
-            ));
-        }
+    let asked = Asked::of(query, &["errors", "operation", "text"])?;
+    let limit = asked.limit()?;
+    let mut after: Option<u64> = asked.cursor(|text| text.parse().ok())?;
+    let errors = asked.flag("errors")?;
+    let operation = asked.text("operation");
+    let text = asked.text("text").map(|text| text.to_lowercase());
+    let admits = |line: &JournalLine| {
+        errors.is_none_or(|errors| errors == line.error().is_some())
+            && operation
+                .as_ref()
+                .is_none_or(|operation| operation == line.operation())
+            && text.as_ref().is_none_or(|text| has_text(line, text))
     };
-    let lines = admin.store.changes(job.id, cursor, limit + 1).await?;
-    let next = (lines.len() > limit).then(|| lines[limit - 1].0.to_string());
-    let items: Vec<Value> = lines
+    let mut items = Vec::new();
+    for _ in 0..PAGES_PER_CALL {
+        let lines = admin.store.changes(job.id, after, LINES_PER_PAGE).await?;
+        let ended = lines.len() < LINES_PER_PAGE;
+        let count = lines.len();
+        for (at, (number, line)) in lines.into_iter().enumerate() {
+            after = Some(number);
+            items.extend(admits(&line).then(|| line.to_json()));
+            if items.len() == limit && !(ended && at + 1 == count) {
+                return Ok(page(items, after));
+            }
+        }
+        if ended {
+            return Ok(page(items, None));
+        }
+    }
+    Ok(page(items, after))
+}
+
+/// Whether the object or what went wrong with it has this text, case ignored.
+fn has_text(line: &JournalLine, text: &str) -> bool {
+    let detail = line.error().map_or("", |error| &error.detail);
+    [line.dn(), detail]
         .iter()
-        .take(limit)
-        .map(|(_, change)| change.to_json())
-        .collect();
-    Ok(Json(json!({ "items": items, "nextCursor": next })))
+        .any(|part| part.to_lowercase().contains(text))
+}
+
+fn page(items: Vec<Value>, next: Option<u64>) -> Json<Value> {
+    let next = next.map(|number| number.to_string());
+    Json(json!({ "items": items, "nextCursor": next }))
 }

@@ -132,6 +132,7 @@ async fn as_json(
     fields.insert("enabled".to_owned(), json!(profile.enabled));
     let scheduled = Scheduled {
         key: directory.profile_key(&profile.name),
+        tenant: directory.tenant.clone(),
         schedule: profile.schedule.clone(),
         enabled: directory.enabled && profile.enabled,
     };

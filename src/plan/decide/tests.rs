@@ -86,6 +86,7 @@ fn row(
         seen: vec![(ProfileName::default(), seen.clone())],
         applied,
         found,
+        last: Default::default(),
     };
     (row, seen)
 }

@@ -9,6 +9,7 @@ use super::codec;
 use super::failure::Failure;
 use super::jobs::Journal;
 use super::lease;
+use super::outcomes;
 use super::rows::name_key;
 use super::seen;
 use super::tables::{COUNTS, DirectoryTables, ProfileTables, Source, WriteTable, open_write};
@@ -62,6 +63,9 @@ pub(super) fn settle(
             Effect::Unlinked => ledger.unlink(&settlement.key)?,
             Effect::Found(found) => ledger.find(&row, &found)?,
             Effect::Nothing | Effect::StillUnknown => {}
+        }
+        if let Some(change) = &settlement.change {
+            outcomes::note_change(&mut ledger.directory.outcomes, &row, change)?;
         }
         match settlement.clean {
             Some(digest) => {

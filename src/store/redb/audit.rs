@@ -8,13 +8,20 @@ use super::codec;
 use super::failure::Failure;
 use super::tables::{AUDIT, META, Source, WriteTable, open_read, open_write};
 use crate::audit::{Actor, ChainDigest, Deed, Event, Record, Verdict};
+use crate::id::TenantName;
+use crate::identity::RowKey;
+use crate::job::Job;
 use crate::plan::Action;
-use crate::store::records::AuditFilter;
+use crate::store::records::{AuditFilter, AuditPage};
 use crate::store::{Author, Change};
 
 /// Number and digest of the last record, so that a log that was cut off at its end shows, too.
 const HEAD: &[u8] = b"audit";
 const DIGEST_BYTES: usize = 32;
+/// Members that a record names; of more it gives the number and a digest, and the job's journal has them all.
+const MEMBERS_NAMED: usize = 100;
+/// Records that one call looks at, so that a filter that nothing passes does not read the whole log.
+const RECORDS_PER_CALL: usize = 20_000;
 
 /// The log, open at its end.
 pub(super) struct AuditLog<'t> {
@@ -28,9 +35,17 @@ impl<'t> AuditLog<'t> {
     /// Opens it.
     pub(super) fn open(txn: &'t WriteTransaction) -> Result<Self, Failure> {
         let meta = open_write(txn, META)?;
-        let (sequence, digest) = head(&meta)?;
+        let table = open_write(txn, AUDIT)?;
+        let (mut sequence, digest) = head(&meta)?;
+        // Where somebody has taken the end away, nothing that is there is written over; the gap shows.
+        if let Some(last) = table
+            .between(Bound::Unbounded, Bound::Unbounded)?
+            .next_back()
+        {
+            sequence = sequence.max(sequence_of(last?.0.value())?);
+        }
         Ok(Self {
-            table: open_write(txn, AUDIT)?,
+            table,
             meta,
             sequence,
             digest,
@@ -78,13 +93,10 @@ pub(super) fn event_of(change: &Change, author: &Author) -> Event {
         }
         Action::AddMembers(_) | Action::RemoveMembers(_) => Vec::new(),
     };
-    let members: Vec<String> = match &change.action {
+    let members = match &change.action {
         Action::Create { members, .. }
         | Action::AddMembers(members)
-        | Action::RemoveMembers(members) => members
-            .iter()
-            .map(|member| member.anchor.to_string())
-            .collect(),
+        | Action::RemoveMembers(members) => named(members),
         Action::Change { .. } | Action::Link { .. } => Vec::new(),
     };
     let outcome = match &change.error {
@@ -97,9 +109,9 @@ pub(super) fn event_of(change: &Change, author: &Author) -> Event {
         ("anchor", change.key.anchor.to_string()),
         ("id", change.id.clone().unwrap_or_default()),
         ("attributes", attributes.join(" ")),
-        ("members", members.join(" ")),
         ("outcome", outcome),
     ];
+    let details = details.into_iter().chain(members);
     Event {
         at: change.at,
         actor: Actor::Job(author.job),
@@ -107,10 +119,49 @@ pub(super) fn event_of(change: &Change, author: &Author) -> Event {
         deed: Deed::Change,
         subject: format!("{} {}", change.key.kind.as_str(), change.dn),
         details: details
-            .into_iter()
             .filter(|(_, value)| !value.is_empty())
             .map(|(name, value)| (name.to_owned(), value))
             .collect(),
+    }
+}
+
+/// Members by their anchors: all of a few; of many the first, how many there are, and a digest over all.
+fn named(members: &[RowKey]) -> Vec<(&'static str, String)> {
+    let anchors: Vec<String> = members.iter().map(|row| row.anchor.to_string()).collect();
+    if anchors.len() <= MEMBERS_NAMED {
+        return vec![("members", anchors.join(" "))];
+    }
+    let mut digest = ChainDigest::default();
+    for (number, anchor) in (0..).zip(&anchors) {
+        digest = digest.next(number, anchor.as_bytes());
+    }
+    vec![
+        ("memberCount", anchors.len().to_string()),
+        ("members", anchors[..MEMBERS_NAMED].join(" ")),
+        ("membersDigest", digest.to_string()),
+    ]
+}
+
+/// What the log says of a job that was asked for.
+pub(super) fn start_of(job: &Job, actor: &Actor, tenant: &TenantName) -> Event {
+    let word = |value: serde_json::Result<serde_json::Value>| {
+        let value = value.ok();
+        let word = value.as_ref().and_then(serde_json::Value::as_str);
+        word.unwrap_or_default().to_owned()
+    };
+    let details = [
+        ("directory", job.directory_id.to_string()),
+        ("profile", job.profile.to_string()),
+        ("mode", word(serde_json::to_value(job.mode))),
+        ("trigger", word(serde_json::to_value(job.trigger))),
+    ];
+    Event {
+        at: job.queued_at,
+        actor: actor.clone(),
+        tenant: Some(tenant.clone()),
+        deed: Deed::JobStart,
+        subject: format!("job {}", job.id),
+        details: details.map(|(name, value)| (name.to_owned(), value)).into(),
     }
 }
 
@@ -119,18 +170,19 @@ pub(super) fn records(
     txn: &ReadTransaction,
     filter: &AuditFilter,
     limit: usize,
-) -> Result<Vec<Record>, Failure> {
+) -> Result<AuditPage, Failure> {
     let table = open_read(txn, AUDIT)?;
     let before = filter.before.map(u64::to_be_bytes);
     let to = before.as_ref().map_or(Bound::Unbounded, |before| {
         Bound::Excluded(before.as_slice())
     });
-    let mut found = Vec::new();
-    for entry in table.between(Bound::Unbounded, to)?.rev() {
-        if found.len() == limit {
+    let mut page = AuditPage::default();
+    for (looked_at, entry) in table.between(Bound::Unbounded, to)?.rev().enumerate() {
+        let (key, stored) = entry?;
+        if page.records.len() == limit || looked_at == RECORDS_PER_CALL {
+            page.next = Some(sequence_of(key.value())? + 1);
             break;
         }
-        let (key, stored) = entry?;
         let record = read(key.value(), stored.value())?;
         // Records are in order of writing, and times are not: clocks are set. A day's grace keeps the scan short.
         let too_old = |grace| {
@@ -142,17 +194,19 @@ pub(super) fn records(
             break;
         }
         if !too_old(chrono::Duration::zero()) && matches(filter, &record.event) {
-            found.push(record);
+            page.records.push(record);
         }
     }
-    Ok(found)
+    Ok(page)
 }
 
 fn matches(filter: &AuditFilter, event: &Event) -> bool {
-    let of_tenant = filter
-        .tenant
-        .as_ref()
-        .is_none_or(|tenant| event.tenant.as_ref() == Some(tenant));
+    let of_tenant = match (&filter.tenant, &event.tenant) {
+        (Some(asked), Some(tenant)) => asked == tenant,
+        (Some(_), None) => filter.relay_wide,
+        (None, _) => true,
+    };
+    let of_kind = filter.deed.is_none_or(|deed| deed == event.deed);
     let has_text = filter.text.as_ref().is_none_or(|text| {
         let text = text.to_lowercase();
         [
@@ -163,20 +217,20 @@ fn matches(filter: &AuditFilter, event: &Event) -> bool {
         .iter()
         .any(|part| part.to_lowercase().contains(&text))
     });
-    of_tenant && has_text
+    of_tenant && of_kind && has_text
+}
+
+fn sequence_of(key: &[u8]) -> Result<u64, Failure> {
+    codec::number(key).ok_or_else(|| Failure::corrupt("the audit log has a key that is not one"))
 }
 
 fn read(key: &[u8], stored: &[u8]) -> Result<Record, Failure> {
     let no_record = || Failure::corrupt("the audit log has a record that is not one");
-    let sequence = key
-        .try_into()
-        .map(u64::from_be_bytes)
-        .map_err(|_| no_record())?;
     let (digest, event) = stored
         .split_first_chunk::<DIGEST_BYTES>()
         .ok_or_else(no_record)?;
     Ok(Record {
-        sequence,
+        sequence: sequence_of(key)?,
         event: codec::decode(event)?,
         digest: ChainDigest(*digest),
     })
@@ -194,10 +248,14 @@ fn head(meta: &impl Source) -> Result<(u64, ChainDigest), Failure> {
     Ok(head.unwrap_or_default())
 }
 
-/// Checks every record's number and digest, and that the log ends where it should.
-pub(super) fn verify(txn: &ReadTransaction) -> Result<Verdict, Failure> {
+/// Checks every record's number and digest, that the log ends where it should, and that it has a digest noted elsewhere.
+pub(super) fn verify(
+    txn: &ReadTransaction,
+    noted: Option<ChainDigest>,
+) -> Result<Verdict, Failure> {
     let (last, head) = head(&open_read(txn, META)?)?;
     let (mut sequence, mut digest) = (0_u64, ChainDigest::default());
+    let mut has_noted = noted.is_none_or(|noted| noted == digest);
     let broken = |sequence, problem: &str| {
         Ok(Verdict::Broken {
             sequence,
@@ -208,7 +266,10 @@ pub(super) fn verify(txn: &ReadTransaction) -> Result<Verdict, Failure> {
         let (key, stored) = entry?;
         sequence += 1;
         if key.value() != sequence.to_be_bytes() {
-            return broken(sequence, "the record is missing");
+            return broken(
+                sequence,
+                "the record is missing, or another one is in its place",
+            );
         }
         let Some((written, record)) = stored.value().split_first_chunk::<DIGEST_BYTES>() else {
             return broken(sequence, "the record is cut off");
@@ -220,10 +281,17 @@ pub(super) fn verify(txn: &ReadTransaction) -> Result<Verdict, Failure> {
                 "the record, or one before it, is not what was written",
             );
         }
+        has_noted |= noted == Some(digest);
     }
     if (sequence, digest) != (last, head) {
         let problem = format!("the log ends here, but {last} records were written");
         return broken(sequence + 1, &problem);
+    }
+    if !has_noted {
+        return Ok(Verdict::Replaced {
+            records: sequence,
+            head: digest,
+        });
     }
     Ok(Verdict::Intact {
         records: sequence,

@@ -97,16 +97,30 @@ pub(super) fn step_position(key: &[u8]) -> Result<Position, Failure> {
     }
 }
 
-/// The key of a line of the journal.
-pub(super) fn change_key(job: JobId, number: u64) -> Vec<u8> {
+/// The key of a line of the journal: a change that was sent.
+pub(super) fn line_key(job: JobId, number: u64) -> Vec<u8> {
     [job_key(job).as_slice(), &number.to_be_bytes()].concat()
 }
 
-/// Reads a line's number back from its key.
-pub(super) fn change_number(key: &[u8]) -> Result<u64, Failure> {
-    key.get(16..)
-        .and_then(number)
-        .ok_or_else(|| Failure::corrupt("a line of the journal has a key that is not one"))
+/// The key of a line of the journal: an error that led to no request. The byte at its end tells the two apart.
+pub(super) fn unsent_key(job: JobId, number: u64) -> Vec<u8> {
+    let mut key = line_key(job, number);
+    key.push(UNSENT);
+    key
+}
+
+const UNSENT: u8 = 1;
+
+/// Reads a line's number back from its key, and whether it is of a change that was sent.
+pub(super) fn line_of_key(key: &[u8]) -> Result<(u64, bool), Failure> {
+    let parts = key.get(16..).and_then(<[u8]>::split_first_chunk);
+    match parts {
+        Some((line, [])) => Ok((u64::from_be_bytes(*line), true)),
+        Some((line, [UNSENT])) => Ok((u64::from_be_bytes(*line), false)),
+        _ => Err(Failure::corrupt(
+            "a line of the journal has a key that is not one",
+        )),
+    }
 }
 
 /// A number as a value.

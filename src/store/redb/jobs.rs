@@ -11,6 +11,7 @@ use super::tables::{JOBS, JOURNAL, Source, WriteTable, open_read, open_write};
 use crate::id::{DirectoryId, JobId};
 use crate::job::{Job, Status};
 use crate::store::Change;
+use crate::store::jobs::{JobFilter, JournalLine, UnsentError};
 
 /// How many ended jobs of a directory are kept, with their plans and journals. A job that waits for an approval does
 /// not count and is never removed for its age.
@@ -143,7 +144,7 @@ pub(super) fn job(txn: &ReadTransaction, id: JobId) -> Result<Option<Job>, Failu
 /// Jobs, newest first.
 pub(super) fn jobs(
     txn: &ReadTransaction,
-    directory: Option<DirectoryId>,
+    filter: &JobFilter,
     before: Option<JobId>,
     limit: usize,
 ) -> Result<Vec<Job>, Failure> {
@@ -158,8 +159,13 @@ pub(super) fn jobs(
         let Some(entry) = entries.next() else { break };
         let entry = entry?;
         let record = Record::read(entry.1.value())?;
-        if directory.is_none_or(|directory| directory == record.directory) {
-            jobs.push(record.job()?);
+        let of_directory = |directory| directory == record.directory;
+        if filter.directory.is_none_or(of_directory) {
+            let job = record.job()?;
+            if filter.is_older_than(&job) {
+                break;
+            }
+            jobs.extend(filter.admits(&job).then_some(job));
         }
     }
     Ok(jobs)
@@ -189,27 +195,45 @@ impl<'t> Journal<'t> {
     /// Opens it.
     pub(super) fn open(txn: &'t WriteTransaction, job: JobId) -> Result<Self, Failure> {
         let table = open_write(txn, JOURNAL)?;
-        let (first, last) = (codec::change_key(job, 0), codec::change_key(job, u64::MAX));
+        let (first, last) = (codec::line_key(job, 0), codec::line_key(job, u64::MAX));
         let next = {
-            let mut lines = table.between(Bound::Included(&first), Bound::Included(&last))?;
+            let mut lines = table.between(Bound::Included(&first), Bound::Excluded(&last))?;
             match lines.next_back() {
-                Some(line) => codec::change_number(line?.0.value())? + 1,
+                Some(line) => codec::line_of_key(line?.0.value())?.0 + 1,
                 None => 0,
             }
         };
         Ok(Self { table, job, next })
     }
 
-    /// Adds a line.
+    /// Adds a change that was sent.
     pub(super) fn append(&mut self, change: &Change) -> Result<(), Failure> {
-        let record = codec::encode(change)?;
-        self.table.insert(
-            codec::change_key(self.job, self.next).as_slice(),
-            record.as_slice(),
-        )?;
+        self.insert(codec::line_key(self.job, self.next), codec::encode(change)?)
+    }
+
+    /// Adds an error that led to no request.
+    fn append_unsent(&mut self, error: &UnsentError) -> Result<(), Failure> {
+        let key = codec::unsent_key(self.job, self.next);
+        self.insert(key, codec::encode(error)?)
+    }
+
+    fn insert(&mut self, key: Vec<u8>, record: Vec<u8>) -> Result<(), Failure> {
+        self.table.insert(key.as_slice(), record.as_slice())?;
         self.next += 1;
         Ok(())
     }
+}
+
+/// Adds errors that led to no request to a job's journal.
+pub(super) fn note_unsent(
+    txn: &WriteTransaction,
+    job: JobId,
+    errors: &[UnsentError],
+) -> Result<(), Failure> {
+    let mut journal = Journal::open(txn, job)?;
+    errors
+        .iter()
+        .try_for_each(|error| journal.append_unsent(error))
 }
 
 /// Lines of a job's journal.
@@ -218,27 +242,21 @@ pub(super) fn changes(
     job: JobId,
     after: Option<u64>,
     limit: usize,
-) -> Result<Vec<(u64, Change)>, Failure> {
+) -> Result<Vec<(u64, JournalLine)>, Failure> {
     let table = open_read(txn, JOURNAL)?;
-    let after = after.map(|number| codec::change_key(job, number));
-    let (first, last) = (codec::change_key(job, 0), codec::change_key(job, u64::MAX));
-    let from = after
-        .as_ref()
-        .map_or(Bound::Included(first.as_slice()), |key| {
-            Bound::Excluded(key.as_slice())
-        });
-    if after.as_ref() == Some(&last) {
-        return Ok(Vec::new());
-    }
-    let lines = table.between(from, Bound::Included(&last))?;
+    let first = after.map_or(0, |number| number.saturating_add(1));
+    let (from, to) = (codec::line_key(job, first), codec::line_key(job, u64::MAX));
+    let lines = table.between(Bound::Included(&from), Bound::Excluded(&to))?;
     lines
         .take(limit)
         .map(|entry| {
-            let (key, change) = entry?;
-            Ok((
-                codec::change_number(key.value())?,
-                codec::decode(change.value())?,
-            ))
+            let (key, line) = entry?;
+            let (number, was_sent) = codec::line_of_key(key.value())?;
+            let line = match was_sent {
+                true => JournalLine::Sent(codec::decode(line.value())?),
+                false => JournalLine::Unsent(codec::decode(line.value())?),
+            };
+            Ok((number, line))
         })
         .collect()
 }

@@ -9,6 +9,7 @@ mod file;
 mod forget;
 mod jobs;
 mod lease;
+mod outcomes;
 mod plans;
 mod records;
 mod rows;
@@ -28,12 +29,13 @@ use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
 use crate::identity::digest::Digest;
 use crate::identity::known::Known;
-use crate::identity::{Identity, MemberKey, RowKey};
+use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::job::Job;
 use crate::plan::{Plan, Step};
-use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row};
+use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row, RowError};
+use crate::store::jobs::{JobFilter, JournalLine, UnsentError};
 use crate::store::{
-    Author, Change, Error, ErrorKind, Intent, Lease, Position, Settings, Settlement, Store,
+    Author, Error, ErrorKind, Intent, Lease, Position, Settings, Settlement, Store,
 };
 
 use failure::Failure;
@@ -256,6 +258,37 @@ impl Store for RedbStore {
             .await
     }
 
+    async fn listed_rows(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+        kind: Kind,
+        after: Option<RowKey>,
+        limit: usize,
+    ) -> Result<Vec<Row>, Error> {
+        let profiles = profiles.to_vec();
+        self.read(move |txn| {
+            rows::listed_rows(txn, directory, &profiles, kind, after.as_ref(), limit)
+        })
+        .await
+    }
+
+    async fn note_problems(
+        &self,
+        lease: &Lease,
+        problems: Vec<(RowKey, Option<RowError>)>,
+    ) -> Result<(), Error> {
+        let lease = *lease;
+        let news = self
+            .read(move |txn| outcomes::news(txn, lease.directory, problems))
+            .await?;
+        if news.is_empty() {
+            return Ok(());
+        }
+        self.write(Commit::Bulk, move |txn| outcomes::write(txn, &lease, &news))
+            .await
+    }
+
     async fn linked_rows(
         &self,
         directory: DirectoryId,
@@ -436,11 +469,11 @@ impl Store for RedbStore {
 
     async fn jobs(
         &self,
-        directory: Option<DirectoryId>,
+        filter: JobFilter,
         before: Option<JobId>,
         limit: usize,
     ) -> Result<Vec<Job>, Error> {
-        self.read(move |txn| jobs::jobs(txn, directory, before, limit))
+        self.read(move |txn| jobs::jobs(txn, &filter, before, limit))
             .await
     }
 
@@ -448,12 +481,19 @@ impl Store for RedbStore {
         self.read(jobs::unfinished).await
     }
 
+    async fn note_unsent(&self, job: JobId, errors: Vec<UnsentError>) -> Result<(), Error> {
+        self.write(Commit::Bulk, move |txn| {
+            jobs::note_unsent(txn, job, &errors)
+        })
+        .await
+    }
+
     async fn changes(
         &self,
         job: JobId,
         after: Option<u64>,
         limit: usize,
-    ) -> Result<Vec<(u64, Change)>, Error> {
+    ) -> Result<Vec<(u64, JournalLine)>, Error> {
         self.read(move |txn| jobs::changes(txn, job, after, limit))
             .await
     }

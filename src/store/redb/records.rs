@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{Commit, RedbStore, audit, definitions};
+use super::{Commit, RedbStore, audit, definitions, jobs};
 use crate::access::{Token, TokenId};
-use crate::audit::{Event, Record, Verdict};
+use crate::audit::{Actor, ChainDigest, Event, Verdict};
+use crate::id::TenantName;
+use crate::job::Job;
 use crate::store::Error;
-use crate::store::records::{AuditFilter, Definition, Records, Subject};
+use crate::store::records::{AuditFilter, AuditPage, Definition, Records, Subject};
 
 #[async_trait]
 impl Records for RedbStore {
@@ -74,12 +76,21 @@ impl Records for RedbStore {
             .await
     }
 
-    async fn audit(&self, filter: AuditFilter, limit: usize) -> Result<Vec<Record>, Error> {
+    async fn audit(&self, filter: AuditFilter, limit: usize) -> Result<AuditPage, Error> {
         self.read(move |txn| audit::records(txn, &filter, limit))
             .await
     }
 
-    async fn verify_audit(&self) -> Result<Verdict, Error> {
-        self.read(audit::verify).await
+    async fn verify_audit(&self, noted: Option<ChainDigest>) -> Result<Verdict, Error> {
+        self.read(move |txn| audit::verify(txn, noted)).await
+    }
+
+    async fn queue_job(&self, job: &Job, actor: &Actor, tenant: &TenantName) -> Result<(), Error> {
+        let (job, event) = (job.clone(), audit::start_of(job, actor, tenant));
+        self.write(Commit::Outbox, move |txn| {
+            jobs::save(txn, &job)?;
+            audit::append(txn, &[event])
+        })
+        .await
     }
 }

@@ -1,6 +1,7 @@
 //! Reading rows: all columns of a row together, members resolved to rows, links.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use redb::ReadTransaction;
 
@@ -12,7 +13,7 @@ use super::tables::{
 };
 use crate::id::{DirectoryId, ProfileKey, ProfileName};
 use crate::identity::digest;
-use crate::identity::{Member, MemberKey, RowKey};
+use crate::identity::{Kind, Member, MemberKey, RowKey};
 use crate::snapshot::{Applied, LinkedCounts, ProfileState, ResolvedMember, Row, Seen, Standing};
 use crate::store::Intent;
 
@@ -46,6 +47,11 @@ impl Columns {
             seen,
             applied: self.directory.applied.read(&bytes, codec::decode)?,
             found: self.directory.found.read(&bytes, codec::decode)?,
+            last: self
+                .directory
+                .outcomes
+                .read(&bytes, codec::decode)?
+                .unwrap_or_default(),
         })
     }
 
@@ -113,6 +119,42 @@ pub(super) fn rows(
 ) -> Result<Vec<Row>, Failure> {
     let columns = Columns::open(txn, directory, profiles)?;
     keys.into_iter().map(|key| columns.row(key)).collect()
+}
+
+/// Rows of a kind that are linked or were ever seen, in order of their keys; the members of groups are left out.
+pub(super) fn listed_rows(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    profiles: &[ProfileName],
+    kind: Kind,
+    after: Option<&RowKey>,
+    limit: usize,
+) -> Result<Vec<Row>, Failure> {
+    let columns = Columns::open(txn, directory, profiles)?;
+    let after = after.map(RowKey::to_key);
+    let (first, end) = match kind {
+        Kind::User => (Bound::Unbounded, Bound::Excluded(&codec::GROUPS[..])),
+        Kind::Group => (Bound::Included(&codec::GROUPS[..]), Bound::Unbounded),
+    };
+    let from = after.as_deref().map_or(first, Bound::Excluded);
+    // The first of the union are among the first of each.
+    let mut keys = BTreeSet::new();
+    let seen = columns.profiles.iter().map(|profile| &profile.seen);
+    for table in std::iter::once(&columns.directory.applied).chain(seen) {
+        for entry in table.between(from, end)?.take(limit) {
+            keys.insert(entry?.0.value().to_vec());
+        }
+    }
+    keys.into_iter()
+        .take(limit)
+        .map(|key| {
+            let mut row = columns.row(codec::row_key(&key)?)?;
+            for (_, seen) in &mut row.seen {
+                seen.identity.members = Vec::new();
+            }
+            Ok(row)
+        })
+        .collect()
 }
 
 /// Linked rows.

@@ -8,6 +8,7 @@ use redb::{ReadTransaction, ReadableTableMetadata, WriteTransaction};
 use super::codec;
 use super::failure::Failure;
 use super::lease;
+use super::outcomes;
 use super::tables::{
     DirectoryTables, PROFILES, ProfileTables, Source, WriteTable, enlist, open_write,
 };
@@ -229,7 +230,7 @@ pub(super) fn clear_dirty(
     Ok(())
 }
 
-/// Removes a row's mark when some profile still has the entry with this digest.
+/// Removes a row's mark, and what stood in its way, when some profile still has the entry with this digest.
 pub(super) fn clean(
     directory: &mut DirectoryTables<WriteTable<'_>>,
     profiles: &[ProfileTables<WriteTable<'_>>],
@@ -246,7 +247,7 @@ pub(super) fn clean(
         };
         if current == Some(digest) {
             directory.dirty.remove(row)?;
-            return Ok(());
+            return outcomes::clear_error(&mut directory.outcomes, row);
         }
     }
     Ok(())

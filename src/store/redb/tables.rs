@@ -174,6 +174,8 @@ pub(super) struct DirectoryTables<S> {
     pub found: S,
     /// Row, class, part → intent.
     pub intents: S,
+    /// Row → what last became of it.
+    pub outcomes: S,
     /// Digest of an acknowledged userName → row.
     pub user_names: S,
 }
@@ -190,6 +192,7 @@ impl<S> DirectoryTables<S> {
             dirty: open("dirty")?,
             found: open("found")?,
             intents: open("intents")?,
+            outcomes: open("outcomes")?,
             user_names: open("user_names")?,
         })
     }

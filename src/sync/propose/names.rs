@@ -1,6 +1,5 @@
 //! Who gets a userName: nobody whose name is taken, and none of two who want the same.
 
-use crate::fault::Fault;
 use crate::identity::Kind;
 use crate::identity::digest::short;
 use crate::plan::Action;
@@ -9,7 +8,6 @@ use crate::scim::path::AttributePath;
 use crate::snapshot::{Row, Seen};
 use crate::sync::Error;
 use crate::sync::propose::{Draft, ROWS_PER_TURN};
-use crate::sync::tracker::row_error;
 
 impl Draft<'_> {
     /// Notes the userNames of those who wait to be created, apart from these.
@@ -67,17 +65,16 @@ impl Draft<'_> {
             )));
         }
         let slot = short(&[name.as_bytes()]);
-        let Some((other, other_dn)) = self.names.get(&slot) else {
+        let Some((other, other_dn)) = self.names.get(&slot).cloned() else {
             self.names
                 .insert(slot, (row.key.clone(), seen.identity.dn.clone()));
             return Ok(None);
         };
         if self.colliding.insert(other.clone()) {
             let problem = collision(&seen.identity.dn);
-            self.tracker
-                .record(row_error(other, other_dn, "map", Fault::Rejected, problem));
+            self.cannot_map(&other, &other_dn, problem).await;
         }
-        Ok(Some(collision(other_dn)))
+        Ok(Some(collision(&other_dn)))
     }
 }
 

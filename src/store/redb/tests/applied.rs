@@ -6,6 +6,7 @@ use redb::backends::InMemoryBackend;
 use super::*;
 use crate::plan::{Action, Reason};
 use crate::snapshot::{LinkedCounts, Match, MatchedBy};
+use crate::store::jobs::JournalLine;
 use crate::store::{Change, Intent};
 
 fn intent(row: &RowKey, part: u32) -> Intent {
@@ -96,9 +97,10 @@ async fn a_settlement_writes_link_name_journal_and_mark_together() {
     let links = fixture.store.links(DIRECTORY, vec![user(2), user(1)]).await;
     assert_eq!(links.unwrap(), [None, Some("7".to_owned())]);
     let lines = fixture.store.changes(JOB, None, 9).await.unwrap();
-    assert_eq!(lines, [(0, change.clone()), (1, change.clone())]);
+    let sent = JournalLine::Sent(change);
+    assert_eq!(lines, [(0, sent.clone()), (1, sent.clone())]);
     let lines = fixture.store.changes(JOB, Some(0), 9).await.unwrap();
-    assert_eq!(lines, [(1, change)]);
+    assert_eq!(lines, [(1, sent)]);
     let last = fixture.store.changes(JOB, Some(u64::MAX), 9).await;
     assert_eq!(last.unwrap(), []);
 }

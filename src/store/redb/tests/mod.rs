@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod applied;
+mod audit;
 mod forgetting;
+mod listings;
 mod opening;
 mod plans;
 mod seen;

@@ -4,6 +4,7 @@ use super::*;
 use crate::id::ProfileName;
 use crate::job::{Counters, Job, Mode, Status, Trigger};
 use crate::plan::{Action, Plan, PlanDigest, Reason, Step};
+use crate::store::jobs::JobFilter;
 use crate::store::redb::codec;
 use crate::store::redb::jobs::ENDED_JOBS_KEPT;
 use crate::store::{Change, Position};
@@ -121,7 +122,11 @@ async fn jobs_are_listed_newest_first() {
         store.save_job(job).await.unwrap();
     }
     let list = async |directory, before: Option<&Job>, limit| {
-        let jobs = store.jobs(directory, before.map(|job| job.id), limit);
+        let filter = JobFilter {
+            directory,
+            ..JobFilter::default()
+        };
+        let jobs = store.jobs(filter, before.map(|job| job.id), limit);
         let jobs = jobs.await.unwrap();
         jobs.iter()
             .map(|job| job.id.0.as_u128())

@@ -3,6 +3,7 @@
 use super::*;
 use crate::identity::known::Seen as Met;
 use crate::snapshot::{ProfileState, Standing};
+use crate::store::jobs::JobFilter;
 
 #[tokio::test]
 async fn what_was_never_written_reads_as_empty() {
@@ -24,7 +25,7 @@ async fn what_was_never_written_reads_as_empty() {
     assert_eq!(store.links(DIRECTORY, vec![user(1)]).await.unwrap(), [None]);
     assert_eq!(store.holder_of_name(DIRECTORY, "x").await.unwrap(), None);
     assert_eq!(store.intents(DIRECTORY).await.unwrap(), []);
-    assert_eq!(store.jobs(None, None, 9).await.unwrap(), []);
+    assert_eq!(store.jobs(JobFilter::default(), None, 9).await.unwrap(), []);
     assert_eq!(
         store.linked_counts(DIRECTORY).await.unwrap(),
         Default::default()

@@ -1,0 +1,217 @@
+//! Health and statistics of a tenant's directories.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::{Extension, Json};
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use crate::admin::Admin;
+use crate::admin::auth::Caller;
+use crate::admin::problem::Problem;
+use crate::admin::routes::query::Asked;
+use crate::directory::Directory;
+use crate::directory::profile::Profile;
+use crate::job::health::{Colour, Facts, Health, health as health_of};
+use crate::job::{Job, Status};
+use crate::scheduler::Scheduled;
+use crate::snapshot::{LinkedCounts, ProfileState};
+use crate::store::jobs::JobFilter;
+
+/// More jobs of a profile than the store keeps.
+const JOBS_MAX: usize = 1_000;
+
+/// GET /health
+pub(super) async fn health(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Value>, Problem> {
+    let now = Utc::now();
+    let mut worst = Colour::Green;
+    let mut directories = Vec::new();
+    for directory in admin.directories_of(&caller.tenant) {
+        let (status, shown) = directory_health(&admin, &directory, now).await?;
+        worst = worst.max(status);
+        directories.push(shown);
+    }
+    Ok(Json(json!({ "status": worst, "directories": directories })))
+}
+
+/// A directory is as its worst profile is.
+async fn directory_health(
+    admin: &Admin,
+    directory: &Directory,
+    now: DateTime<Utc>,
+) -> Result<(Colour, Value), Problem> {
+    let mut worst: Option<(&Profile, Health)> = None;
+    let mut profiles = Vec::new();
+    for profile in &directory.profiles {
+        let (health, shown) = profile_health(admin, directory, profile, now).await?;
+        profiles.push(shown);
+        let is_worse = |(_, other): &(_, Health)| health.status > other.status;
+        if worst.as_ref().is_none_or(is_worse) {
+            worst = Some((profile, health));
+        }
+    }
+    let (status, reason, since) = match worst {
+        None => (Colour::Green, "it has no profile".to_owned(), None),
+        Some((profile, health)) => {
+            let reason = match directory.profiles.len() {
+                1 => health.reason,
+                _ => format!("profile {}: {}", profile.name, health.reason),
+            };
+            (health.status, reason, health.since)
+        }
+    };
+    let shown = json!({
+        "id": directory.id,
+        "name": directory.name,
+        "status": status,
+        "reason": reason,
+        "since": since,
+        "profiles": profiles,
+    });
+    Ok((status, shown))
+}
+
+async fn profile_health(
+    admin: &Admin,
+    directory: &Directory,
+    profile: &Profile,
+    now: DateTime<Utc>,
+) -> Result<(Health, Value), Problem> {
+    let key = directory.profile_key(&profile.name);
+    let filter = JobFilter::of_profile(&key);
+    let jobs = admin.store.jobs(filter, None, JOBS_MAX).await?;
+    let state = admin.store.profile_state(&key).await?;
+    let scheduled = Scheduled {
+        key,
+        tenant: directory.tenant.clone(),
+        schedule: profile.schedule.clone(),
+        enabled: directory.enabled,
+    };
+    let next_run = admin.scheduler.next_run(&scheduled).await?;
+    let facts = Facts {
+        jobs: &jobs,
+        schedule: &profile.schedule,
+        enabled: directory.enabled,
+        next_run,
+        last_complete_read: state.last_complete_read,
+    };
+    let health = health_of(&facts, now);
+    let running = jobs.iter().find(|job| !job.status.is_final());
+    let shown = json!({
+        "name": profile.name,
+        "status": health.status,
+        "reason": health.reason,
+        "since": health.since,
+        "lastAttempt": state.last_attempt,
+        "lastCompleteRead": state.last_complete_read,
+        "nextRunAt": next_run,
+        "runningJobId": running.map(|job| job.id),
+    });
+    Ok((health, shown))
+}
+
+/// What is counted, of one directory or of all.
+#[derive(Default)]
+struct Counts {
+    directories: usize,
+    profiles: usize,
+    linked: LinkedCounts,
+    jobs: BTreeMap<&'static str, u64>,
+    last_attempt: Option<DateTime<Utc>>,
+    last_complete_read: Option<DateTime<Utc>>,
+}
+
+impl Counts {
+    fn of(
+        directory: &Directory,
+        linked: LinkedCounts,
+        states: &[ProfileState],
+        jobs: &[Job],
+    ) -> Self {
+        let mut by_status: BTreeMap<_, _> = Status::ALL.map(|status| (status.as_str(), 0)).into();
+        for job in jobs {
+            *by_status.entry(job.status.as_str()).or_default() += 1;
+        }
+        Self {
+            directories: 1,
+            profiles: directory.profiles.len(),
+            linked,
+            jobs: by_status,
+            last_attempt: states.iter().filter_map(|state| state.last_attempt).max(),
+            last_complete_read: states
+                .iter()
+                .filter_map(|state| state.last_complete_read)
+                .max(),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.directories += other.directories;
+        self.profiles += other.profiles;
+        self.linked.users += other.linked.users;
+        self.linked.active_users += other.linked.active_users;
+        self.linked.groups += other.linked.groups;
+        self.linked.members += other.linked.members;
+        for (status, count) in &other.jobs {
+            *self.jobs.entry(status).or_default() += count;
+        }
+        self.last_attempt = self.last_attempt.max(other.last_attempt);
+        self.last_complete_read = self.last_complete_read.max(other.last_complete_read);
+    }
+
+    fn shown(&self) -> Value {
+        let users = &self.linked;
+        json!({
+            "profiles": self.profiles,
+            "users": {
+                "linked": users.users,
+                "active": users.active_users,
+                "inactive": users.users.saturating_sub(users.active_users),
+            },
+            "groups": { "linked": users.groups },
+            "memberships": users.members,
+            "jobsLast24Hours": self.jobs,
+            "lastAttempt": self.last_attempt,
+            "lastCompleteRead": self.last_complete_read,
+        })
+    }
+}
+
+/// GET /statistics
+pub(super) async fn statistics(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<Value>, Problem> {
+    Asked::of(query, &[])?;
+    let since = Some(Utc::now() - chrono::Duration::days(1));
+    let mut total = Counts::default();
+    let mut items = Vec::new();
+    for directory in admin.directories_of(&caller.tenant) {
+        let mut states = Vec::new();
+        for profile in &directory.profiles {
+            let key = directory.profile_key(&profile.name);
+            states.push(admin.store.profile_state(&key).await?);
+        }
+        let linked = admin.store.linked_counts(directory.id).await?;
+        let filter = JobFilter {
+            since,
+            ..JobFilter::of(directory.id)
+        };
+        let jobs = admin.store.jobs(filter, None, JOBS_MAX).await?;
+        let counts = Counts::of(&directory, linked, &states, &jobs);
+        total.add(&counts);
+        let mut shown = counts.shown();
+        shown["id"] = json!(directory.id);
+        shown["name"] = json!(directory.name);
+        items.push(shown);
+    }
+    let mut shown = total.shown();
+    shown["directories"] = json!(total.directories);
+    Ok(Json(json!({ "total": shown, "directories": items })))
+}
