@@ -35,6 +35,7 @@ Examples:
   scim-relay --config relay.toml preview        what would change, sending nothing
   scim-relay --config relay.toml sync           one run now
   scim-relay --config relay.toml serve          run by schedule, with the admin endpoint
+  scim-relay --config relay.toml audit verify   check that nobody changed the audit log
 
 Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 3 done, with errors of single records;
 4 something waits for approval; 5 the store is in use; 130 interrupted."
@@ -89,6 +90,7 @@ enum Command {
         which: Which,
     },
     /// Checks the audit log.
+    #[command(after_help = "Example: scim-relay audit verify")]
     Audit {
         #[command(subcommand)]
         command: AuditCommand,

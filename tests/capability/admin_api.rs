@@ -1,12 +1,18 @@
 //! The admin endpoint of a running relay: who may call, what it answers, and what becomes of its jobs.
 
+mod audit;
 mod directories;
 mod events;
+mod health;
 mod jobs;
+mod listings;
 mod requests;
 mod serving;
 
 use std::time::Duration;
+
+use scim_relay::demo::target::answer::Call;
+use serde_json::Value;
 
 use crate::program::Api;
 use crate::support::fault_target::{Fault, FaultTarget, Rule};
@@ -51,6 +57,23 @@ impl Site {
         (serving, api, directory)
     }
 
+    /// Creates of this login name are refused from now on.
+    fn refuse(&self, uid: &str) {
+        let uid = uid.to_owned();
+        let refusal = Fault::Status {
+            code: 400,
+            scim_type: Some("invalidValue"),
+            detail: "no such cost centre",
+            numeric: false,
+        };
+        let of_user = move |call: &Call| {
+            let body = call.body.as_ref();
+            body.is_some_and(|body| body["userName"] == uid.as_str())
+        };
+        let rule = Rule::on("POST", "/Users", refusal).matching(of_user);
+        self.target.set_rules(vec![rule]);
+    }
+
     /// How many creates of users took effect.
     fn created(&self) -> usize {
         let journal = self.target.journal();
@@ -60,5 +83,24 @@ impl Site {
                 && exchange.took_effect()
         });
         created.count()
+    }
+}
+
+/// All items of a list, read in pages of this size; the path may have a query.
+fn items(api: &Api, path: &str, limit: usize) -> Vec<Value> {
+    let mut found = Vec::new();
+    let mut cursor = String::new();
+    let sign = if path.contains('?') { '&' } else { '?' };
+    loop {
+        let page = api.get(&format!("{path}{sign}limit={limit}{cursor}"));
+        assert_eq!(page.status, 200, "{page:?}");
+        let page = page.json();
+        let items = page["items"].as_array().unwrap();
+        assert!(items.len() <= limit, "{page}");
+        found.extend(items.iter().cloned());
+        match page["nextCursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return found,
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::{STAFF, Site};
+use super::{STAFF, Site, items};
 use crate::program::{Api, PATIENCE};
 use crate::support::fault_ldap::{FaultLdap, Step};
 use crate::support::wait_for;
@@ -130,24 +130,9 @@ async fn admin_api_lists_jobs_and_changes_page_by_page() {
 
 /// This field of all items of a list, read in pages of this size.
 fn pages(api: &Api, path: &str, field: &str, limit: usize) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let page = api.get(&format!("{path}?limit={limit}{cursor}"));
-        assert_eq!(page.status, 200, "{page:?}");
-        let page = page.json();
-        let items = page["items"].as_array().unwrap();
-        assert!(items.len() <= limit, "{page}");
-        found.extend(
-            items
-                .iter()
-                .map(|item| item[field].as_str().unwrap().to_owned()),
-        );
-        match page["nextCursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return found,
-        }
-    }
+    let items = items(api, path, limit);
+    let fields = items.iter().map(|item| item[field].as_str().unwrap());
+    fields.map(str::to_owned).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

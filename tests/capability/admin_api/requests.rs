@@ -212,6 +212,16 @@ async fn admin_api_tenants_do_not_see_each_other() {
         ),
         (
             "GET",
+            format!("/directories/{theirs}/users"),
+            format!("/directories/{}/users", nobody.0),
+        ),
+        (
+            "GET",
+            format!("/directories/{theirs}/groups"),
+            format!("/directories/{}/groups", nobody.0),
+        ),
+        (
+            "GET",
             format!("/directories/{theirs}/jobs/{job}"),
             format!("/directories/{}/jobs/{}", nobody.0, nobody.1),
         ),
@@ -246,6 +256,12 @@ async fn admin_api_tenants_do_not_see_each_other() {
         let (foreign, missing) = (ask(foreign), ask(missing));
         problem(&foreign, 404);
         assert_eq!(foreign, missing, "{method}: a foreign id is not like none");
+    }
+    for path in ["/health", "/statistics", "/audit"] {
+        let (seen, whole) = (acme.get(path), globex.get(path));
+        assert_eq!((seen.status, whole.status), (200, 200), "{path}");
+        assert!(whole.text.contains(&theirs), "{path}: {whole:?}");
+        assert!(!seen.text.contains(&theirs), "{path}: {seen:?}");
     }
     assert_eq!(
         globex.jobs(&theirs).len(),
