@@ -248,10 +248,13 @@ async fn admin_api_filters_jobs() {
         found("mode=full"),
         [&good_too, &good, &with_errors].map(Clone::clone)
     );
-    assert_eq!(found("status=completed_with_errors"), [with_errors.clone()]);
+    assert_eq!(
+        found("status=completed_with_errors")[..],
+        *std::slice::from_ref(&with_errors)
+    );
     assert_eq!(
         found("mode=preview&trigger=manual&profile=default"),
-        [preview.clone()]
+        [preview]
     );
     assert_eq!(found("trigger=schedule"), Vec::<Value>::new());
     assert_eq!(found("profile=other"), Vec::<Value>::new());

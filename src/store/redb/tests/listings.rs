@@ -205,6 +205,9 @@ async fn the_journal_has_errors_that_led_to_no_request_in_their_place() {
     assert_eq!(fixture.store.changes(other, None, 9).await.unwrap(), []);
 }
 
+/// What is asked for, and whether a job of this number is among it.
+type Case = (JobFilter, fn(u128) -> bool);
+
 #[tokio::test]
 async fn jobs_are_filtered_and_their_pages_stay_whole() {
     let fixture = Fixture::new().await;
@@ -236,7 +239,7 @@ async fn jobs_are_filtered_and_their_pages_stay_whole() {
         }
     };
     let any = JobFilter::of(DIRECTORY);
-    let filters: [(JobFilter, fn(u128) -> bool); 6] = [
+    let filters: [Case; 6] = [
         (any.clone(), |_| true),
         (JobFilter::of_profile(&profile("b")), |number| {
             number % 2 == 1
