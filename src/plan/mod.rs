@@ -88,6 +88,8 @@ pub enum Reason {
     ExternalIdMatches,
     /// The target has a resource with this name, and the profile links such matches by itself.
     NameMatches,
+    /// An earlier run was cut off after it had sent this; the target was found to hold it.
+    Recovered,
 }
 
 impl Reason {
@@ -102,6 +104,7 @@ impl Reason {
             Self::Membership => "membership",
             Self::ExternalIdMatches => "external_id_matches",
             Self::NameMatches => "name_matches",
+            Self::Recovered => "recovered",
         }
     }
 }

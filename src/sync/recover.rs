@@ -3,18 +3,19 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
+use chrono::Utc;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::mapping::resource_type;
-use crate::plan::Class;
+use crate::plan::{Action, Class, Reason, decide};
 use crate::provider::Refusal;
 use crate::scim::path::AttributePath;
 use crate::scim::resource;
-use crate::snapshot::Applied;
-use crate::store::{Effect, Intent, Lease, Settlement};
+use crate::snapshot::{Applied, Row};
+use crate::store::{Change, Effect, Intent, Lease, Settlement};
 use crate::sync::tracker::{Tracker, target_error};
 use crate::sync::{Error, Relay, adopt};
 
@@ -82,6 +83,58 @@ fn settled(intent: &Intent, effect: Effect) -> Settlement {
     }
 }
 
+/// The settlement of an intent that had an effect; it is in journal and audit log like any other change.
+async fn recovered(relay: &Relay, intent: &Intent, effect: Effect) -> Result<Settlement, Error> {
+    let names = relay.directory.profile_names();
+    let keys = vec![intent.key.clone()];
+    let mut rows = relay.store.rows(relay.directory.id, &names, keys).await?;
+    let change = rows.pop().and_then(|row| change_of(intent, &effect, &row));
+    Ok(Settlement {
+        change,
+        ..settled(intent, effect)
+    })
+}
+
+/// What an intent turned out to have changed, compared with what was acknowledged before it.
+fn change_of(intent: &Intent, effect: &Effect, row: &Row) -> Option<Change> {
+    let create = |applied: &Applied, members: &[RowKey]| Action::Create {
+        attributes: applied.attributes.clone(),
+        members: members.to_vec(),
+    };
+    let action = match (effect, &row.applied) {
+        (Effect::Applied(held), Some(before)) => {
+            let attributes = before.attributes.keys().chain(held.attributes.keys());
+            let paths = attributes.cloned().collect();
+            let changes = decide::changes(&before.attributes, &held.attributes, &paths);
+            (!changes.is_empty()).then_some(Action::Change { changes })
+        }
+        (Effect::Applied(held), None) => Some(create(held, &[])),
+        (Effect::AppliedWithMembers(held, members), _) => Some(create(held, members)),
+        (Effect::MembersAdded(members), _) if !members.is_empty() => {
+            Some(Action::AddMembers(members.clone()))
+        }
+        (Effect::MembersRemoved(members), _) if !members.is_empty() => {
+            Some(Action::RemoveMembers(members.clone()))
+        }
+        _ => None,
+    };
+    let held = match effect {
+        Effect::Applied(held) | Effect::AppliedWithMembers(held, _) => Some(held),
+        _ => row.applied.as_ref(),
+    };
+    let owner = row.owner();
+    Some(Change {
+        at: Utc::now(),
+        key: intent.key.clone(),
+        dn: owner.map_or_else(String::new, |(_, seen)| seen.identity.dn.clone()),
+        id: held.map(|held| held.id.clone()),
+        action: action?,
+        class: intent.class,
+        reason: Reason::Recovered,
+        error: None,
+    })
+}
+
 /// What is known of the intents now, and the creates that were not found.
 async fn look_at_all(
     relay: &Relay,
@@ -100,7 +153,7 @@ async fn look_at_all(
     let mut missing = Vec::new();
     for (intent, look) in looks {
         match look {
-            Ok(Some(effect)) => settlements.push(settled(&intent, effect)),
+            Ok(Some(effect)) => settlements.push(recovered(relay, &intent, effect).await?),
             Ok(None) => missing.push(intent),
             Err(Error::Target(refusal)) if refusal.fault == Fault::Rejected => {
                 tracker

@@ -11,7 +11,7 @@ use crate::audit::{Actor, ChainDigest, Deed, Event, Record, Verdict};
 use crate::id::TenantName;
 use crate::identity::RowKey;
 use crate::job::Job;
-use crate::plan::Action;
+use crate::plan::{Action, Reason};
 use crate::store::records::{AuditFilter, AuditPage};
 use crate::store::{Author, Change};
 
@@ -100,6 +100,9 @@ pub(super) fn event_of(change: &Change, author: &Author) -> Event {
         Action::Change { .. } | Action::Link { .. } => Vec::new(),
     };
     let outcome = match &change.error {
+        None if change.reason == Reason::Recovered => {
+            "found at the target, after the run that sent it was cut off".to_owned()
+        }
         None => "acknowledged".to_owned(),
         Some(error) => format!("{}: {}", error.fault, error.detail),
     };

@@ -83,6 +83,31 @@ async fn admin_api_audit_says_who_did_what() {
     }
 }
 
+/// What a killed relay had sent is on record all the same: the next run looks what became of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_api_audit_has_what_a_killed_run_had_sent() {
+    let site = Site::new().await;
+    // Each create takes effect at once, and its answer comes too late.
+    site.slow_creates(Duration::from_secs(60));
+    let mut killed = site.relay.spawn_sync();
+    wait_for("a create", PATIENCE, || (site.created() > 0).then_some(()));
+    killed.kill();
+    assert_eq!(site.created(), 1);
+    site.target.set_rules(Vec::new());
+    site.relay.sync().completed();
+    assert_eq!(site.created(), STAFF);
+
+    let (_serving, api, _) = site.serve();
+    let changes = items(&api, "/audit?action=change", 5);
+    assert_eq!(changes.len(), STAFF, "{changes:?}");
+    for user in site.target.target().users() {
+        let of_user = |change: &&Value| change["details"]["anchor"] == user["externalId"];
+        assert_eq!(changes.iter().filter(of_user).count(), 1, "{user}");
+    }
+    let recovered = |change: &&Value| change["details"]["reason"] == "recovered";
+    assert_eq!(changes.iter().filter(recovered).count(), 1, "{changes:?}");
+}
+
 fn subject_of(job: &str) -> String {
     format!("job {job}")
 }
