@@ -103,6 +103,61 @@ impl Tenants {
             Self::Only(tenants) => tenants.contains(tenant),
         }
     }
+
+    /// Whether all of the others are among them.
+    pub fn cover(&self, others: &Self) -> bool {
+        match (self, others) {
+            (Self::All, _) => true,
+            (Self::Only(_), Self::All) => false,
+            (Self::Only(tenants), Self::Only(others)) => others.is_subset(tenants),
+        }
+    }
+}
+
+/// What a token is to be, before there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// What it is for, in words.
+    pub name: String,
+    /// The tenants that it is for.
+    pub tenants: Tenants,
+    /// What it permits.
+    pub permissions: BTreeSet<Permission>,
+    /// From when on it is refused.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Grant {
+    /// Everything, for every tenant, without end.
+    pub fn everything(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            tenants: Tenants::All,
+            permissions: Permission::ALL.into(),
+            expires_at: None,
+        }
+    }
+
+    /// The token as it is kept, and its text, which is shown once.
+    pub fn issue(
+        self,
+        id: TokenId,
+        random: &[u8; RANDOM_BYTES],
+        now: DateTime<Utc>,
+    ) -> (Token, Secret) {
+        let text = text_of(random);
+        let token = Token {
+            id,
+            name: self.name,
+            tenants: self.tenants,
+            permissions: self.permissions,
+            created_at: now,
+            expires_at: self.expires_at,
+            last_used_at: None,
+            digest: digest_of(text.expose()),
+        };
+        (token, text)
+    }
 }
 
 /// A token as it is kept: what it permits, and the digest of its text.
@@ -135,6 +190,16 @@ impl Token {
     /// Whether it is no longer accepted.
     pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// What its successor is to be: the same rights, for as long as it had itself when it was issued.
+    pub fn succession(&self, now: DateTime<Utc>) -> Grant {
+        Grant {
+            name: self.name.clone(),
+            tenants: self.tenants.clone(),
+            permissions: self.permissions.clone(),
+            expires_at: self.expires_at.map(|end| now + (end - self.created_at)),
+        }
     }
 }
 
@@ -179,6 +244,54 @@ mod tests {
         for wrong in [mistyped.as_str(), "", "srt_", "srt_AAAA", "Bearer x"] {
             assert!(!is_well_formed(wrong), "{wrong}");
         }
+    }
+
+    fn only(names: &[&str]) -> Tenants {
+        Tenants::Only(
+            names
+                .iter()
+                .map(|name| TenantName((*name).into()))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn tenants_cover_a_part_of_themselves() {
+        let (one, two) = (only(&["acme"]), only(&["acme", "globex"]));
+        assert!(Tenants::All.cover(&Tenants::All) && Tenants::All.cover(&two));
+        assert!(two.cover(&one) && two.cover(&two));
+        assert!(!one.cover(&two) && !one.cover(&only(&["globex"])));
+        assert!(
+            !two.cover(&Tenants::All),
+            "all are those too that come later"
+        );
+    }
+
+    #[test]
+    fn a_successor_has_the_same_rights_and_the_same_span() {
+        let (issued, rotated) = (
+            DateTime::UNIX_EPOCH,
+            DateTime::UNIX_EPOCH + chrono::TimeDelta::days(60),
+        );
+        let grant = Grant {
+            tenants: only(&["acme"]),
+            permissions: [Permission::AuditRead].into(),
+            expires_at: Some(issued + chrono::TimeDelta::days(90)),
+            ..Grant::everything("exporter")
+        };
+        let (token, text) =
+            grant
+                .clone()
+                .issue(TokenId(Uuid::from_u128(1)), &[1; RANDOM_BYTES], issued);
+        assert!(token.is(&digest_of(text.expose())) && !token.is(&digest_of("srt_")));
+        assert!(
+            !token.has_expired(rotated) && token.has_expired(issued + chrono::TimeDelta::days(90))
+        );
+        let expected = Grant {
+            expires_at: Some(rotated + chrono::TimeDelta::days(90)),
+            ..grant
+        };
+        assert_eq!(token.succession(rotated), expected);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::access::TokenId;
+use crate::access::{Tenants, Token, TokenId};
 use crate::id::{JobId, TenantName};
 
 /// What a record's digest begins with, so that it can be taken for nothing else.
@@ -76,6 +76,8 @@ pub enum Deed {
     JobCancel,
     /// A change was sent to a target.
     Change,
+    /// A token was given a successor.
+    TokenRotate,
 }
 
 impl Deed {
@@ -131,6 +133,7 @@ impl Deed {
             Self::JobStart => "job.start",
             Self::JobCancel => "job.cancel",
             Self::Change => "change",
+            Self::TokenRotate => "token.rotate",
         }
     }
 }
@@ -150,6 +153,30 @@ pub struct Event {
     pub subject: String,
     /// What else belongs to it, by name: changed fields, reason, outcome. Never a secret, never an attribute's value.
     pub details: Vec<(String, String)>,
+}
+
+impl Event {
+    /// What was done to a token, or with it. It concerns a tenant when the token is for that one alone.
+    pub fn of_token(
+        at: DateTime<Utc>,
+        actor: Actor,
+        deed: Deed,
+        token: &Token,
+        details: Vec<(String, String)>,
+    ) -> Self {
+        let tenant = match &token.tenants {
+            Tenants::Only(tenants) if tenants.len() == 1 => tenants.first().cloned(),
+            Tenants::All | Tenants::Only(_) => None,
+        };
+        Self {
+            at,
+            actor,
+            tenant,
+            deed,
+            subject: format!("token {} ({})", token.id, token.name),
+            details,
+        }
+    }
 }
 
 /// An event in the log.

@@ -95,8 +95,8 @@ pub trait Records {
     /// All tokens.
     async fn tokens(&self) -> Result<Vec<Token>, Error>;
 
-    /// Writes a token, new or changed.
-    async fn save_token(&self, token: &Token, events: Vec<Event>) -> Result<(), Error>;
+    /// Writes tokens, new or changed.
+    async fn save_tokens(&self, tokens: Vec<Token>, events: Vec<Event>) -> Result<(), Error>;
 
     /// Removes a token.
     async fn remove_token(&self, id: TokenId, event: Event) -> Result<(), Error>;

@@ -73,14 +73,17 @@ pub(super) fn tokens(txn: &ReadTransaction) -> Result<Vec<Token>, Failure> {
         .collect()
 }
 
-/// Writes a token.
-pub(super) fn save_token(
+/// Writes tokens.
+pub(super) fn save_tokens(
     txn: &WriteTransaction,
-    token: &Token,
+    tokens: &[Token],
     events: &[Event],
 ) -> Result<(), Failure> {
-    let record = codec::encode(token)?;
-    open_write(txn, TOKENS)?.insert(token.id.0.as_bytes().as_slice(), record.as_slice())?;
+    let mut table = open_write(txn, TOKENS)?;
+    for token in tokens {
+        let record = codec::encode(token)?;
+        table.insert(token.id.0.as_bytes().as_slice(), record.as_slice())?;
+    }
     audit::append(txn, events)
 }
 

@@ -56,10 +56,9 @@ impl Records for RedbStore {
         self.read(definitions::tokens).await
     }
 
-    async fn save_token(&self, token: &Token, events: Vec<Event>) -> Result<(), Error> {
-        let token = token.clone();
+    async fn save_tokens(&self, tokens: Vec<Token>, events: Vec<Event>) -> Result<(), Error> {
         self.write(Commit::Outbox, move |txn| {
-            definitions::save_token(txn, &token, &events)
+            definitions::save_tokens(txn, &tokens, &events)
         })
         .await
     }
