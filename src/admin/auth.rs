@@ -1,45 +1,104 @@
-//! Who may call: the bearer token, its permissions, and the tenant that a request is for.
+//! Who may call: the bearer token (RFC 6750 §2.1), its permissions, and the tenant that a request is for.
 
-use axum::http::{HeaderMap, header};
-use chrono::Utc;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
+mod failures;
+pub(super) mod keyring;
 
-use crate::access::Permission;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, AsHeaderName};
+use chrono::{DateTime, Utc};
+
+use crate::access::{Permission, Tenants};
+use crate::admin::auth::keyring::Keyring;
 use crate::admin::problem::Problem;
-use crate::audit::Actor;
+use crate::audit::{Actor, Deed, Event};
 use crate::catalog::Hand;
 use crate::id::TenantName;
-use crate::secret::Secret;
 
-/// A token as it is kept: its SHA-256, so that it is not lying about in memory.
-pub(super) struct Token([u8; 32]);
+const TENANT: &str = "x-tenant-id";
 
-impl Token {
-    pub(super) fn of(secret: &Secret) -> Self {
-        Self(Sha256::digest(secret.expose()).into())
-    }
-
-    /// Compares in constant time.
-    fn is(&self, presented: &str) -> bool {
-        let presented: [u8; 32] = Sha256::digest(presented).into();
-        self.0.ct_eq(&presented).into()
-    }
+/// Whose request it is, once the token is known to be good.
+#[derive(Clone, Debug)]
+pub(super) struct Bearer {
+    actor: Actor,
+    tenants: Tenants,
+    permissions: BTreeSet<Permission>,
 }
 
-/// Whom a request comes from, once it is known to be allowed.
+/// Whom a request for one tenant comes from, once it is known to be allowed.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     /// The tenant that the request is for.
     pub(super) tenant: TenantName,
-    /// The caller, for the audit log.
+    /// Whether it manages the whole relay, and so may see what concerns no single tenant.
+    pub(super) manages_relay: bool,
+    /// The token, as the audit log names it.
     pub(super) actor: Actor,
 }
 
-impl Caller {
-    /// Whether the caller has a permission besides the one that the route asks for; the configured token has them all.
-    pub(super) fn may(&self, _permission: Permission) -> bool {
-        true
+/// Whom a request for the relay itself comes from, once it is known to be allowed: it manages tokens and tenants, but
+/// only those that its own token is for.
+#[derive(Clone, Debug)]
+pub(super) struct Administrator {
+    /// The tenants that it may manage.
+    pub(super) tenants: Tenants,
+    /// What it may permit to others: what it is permitted itself.
+    pub(super) permissions: BTreeSet<Permission>,
+    /// The token, as the audit log names it.
+    pub(super) actor: Actor,
+}
+
+impl Bearer {
+    /// Checks a permission.
+    ///
+    /// # Errors
+    /// 403, which names it.
+    pub(super) fn must_have(&self, permission: Permission) -> Result<(), Problem> {
+        if self.permissions.contains(&permission) {
+            return Ok(());
+        }
+        Err(Problem::permission_missing(permission))
+    }
+
+    /// The caller of a route that concerns one tenant, which `X-Tenant-ID` names unless the token is for one alone.
+    ///
+    /// # Errors
+    /// 403 for a tenant that is not the token's or does not exist, 400 when it is not said which of several.
+    pub(super) fn for_tenant(
+        self,
+        headers: &HeaderMap,
+        in_force: &[TenantName],
+    ) -> Result<Caller, Problem> {
+        let asked = only(headers, TENANT).map_err(|()| Problem::wrong_tenant())?;
+        let own: BTreeSet<&TenantName> = match &self.tenants {
+            Tenants::All => in_force.iter().collect(),
+            Tenants::Only(tenants) => tenants.iter().collect(),
+        };
+        let meant = match asked {
+            Some(asked) => own.into_iter().find(|tenant| tenant.0 == asked),
+            None if own.len() > 1 => return Err(Problem::tenant_missing()),
+            None => own.into_iter().next(),
+        };
+        let tenant = meant
+            .filter(|tenant| in_force.contains(tenant))
+            .ok_or_else(Problem::wrong_tenant)?;
+        Ok(Caller {
+            tenant: tenant.clone(),
+            manages_relay: self.tenants == Tenants::All
+                && self.permissions.contains(&Permission::Admin),
+            actor: self.actor,
+        })
+    }
+
+    /// The caller of a route that concerns no single tenant.
+    pub(super) fn for_relay(self) -> Administrator {
+        Administrator {
+            tenants: self.tenants,
+            permissions: self.permissions,
+            actor: self.actor,
+        }
     }
 }
 
@@ -52,54 +111,141 @@ impl Caller {
         }
     }
 
-    /// Whether a tenant and its tokens are the caller's to manage.
-    pub(super) fn may_manage(&self, _tenant: &TenantName) -> bool {
-        true
+    /// What it did, for the audit log.
+    pub(super) fn event(
+        &self,
+        at: DateTime<Utc>,
+        deed: Deed,
+        subject: String,
+        details: Vec<(String, String)>,
+    ) -> Event {
+        Event {
+            at,
+            actor: self.actor.clone(),
+            tenant: Some(self.tenant.clone()),
+            deed,
+            subject,
+            details,
+        }
+    }
+}
+
+impl Administrator {
+    /// Whose change it is, now.
+    pub(super) fn hand(&self) -> Hand {
+        Hand {
+            actor: self.actor.clone(),
+            at: Utc::now(),
+        }
+    }
+
+    /// Whether a tenant and its tokens are its own to manage.
+    pub(super) fn may_manage(&self, tenant: &TenantName) -> bool {
+        self.tenants.include(tenant)
     }
 
     /// Whether all tenants are, those too that come later.
     pub(super) fn may_manage_all(&self) -> bool {
-        true
+        self.tenants == Tenants::All
+    }
+
+    /// Checks that it may give these permissions to others.
+    ///
+    /// # Errors
+    /// 403, which names the first that it lacks itself.
+    pub(super) fn may_permit(&self, permissions: &BTreeSet<Permission>) -> Result<(), Problem> {
+        match permissions.difference(&self.permissions).next() {
+            None => Ok(()),
+            Some(permission) => Err(Problem::permission_missing(*permission)),
+        }
     }
 }
 
-/// Checks the token (RFC 6750 §2.1) and finds the tenant. The configured token has every permission of every tenant, so
-/// the permission that a route names is met by being known at all.
-pub(super) fn admit(
-    token: &Token,
-    tenants: &[TenantName],
-    headers: &HeaderMap,
-    _permission: Permission,
-) -> Result<Caller, Problem> {
-    let presented = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
-    match presented {
-        None => return Err(Problem::unauthorized(None)),
-        Some(presented) if !token.is(presented) => {
-            return Err(Problem::unauthorized(Some("invalid_token")));
-        }
-        Some(_) => {}
-    }
-    let asked = headers
-        .get("x-tenant-id")
-        .map(|value| value.to_str().unwrap_or_default());
-    let tenant = match (asked, tenants) {
-        (Some(asked), tenants) => tenants
-            .iter()
-            .find(|tenant| tenant.0 == asked)
-            .ok_or_else(Problem::wrong_tenant)?,
-        (None, [only]) => only,
-        (None, _) => return Err(Problem::tenant_missing()),
-    };
-    Ok(Caller {
-        tenant: tenant.clone(),
-        actor: Actor::Token {
-            id: None,
-            name: "server.token".to_owned(),
-        },
-    })
+/// Why a request was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// It carries no token.
+    NoToken,
+    /// What it carries has not the form of a token, or its checksum is wrong.
+    Malformed,
+    /// Nobody issued it, or it was revoked.
+    Unknown,
+    /// Its time is over.
+    Expired,
 }
+
+impl Refusal {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::NoToken => "no token",
+            Self::Malformed => "not a token: mistyped, or cut off",
+            Self::Unknown => "unknown or revoked",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Checks the token of a request that came from an address.
+///
+/// # Errors
+/// 401; 429 when too many requests from there were refused of late. A good token is let in however many others were not:
+/// nobody guesses 256 bits, and a colleague behind the same address must not be locked out.
+pub(super) async fn admit(
+    keyring: &Keyring,
+    headers: &HeaderMap,
+    address: IpAddr,
+    now: DateTime<Utc>,
+) -> Result<Bearer, Problem> {
+    let refusal = match bearer_token(headers) {
+        Ok(text) => match keyring.find(text, now) {
+            Ok(found) => return Ok(keyring.used(found).await),
+            Err(refusal) => refusal,
+        },
+        Err(refusal) => refusal,
+    };
+    let failures = keyring.failures();
+    failures
+        .count(address)
+        .map_err(Problem::too_many_failures)?;
+    if refusal == Refusal::NoToken {
+        tracing::debug!(%address, "a request without a token was refused");
+        return Err(Problem::unauthorized(None));
+    }
+    if failures.is_worth_telling(address) {
+        tracing::warn!(%address, reason = refusal.as_str(), "a token was refused; others from there are not told for a minute");
+        let event = Event {
+            at: now,
+            actor: Actor::Relay,
+            tenant: None,
+            deed: Deed::TokenRefuse,
+            subject: format!("address {address}"),
+            details: vec![("reason".to_owned(), refusal.as_str().to_owned())],
+        };
+        keyring.tell(event).await;
+    }
+    Err(Problem::unauthorized(Some("invalid_token")))
+}
+
+/// The token in the header.
+fn bearer_token(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let text = only(headers, AUTHORIZATION)
+        .map_err(|()| Refusal::Malformed)?
+        .ok_or(Refusal::NoToken)?;
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        _ => Err(Refusal::NoToken),
+    }
+}
+
+/// A header's value; two of them, or one that is not text, may be read differently elsewhere and are no value at all.
+fn only(headers: &HeaderMap, name: impl AsHeaderName) -> Result<Option<&str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| ()),
+        (Some(_), Some(_)) => Err(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

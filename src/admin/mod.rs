@@ -6,8 +6,9 @@ mod middleware;
 pub mod probe;
 mod problem;
 mod query;
-mod routes;
+pub mod routes;
 mod server;
+pub mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,9 +18,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::auth::keyring::Keyring;
 use crate::admin::probe::Probe;
 use crate::admin::problem::Problem;
 use crate::admin::server::tls::{self, Tls};
+use crate::audit::Event;
 use crate::catalog::{Catalog, Entry};
 use crate::directory::Directory;
 use crate::id::{DirectoryId, TenantName};
@@ -48,8 +51,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The certificate; without one it speaks plain HTTP.
     pub certificate: Option<ReadCertificate>,
-    /// The bearer token.
-    pub token: Secret,
+    /// A token beside those of the store, for everything.
+    pub token: Option<Secret>,
     /// The tenants and directories.
     pub catalog: Arc<Catalog>,
     /// The store.
@@ -60,9 +63,14 @@ pub struct Settings {
     pub probe: Arc<dyn Probe>,
 }
 
+/// All routes below `/api/v1`, and what it takes to call each.
+pub fn routes() -> &'static [routes::Route] {
+    routes::ROUTES
+}
+
 /// What the handlers share.
 struct Admin {
-    token: auth::Token,
+    keyring: Keyring,
     catalog: Arc<Catalog>,
     store: Arc<dyn Store>,
     scheduler: Scheduler,
@@ -85,6 +93,13 @@ impl Admin {
             .collect()
     }
 
+    /// The tenants in force.
+    fn tenants(&self) -> Vec<TenantName> {
+        let contents = self.catalog.contents();
+        let names = contents.tenants().map(|entry| &entry.definition.name);
+        names.cloned().collect()
+    }
+
     /// A directory of a tenant, and where it is kept; a foreign one is as if it did not exist.
     fn entry(&self, id: DirectoryId, tenant: &TenantName) -> Result<Entry<Directory>, Problem> {
         let contents = self.catalog.contents();
@@ -101,10 +116,17 @@ impl Admin {
     }
 }
 
+/// Writes an event into the audit log. What it tells of has happened: where it cannot be written, the log says why.
+async fn tell(store: &dyn Store, event: Event) {
+    if let Err(error) = store.append_audit(vec![event]).await {
+        tracing::error!(error = %error, "the audit log could not be written");
+    }
+}
+
 /// Listens, and serves until it is told to stop; answers the address that it listens on.
 ///
 /// # Errors
-/// When the address cannot be listened on, or the certificate cannot be used.
+/// When the address cannot be listened on, the certificate cannot be used, or the store cannot be read.
 pub async fn open(
     settings: Settings,
     stop: CancellationToken,
@@ -119,7 +141,7 @@ pub async fn open(
     let address = listener.local_addr().map_err(refused)?;
     let requests = TaskTracker::new();
     let admin = Arc::new(Admin {
-        token: auth::Token::of(&settings.token),
+        keyring: Keyring::open(settings.store.clone(), settings.token.as_ref()).await?,
         catalog: settings.catalog,
         store: settings.store,
         scheduler: settings.scheduler,
@@ -169,4 +191,7 @@ pub enum Error {
     /// The certificate or its key cannot be used.
     #[error("{0}")]
     Certificate(String),
+    /// The tokens cannot be read.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
 }

@@ -1,11 +1,15 @@
 //! Errors of the API: RFC 9457 problem documents, with words that say what to do.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::access::Permission;
 use crate::catalog::Refused;
+
 /// The media type of a problem document.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -64,8 +68,10 @@ impl Problem {
     /// 401, with the challenge of RFC 6750 §3.
     pub(super) fn unauthorized(error: Option<&'static str>) -> Self {
         let detail = match error {
-            None => "send the header Authorization: Bearer with the token of this relay",
-            Some(_) => "the token is not valid here",
+            None => "send the header Authorization: Bearer with a token of this relay",
+            Some(_) => {
+                "the token is not valid here: mistyped, revoked, expired, or of another relay; use another"
+            }
         };
         let mut problem = Self::new(
             StatusCode::UNAUTHORIZED,
@@ -80,14 +86,49 @@ impl Problem {
         problem
     }
 
-    /// 403 for a tenant that the token is not for.
+    /// 403, with the permission that would be needed.
+    pub(super) fn permission_missing(permission: Permission) -> Self {
+        let word = permission.as_str();
+        Self::forbidden(format!(
+            "the token has not the permission {word}; use one that has it"
+        ))
+    }
+
+    /// 403 for a tenant that the token is not for, or that does not exist: which of the two is not said.
     pub(super) fn wrong_tenant() -> Self {
-        let detail = "the token is not for the tenant in X-Tenant-ID";
+        Self::forbidden("the token is not for this tenant; use one that is, or name another tenant")
+    }
+
+    fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
             "urn:scim-relay:problem:forbidden",
             "Not allowed",
             detail,
+        )
+    }
+
+    /// 429 for an address from which too many refused requests came.
+    pub(super) fn too_many_failures(wait: Duration) -> Self {
+        let detail = "too many requests without a valid token came from this address; wait as long as Retry-After says, \
+                      and correct the token";
+        let mut problem = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "urn:scim-relay:problem:too-many-failures",
+            "Too many failures",
+            detail,
+        );
+        problem.0.retry_after = u16::try_from(wait.as_secs() + 1).ok();
+        problem
+    }
+
+    /// 409 for a token that can have no successor.
+    pub(super) fn token_expired() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "urn:scim-relay:problem:token-expired",
+            "The token has expired",
+            "the token has expired and gets no successor; issue a new one",
         )
     }
 
@@ -326,6 +367,13 @@ impl From<Refused> for Problem {
                 Self::internal()
             }
         }
+    }
+}
+
+impl From<crate::vault::Error> for Problem {
+    fn from(error: crate::vault::Error) -> Self {
+        tracing::error!(error = %error, "a secret could not be made or sealed");
+        Self::internal()
     }
 }
 

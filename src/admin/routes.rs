@@ -9,16 +9,19 @@ mod profiles;
 mod query;
 mod resources;
 mod tenants;
+mod tokens;
 mod trials;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
+use chrono::Utc;
 use uuid::Uuid;
 
 use crate::access::Permission;
@@ -30,70 +33,93 @@ use crate::admin::problem::Problem;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::document::{Fields, Problems};
-use crate::id::{DirectoryId, JobId, ProfileName, TenantName};
+use crate::id::{DirectoryId, JobId, ProfileName};
+
+/// What a route concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One tenant, which `X-Tenant-ID` names unless the token is for one alone; its handler finds a [`Caller`].
+    ///
+    /// [`Caller`]: crate::admin::auth::Caller
+    Tenant,
+    /// The relay itself; its handler finds an [`Administrator`], which has to keep to its own tenants.
+    ///
+    /// [`Administrator`]: crate::admin::auth::Administrator
+    Relay,
+}
 
 /// One route: what is called how, and what it takes to call it.
-struct Route {
-    method: Method,
-    path: &'static str,
-    permission: Permission,
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path below `/api/v1`, with parameters in braces.
+    pub path: &'static str,
+    /// What the token must permit.
+    pub permission: Permission,
+    /// What it concerns.
+    pub scope: Scope,
     handler: fn(MethodFilter) -> MethodRouter<Arc<Admin>>,
 }
 
 /// A line of the table.
 macro_rules! route {
-    ($method:ident $path:literal $permission:ident $handler:path) => {
+    ($method:ident $path:literal $permission:ident $scope:ident $handler:path) => {
         Route {
             method: Method::$method,
             path: $path,
             permission: Permission::$permission,
+            scope: Scope::$scope,
             handler: |method| on(method, $handler),
         }
     };
 }
 
 /// All routes below `/api/v1`.
-const ROUTES: &[Route] = &[
-    route!(GET "/directories" DirectoryRead directories::list),
-    route!(POST "/directories" DirectoryWrite directories::create),
-    route!(GET "/directories/{id}" DirectoryRead directories::read),
-    route!(PUT "/directories/{id}" DirectoryWrite directories::update),
-    route!(DELETE "/directories/{id}" DirectoryWrite directories::delete),
-    route!(POST "/directories/test" DirectoryWrite trials::test_unsaved),
-    route!(POST "/directories/{id}/test" DirectoryWrite trials::test),
-    route!(POST "/directories/{id}/preview-mapping" DirectoryRead trials::preview_mapping),
-    route!(GET "/directories/{id}/profiles" DirectoryRead profiles::list),
-    route!(POST "/directories/{id}/profiles" DirectoryWrite profiles::create),
-    route!(GET "/directories/{id}/profiles/{profileId}" DirectoryRead profiles::read),
-    route!(PUT "/directories/{id}/profiles/{profileId}" DirectoryWrite profiles::update),
-    route!(DELETE "/directories/{id}/profiles/{profileId}" DirectoryWrite profiles::delete),
-    route!(POST "/directories/{id}/sync" DirectoryWrite jobs::start),
-    route!(GET "/directories/{id}/users" DirectoryRead resources::users),
-    route!(GET "/directories/{id}/groups" DirectoryRead resources::groups),
-    route!(GET "/directories/{id}/jobs" DirectoryRead jobs::list),
-    route!(GET "/directories/{id}/jobs/{jobId}" DirectoryRead jobs::read),
-    route!(GET "/directories/{id}/jobs/{jobId}/changes" DirectoryRead jobs::changes),
-    route!(GET "/directories/{id}/jobs/{jobId}/events" DirectoryRead events::events),
-    route!(POST "/directories/{id}/jobs/{jobId}/cancel" DirectoryWrite jobs::cancel),
-    route!(GET "/tenants" Admin tenants::list),
-    route!(POST "/tenants" Admin tenants::create),
-    route!(GET "/tenants/{name}" Admin tenants::read),
-    route!(PUT "/tenants/{name}" Admin tenants::update),
-    route!(DELETE "/tenants/{name}" Admin tenants::delete),
-    route!(GET "/health" DirectoryRead health::health),
-    route!(GET "/statistics" DirectoryRead health::statistics),
-    route!(GET "/audit" AuditRead audit::list),
+pub(super) const ROUTES: &[Route] = &[
+    route!(GET "/directories" DirectoryRead Tenant directories::list),
+    route!(POST "/directories" DirectoryWrite Tenant directories::create),
+    route!(GET "/directories/{id}" DirectoryRead Tenant directories::read),
+    route!(PUT "/directories/{id}" DirectoryWrite Tenant directories::update),
+    route!(DELETE "/directories/{id}" DirectoryWrite Tenant directories::delete),
+    route!(POST "/directories/test" DirectoryWrite Tenant trials::test_unsaved),
+    route!(POST "/directories/{id}/test" DirectoryWrite Tenant trials::test),
+    route!(POST "/directories/{id}/preview-mapping" DirectoryRead Tenant trials::preview_mapping),
+    route!(GET "/directories/{id}/profiles" DirectoryRead Tenant profiles::list),
+    route!(POST "/directories/{id}/profiles" DirectoryWrite Tenant profiles::create),
+    route!(GET "/directories/{id}/profiles/{profileId}" DirectoryRead Tenant profiles::read),
+    route!(PUT "/directories/{id}/profiles/{profileId}" DirectoryWrite Tenant profiles::update),
+    route!(DELETE "/directories/{id}/profiles/{profileId}" DirectoryWrite Tenant profiles::delete),
+    route!(POST "/directories/{id}/sync" DirectoryWrite Tenant jobs::start),
+    route!(GET "/directories/{id}/users" DirectoryRead Tenant resources::users),
+    route!(GET "/directories/{id}/groups" DirectoryRead Tenant resources::groups),
+    route!(GET "/directories/{id}/jobs" DirectoryRead Tenant jobs::list),
+    route!(GET "/directories/{id}/jobs/{jobId}" DirectoryRead Tenant jobs::read),
+    route!(GET "/directories/{id}/jobs/{jobId}/changes" DirectoryRead Tenant jobs::changes),
+    route!(GET "/directories/{id}/jobs/{jobId}/events" DirectoryRead Tenant events::events),
+    route!(POST "/directories/{id}/jobs/{jobId}/cancel" DirectoryWrite Tenant jobs::cancel),
+    route!(GET "/tenants" Admin Relay tenants::list),
+    route!(POST "/tenants" Admin Relay tenants::create),
+    route!(GET "/tenants/{name}" Admin Relay tenants::read),
+    route!(PUT "/tenants/{name}" Admin Relay tenants::update),
+    route!(DELETE "/tenants/{name}" Admin Relay tenants::delete),
+    route!(GET "/tokens" Admin Relay tokens::list),
+    route!(POST "/tokens" Admin Relay tokens::create),
+    route!(GET "/tokens/{tokenId}" Admin Relay tokens::read),
+    route!(DELETE "/tokens/{tokenId}" Admin Relay tokens::revoke),
+    route!(POST "/tokens/{tokenId}/rotate" Admin Relay tokens::rotate),
+    route!(GET "/health" DirectoryRead Tenant health::health),
+    route!(GET "/statistics" DirectoryRead Tenant health::statistics),
+    route!(GET "/audit" AuditRead Tenant audit::list),
 ];
 
 /// Builds the whole router.
 pub(super) fn router(admin: Arc<Admin>) -> Router {
     let mut api = Router::new();
     for route in ROUTES {
-        let permission = route.permission;
         let admin = admin.clone();
         let admit = middleware::from_fn(move |request: Request, next: Next| {
             let admin = admin.clone();
-            async move { admitted(&admin, permission, request, next).await }
+            async move { admitted(&admin, route, request, next).await }
         });
         if let Ok(method) = MethodFilter::try_from(route.method.clone()) {
             api = api.route(route.path, (route.handler)(method).layer(admit));
@@ -114,24 +140,30 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .with_state(admin)
 }
 
-async fn admitted(
-    admin: &Admin,
-    permission: Permission,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let contents = admin.catalog.contents();
-    let tenants: Vec<TenantName> = contents
-        .tenants()
-        .map(|entry| entry.definition.name.clone())
-        .collect();
-    match auth::admit(&admin.token, &tenants, request.headers(), permission) {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
+async fn admitted(admin: &Admin, route: &Route, mut request: Request, next: Next) -> Response {
+    match admit(admin, route, &mut request).await {
+        Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
+}
+
+/// Lets a request in, and tells its handler from whom it comes.
+async fn admit(admin: &Admin, route: &Route, request: &mut Request) -> Result<(), Problem> {
+    // A request whose address nobody knows is counted with all others like it.
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let bearer = auth::admit(&admin.keyring, request.headers(), address, Utc::now()).await?;
+    bearer.must_have(route.permission)?;
+    match route.scope {
+        Scope::Tenant => {
+            let caller = bearer.for_tenant(request.headers(), &admin.tenants())?;
+            request.extensions_mut().insert(caller);
+        }
+        Scope::Relay => {
+            request.extensions_mut().insert(bearer.for_relay());
+        }
+    }
+    Ok(())
 }
 
 /// The router adds the header Allow, which is all that OPTIONS asks for.

@@ -7,12 +7,14 @@
 mod places;
 pub(super) mod tls;
 
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::ConnectInfo;
 use axum::http::Request;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -93,7 +95,7 @@ pub(super) async fn serve(
         connections.spawn(async move {
             set_up(&stream);
             let Some(acceptor) = acceptor else {
-                return connection(stream, &place, router, stop).await;
+                return connection(stream, (&place, peer), router, stop).await;
             };
             let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
             let shaken = tokio::select! {
@@ -102,7 +104,7 @@ pub(super) async fn serve(
                 () = stop.cancelled() => return,
             };
             match shaken {
-                Ok(Ok(stream)) => connection(stream, &place, router, stop).await,
+                Ok(Ok(stream)) => connection(stream, (&place, peer), router, stop).await,
                 Ok(Err(error)) => tracing::debug!(error = %error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
             }
@@ -120,12 +122,12 @@ pub(super) async fn serve(
 /// Serves one connection until it ends, must give way, or the relay stops.
 async fn connection(
     mut stream: impl AsyncRead + AsyncWrite + Unpin + Send,
-    place: &Place,
+    (place, peer): (&Place, SocketAddr),
     router: Router,
     stop: CancellationToken,
 ) {
     tokio::select! {
-        () = answer_requests(&mut stream, place, router, &stop) => {}
+        () = answer_requests(&mut stream, (place, peer), router, &stop) => {}
         () = place.gives_way() => return,
     }
     tokio::select! {
@@ -138,11 +140,12 @@ async fn connection(
 /// Answers one request after the other. Once the relay stops, the one under way is the last.
 async fn answer_requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
-    place: &Place,
+    (place, peer): (&Place, SocketAddr),
     router: Router,
     stop: &CancellationToken,
 ) {
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
         let under_way = place.request();
         let answer = TowerToHyperService::new(router.clone()).call(request);
         async move {

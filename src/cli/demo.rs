@@ -112,7 +112,13 @@ impl Stage {
             .next()
             .map(|profile| profile.key);
         let profile = profile.ok_or_else(|| Failure::failed("the demo has no directory"))?;
-        let relay = serve::start(&config, Arc::new(relays), store.clone(), token.clone()).await?;
+        let relay = serve::start(
+            &config,
+            Arc::new(relays),
+            store.clone(),
+            Some(token.clone()),
+        )
+        .await?;
         Ok(Self {
             company,
             target,

@@ -278,7 +278,7 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
         .map_err(|message| Failure::new(Ending::Wrong, message))?;
     let file = arguments.config.as_path();
     match arguments.command {
-        Command::Serve => serve::run(&config, file).await,
+        Command::Serve => serve::run(&config, file, output).await,
         Command::Check { offline } => check::run(&config, offline, output).await,
         Command::Sync { which, mode } => sync(&config, file, &which, mode.into(), output).await,
         Command::Preview { which } => sync(&config, file, &which, Mode::Preview, output).await,

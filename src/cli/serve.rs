@@ -4,38 +4,39 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Grant, text_of};
 use crate::admin;
 use crate::app::Relays;
-use crate::cli::output::note;
+use crate::audit::Actor;
+use crate::cli::output::{Output, line};
 use crate::cli::{Ending, Failure, asked_to_stop};
 use crate::config::{Config, secrets};
 use crate::scheduler::Scheduler;
 use crate::secret::Secret;
 use crate::store::Store;
+use crate::vault;
 
 /// How long jobs may take to end once the relay stops; systemd's TimeoutStopSec should be longer.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs until SIGTERM or Ctrl-C.
-pub(super) async fn run(config: &Config, file: &Path) -> Result<Ending, Failure> {
+pub(super) async fn run(config: &Config, file: &Path, output: Output) -> Result<Ending, Failure> {
     let store: Arc<dyn Store> = crate::store::open(&config.store)?.into();
     let wrong = |message| Failure::new(Ending::Wrong, message);
     let token = match &config.server.token {
-        Some(reference) => secrets::resolve(reference, "server.token").map_err(wrong)?,
-        None => {
-            let token = new_token()?;
-            note(&format!(
-                "the admin API's token for this start: {}",
-                token.expose()
-            ));
-            token
-        }
+        Some(reference) => Some(secrets::resolve(reference, "server.token").map_err(wrong)?),
+        None => None,
     };
     let relays = Relays::open(config, file, store.clone(), None)
         .await
         .map_err(|problems| wrong(problems.join("\n")))?;
+    if token.is_none() {
+        first_token(store.as_ref(), output).await?;
+    }
     let running = start(config, Arc::new(relays), store, token).await?;
     asked_to_stop().await;
     tracing::info!("stopping; requests in flight are finished first");
@@ -57,7 +58,7 @@ pub(super) async fn start(
     config: &Config,
     relays: Arc<Relays>,
     store: Arc<dyn Store>,
-    token: Secret,
+    token: Option<Secret>,
 ) -> Result<Running, Failure> {
     let scheduler = Scheduler::new(store.clone(), relays.clone());
     let stop = CancellationToken::new();
@@ -82,6 +83,7 @@ pub(super) async fn start(
             .map_err(|error| match error {
                 admin::Error::Listen { .. } => Failure::failed(error),
                 admin::Error::Certificate(problem) => Failure::new(Ending::Wrong, problem),
+                admin::Error::Store(error) => error.into(),
             })?;
     scheduler.start().await.map_err(Failure::failed)?;
     tracing::info!(address = %address, directories = relays.catalog().contents().directories().count(), "listening");
@@ -107,12 +109,29 @@ impl Running {
     }
 }
 
-/// 256 random bits with a prefix that secret scanners can recognize.
+/// Issues a token for everything where there is none yet, and shows it this once: somebody must be able to begin.
+async fn first_token(store: &dyn Store, output: Output) -> Result<(), Failure> {
+    if !store.tokens().await?.is_empty() {
+        return Ok(());
+    }
+    let grant = Grant::everything("first");
+    let (token, text, event) =
+        admin::tokens::issue(grant, Actor::Relay, Utc::now()).map_err(Failure::failed)?;
+    store.save_tokens(vec![token.clone()], vec![event]).await?;
+    match output {
+        Output::Json => {
+            line(&json!({ "firstToken": admin::tokens::shown_once(&token, &text) }).to_string())
+        }
+        Output::Text => line(&format!(
+            "the first token of the admin API, which is not shown again: {}",
+            text.expose()
+        )),
+    }
+    Ok(())
+}
+
+/// A token that lives in memory only.
 pub(super) fn new_token() -> Result<Secret, Failure> {
-    use base64::Engine as _;
-    let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Failure::failed(format!("the system gives no random numbers: {error}")))?;
-    let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
-    Ok(Secret::new(format!("srt_{text}")))
+    let random = vault::random().map_err(Failure::failed)?;
+    Ok(text_of(&random))
 }

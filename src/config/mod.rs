@@ -58,7 +58,7 @@ pub struct Config {
 pub struct Server {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Where the bearer token is kept; when absent, one is made at each start and printed.
+    /// Where a bearer token for everything is kept; when absent, only the store's tokens are good.
     pub token: Option<SecretRef>,
     /// Whether it may listen beyond this machine without TLS, behind a proxy that adds it.
     pub allow_plain_http: bool,

@@ -7,7 +7,6 @@ use axum::extract::{Query, State};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
-use crate::access::Permission;
 use crate::admin::Admin;
 use crate::admin::auth::Caller;
 use crate::admin::problem::Problem;
@@ -24,7 +23,7 @@ pub(super) async fn list(
     let asked = Asked::of(query, &["since", "text", "action"])?;
     let deed = asked.text("action").map(|word| Deed::from_word(&word));
     let filter = AuditFilter {
-        relay_wide: caller.may(Permission::Admin),
+        relay_wide: caller.manages_relay,
         tenant: Some(caller.tenant),
         deed: deed.transpose().map_err(Problem::malformed)?,
         before: asked.cursor(|text| text.parse().ok())?,

@@ -10,13 +10,13 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::admin::Admin;
 use crate::admin::auth::Caller;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
 use crate::admin::routes::query::Asked;
 use crate::admin::routes::{chosen_profile, directory_id, entry_name, job_id};
-use crate::audit::{Deed, Event};
+use crate::admin::{Admin, tell};
+use crate::audit::Deed;
 use crate::document::{Fields, Problems};
 use crate::id::{JobId, ProfileName};
 use crate::job::{Extent, Job, Mode, Status, Trigger};
@@ -125,15 +125,9 @@ pub(super) async fn cancel(
 ) -> Result<(StatusCode, Json<Job>), Problem> {
     let job = found(&admin, &caller, &directory, &job).await?;
     if admin.scheduler.cancel(job.id) {
-        let event = Event {
-            at: Utc::now(),
-            actor: caller.actor,
-            tenant: Some(caller.tenant),
-            deed: Deed::JobCancel,
-            subject: format!("job {}", job.id),
-            details: Vec::new(),
-        };
-        admin.store.append_audit(vec![event]).await?;
+        let subject = format!("job {}", job.id);
+        let event = caller.event(Utc::now(), Deed::JobCancel, subject, Vec::new());
+        tell(admin.store.as_ref(), event).await;
     }
     Ok((StatusCode::ACCEPTED, Json(job)))
 }

@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use crate::admin::Admin;
-use crate::admin::auth::Caller;
+use crate::admin::auth::Administrator;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
@@ -21,7 +21,7 @@ use crate::id::TenantName;
 /// GET /tenants
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
-    Extension(caller): Extension<Caller>,
+    Extension(administrator): Extension<Administrator>,
     mut query: Query,
 ) -> Result<Json<Value>, Problem> {
     let limit = query.limit();
@@ -32,7 +32,7 @@ pub(super) async fn list(
         .tenants()
         .filter(|entry| {
             let name = &entry.definition.name;
-            caller.may_manage(name) && after.as_ref().is_none_or(|after| name > after)
+            administrator.may_manage(name) && after.as_ref().is_none_or(|after| name > after)
         })
         .collect();
     let next = (items.len() > limit).then(|| items[limit - 1].definition.name.clone());
@@ -44,23 +44,26 @@ pub(super) async fn list(
 /// POST /tenants
 pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
-    Extension(caller): Extension<Caller>,
+    Extension(administrator): Extension<Administrator>,
     Document(fields): Document,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    if !caller.may_manage_all() {
+    if !administrator.may_manage_all() {
         return Err(Problem::only_for_all_tenants());
     }
-    let entry = admin.catalog.create_tenant(fields, &caller.hand()).await?;
+    let entry = admin
+        .catalog
+        .create_tenant(fields, &administrator.hand())
+        .await?;
     Ok((StatusCode::CREATED, Json(as_json(&entry))))
 }
 
 /// GET /tenants/{name}
 pub(super) async fn read(
     State(admin): State<Arc<Admin>>,
-    Extension(caller): Extension<Caller>,
+    Extension(administrator): Extension<Administrator>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let name = managed(&caller, name)?;
+    let name = managed(&administrator, name)?;
     let contents = admin.catalog.contents();
     let entry = contents.tenant(&name).ok_or_else(Problem::not_found)?;
     Ok(Json(as_json(entry)))
@@ -69,14 +72,14 @@ pub(super) async fn read(
 /// PUT /tenants/{name}
 pub(super) async fn update(
     State(admin): State<Arc<Admin>>,
-    Extension(caller): Extension<Caller>,
+    Extension(administrator): Extension<Administrator>,
     Path(name): Path<String>,
     Document(fields): Document,
 ) -> Result<Json<Value>, Problem> {
-    let name = managed(&caller, name)?;
+    let name = managed(&administrator, name)?;
     let entry = admin
         .catalog
-        .update_tenant(&name, fields, &caller.hand())
+        .update_tenant(&name, fields, &administrator.hand())
         .await?;
     Ok(Json(as_json(&entry)))
 }
@@ -84,18 +87,21 @@ pub(super) async fn update(
 /// DELETE /tenants/{name}
 pub(super) async fn delete(
     State(admin): State<Arc<Admin>>,
-    Extension(caller): Extension<Caller>,
+    Extension(administrator): Extension<Administrator>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let name = managed(&caller, name)?;
-    admin.catalog.remove_tenant(&name, &caller.hand()).await?;
+    let name = managed(&administrator, name)?;
+    admin
+        .catalog
+        .remove_tenant(&name, &administrator.hand())
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// The name, if the caller may know of such a tenant.
-fn managed(caller: &Caller, name: String) -> Result<TenantName, Problem> {
+fn managed(administrator: &Administrator, name: String) -> Result<TenantName, Problem> {
     Some(TenantName(name))
-        .filter(|name| caller.may_manage(name))
+        .filter(|name| administrator.may_manage(name))
         .ok_or_else(Problem::not_found)
 }
 

@@ -1,0 +1,125 @@
+//! Tokens: list, issue, show, revoke, rotate.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::{Extension, Json};
+use chrono::{TimeDelta, Utc};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::access::{Token, TokenId};
+use crate::admin::Admin;
+use crate::admin::auth::Administrator;
+use crate::admin::body::Document;
+use crate::admin::problem::Problem;
+use crate::admin::query::Query;
+use crate::admin::tokens;
+use crate::document::{Fields, Problems};
+
+/// How long a token works beside its successor unless asked otherwise: a day.
+const OVERLAP_SECONDS: i64 = 86_400;
+/// The longest that it may: 30 days.
+const OVERLAP_SECONDS_MAX: i64 = 30 * OVERLAP_SECONDS;
+
+type Created = (StatusCode, [(HeaderName, String); 1], Json<Value>);
+
+fn token_id(text: &str) -> Result<TokenId, Problem> {
+    Uuid::parse_str(text)
+        .map(TokenId)
+        .map_err(|_| Problem::not_found())
+}
+
+/// 201 with the token's text, this once.
+fn created(token: &Token, shown: Value) -> Created {
+    let location = format!("/api/v1/tokens/{}", token.id);
+    (
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(shown),
+    )
+}
+
+/// GET /tokens
+pub(super) async fn list(
+    State(admin): State<Arc<Admin>>,
+    Extension(administrator): Extension<Administrator>,
+    mut query: Query,
+) -> Result<Json<Value>, Problem> {
+    let limit = query.limit();
+    let after = query.parsed("cursor", |text| {
+        Uuid::parse_str(text)
+            .map(TokenId)
+            .map_err(|_| "must be the nextCursor of an earlier answer")
+    });
+    query.finish()?;
+    let mut tokens = admin.keyring.list(&administrator);
+    tokens.retain(|token| after.is_none_or(|after| token.id > after));
+    let next = (tokens.len() > limit).then(|| tokens[limit - 1].id);
+    let items: Vec<Value> = tokens.iter().take(limit).map(tokens::shown).collect();
+    Ok(Json(json!({ "items": items, "nextCursor": next })))
+}
+
+/// POST /tokens
+pub(super) async fn create(
+    State(admin): State<Arc<Admin>>,
+    Extension(administrator): Extension<Administrator>,
+    Document(body): Document,
+) -> Result<Created, Problem> {
+    let now = Utc::now();
+    let mut tenants = admin.tenants();
+    tenants.retain(|tenant| administrator.tenants.include(tenant));
+    let grant = tokens::read(&body, &tenants, now).map_err(Problem::invalid)?;
+    let (token, text) = admin.keyring.issue(grant, administrator, now).await?;
+    Ok(created(&token, tokens::shown_once(&token, &text)))
+}
+
+/// GET /tokens/{tokenId}
+pub(super) async fn read(
+    State(admin): State<Arc<Admin>>,
+    Extension(administrator): Extension<Administrator>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let token = admin.keyring.get(token_id(&id)?, &administrator)?;
+    Ok(Json(tokens::shown(&token)))
+}
+
+/// DELETE /tokens/{tokenId}
+pub(super) async fn revoke(
+    State(admin): State<Arc<Admin>>,
+    Extension(administrator): Extension<Administrator>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let id = token_id(&id)?;
+    admin.keyring.revoke(id, administrator, Utc::now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// POST /tokens/{tokenId}/rotate
+pub(super) async fn rotate(
+    State(admin): State<Arc<Admin>>,
+    Extension(administrator): Extension<Administrator>,
+    Path(id): Path<String>,
+    Document(body): Document,
+) -> Result<Created, Problem> {
+    let id = token_id(&id)?;
+    let mut problems = Problems::default();
+    let mut fields = Fields::of(&body, "", &mut problems);
+    let overlap = fields.integer(
+        "overlapSeconds",
+        OVERLAP_SECONDS,
+        0..=OVERLAP_SECONDS_MAX,
+        &mut problems,
+    );
+    fields.finish(&mut problems);
+    if !problems.0.is_empty() {
+        return Err(Problem::invalid(problems));
+    }
+    let now = Utc::now();
+    let end = now + TimeDelta::seconds(overlap);
+    let rotated = admin.keyring.rotate(id, end, administrator, now).await?;
+    let mut shown = tokens::shown_once(&rotated.new, &rotated.text);
+    shown["replaces"] = json!({ "id": rotated.old.id, "expiresAt": rotated.old.expires_at });
+    Ok(created(&rotated.new, shown))
+}
