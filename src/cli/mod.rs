@@ -1,4 +1,4 @@
-//! The command line: `serve`, `check`, `sync`, `preview`, `secret`, `audit`, `demo`.
+//! The command line: `serve`, `check`, `sync`, `preview`, `secret`, `token`, `audit`, `demo`.
 
 mod alone;
 mod audit;
@@ -9,9 +9,11 @@ mod progress;
 mod remote;
 mod secret;
 mod serve;
+mod token;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -21,6 +23,7 @@ use crate::cli::progress::BesideTheBar;
 use crate::config::{self, Config};
 use crate::job::{Mode, Status};
 use crate::secret::SecretRef;
+use crate::store::Store;
 use crate::telemetry;
 
 /// Keeps a tenant's IAM in step with an on-premises directory, over SCIM 2.0.
@@ -36,6 +39,7 @@ Examples:
   scim-relay --config relay.toml sync           one run now
   scim-relay --config relay.toml serve          run by schedule, with the admin endpoint
   scim-relay --config relay.toml audit verify   check that nobody changed the audit log
+  scim-relay --config relay.toml token list     who may call the admin endpoint
 
 Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 3 done, with errors of single records;
 4 something waits for approval; 5 the store is in use; 130 interrupted."
@@ -100,6 +104,14 @@ enum Command {
         #[command(subcommand)]
         command: SecretCommand,
     },
+    /// Issues, lists and revokes tokens of the admin API; through a running relay where there is one.
+    #[command(after_help = token::EXAMPLES)]
+    Token {
+        #[command(subcommand)]
+        deed: token::Deed,
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// Plays a small company: a directory, a target and the relay, with nothing else installed.
     #[command(after_help = "Examples:\n  scim-relay demo\n  scim-relay demo --once --output json")]
     Demo {
@@ -139,9 +151,20 @@ struct Which {
     /// The sync profile of the directory; `default` when absent.
     #[arg(long)]
     profile: Option<String>,
+    #[command(flatten)]
+    relay: Reach,
+}
+
+/// How a running relay is reached.
+#[derive(Debug, clap::Args)]
+struct Reach {
     /// The running relay's address; the one of the configuration when absent.
-    #[arg(long, env = "SCIM_RELAY_URL")]
+    #[arg(long, global = true, env = "SCIM_RELAY_URL")]
     url: Option<String>,
+    /// Where the token for its API is kept: env:NAME or file:PATH; SCIM_RELAY_TOKEN, or server.token of the
+    /// configuration, when absent.
+    #[arg(long, global = true, value_name = "WHERE")]
+    token: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -252,7 +275,8 @@ fn runtime(command: &Command) -> tokio::runtime::Builder {
         | Command::Sync { .. }
         | Command::Preview { .. }
         | Command::Audit { .. }
-        | Command::Secret { .. } => tokio::runtime::Builder::new_current_thread(),
+        | Command::Secret { .. }
+        | Command::Token { .. } => tokio::runtime::Builder::new_current_thread(),
     }
 }
 
@@ -286,6 +310,7 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
         Command::Secret {
             command: SecretCommand::Rotate { new_key },
         } => secret::rotate(&config, &new_key, output).await,
+        Command::Token { deed, reach } => token::run(&config, deed, &reach, output).await,
         // These need no configuration and were carried out above.
         Command::Secret { .. } | Command::Demo { .. } => Ok(Ending::Done),
     }
@@ -305,19 +330,46 @@ async fn sync(
     mode: Mode,
     output: Output,
 ) -> Result<Ending, Failure> {
-    if which.url.is_some() {
-        return remote::run(config, which, mode, output).await;
+    match owner(config, &which.relay)? {
+        Owner::Us(store) => alone::run(config, file, store, which, mode, output).await,
+        Owner::Relay(told) => told.or_else(remote::run(config, which, mode, output).await),
+    }
+}
+
+/// Whose the store is.
+enum Owner {
+    /// Nobody else's: it is open now.
+    Us(Arc<dyn Store>),
+    /// A running relay's.
+    Relay(Unreached),
+}
+
+/// What is said of the store when the relay that should have it cannot be reached.
+struct Unreached(Option<String>);
+
+impl Unreached {
+    fn or_else<T>(self, ended: Result<T, Failure>) -> Result<T, Failure> {
+        match (ended, self.0) {
+            (Err(unreached), Some(store)) if unreached.ending == Ending::StoreInUse => {
+                Err(Failure::new(
+                    Ending::StoreInUse,
+                    format!("{store}\n{}", unreached.message),
+                ))
+            }
+            (ended, _) => ended,
+        }
+    }
+}
+
+/// Finds out whose the store is; who names an address means the relay there.
+fn owner(config: &Config, reach: &Reach) -> Result<Owner, Failure> {
+    if reach.url.is_some() {
+        return Ok(Owner::Relay(Unreached(None)));
     }
     match crate::store::open(&config.store) {
-        Ok(store) => alone::run(config, file, store.into(), which, mode, output).await,
+        Ok(store) => Ok(Owner::Us(store.into())),
         Err(error) if error.kind == crate::store::ErrorKind::InUse => {
-            match remote::run(config, which, mode, output).await {
-                Err(unreachable) if unreachable.ending == Ending::StoreInUse => Err(Failure::new(
-                    Ending::StoreInUse,
-                    format!("{}\n{}", error.message, unreachable.message),
-                )),
-                ended => ended,
-            }
+            Ok(Owner::Relay(Unreached(Some(error.message))))
         }
         Err(error) => Err(error.into()),
     }

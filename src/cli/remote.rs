@@ -1,4 +1,4 @@
-//! `sync` and `preview` through the API of a running relay.
+//! The API of a running relay, and `sync` and `preview` through it.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::output::Output;
 use crate::cli::progress::Progress;
-use crate::cli::{Ending, Failure, Which};
+use crate::cli::{Ending, Failure, Reach, Which};
 use crate::config::{Config, secrets};
 use crate::job::{Job, Mode};
 use crate::secret::Secret;
@@ -16,14 +16,16 @@ use crate::secret::Secret;
 /// How often a running job is asked how far it is.
 const POLL: Duration = Duration::from_millis(250);
 
-struct Api {
+/// The API of a running relay.
+pub(super) struct Api {
     client: Client,
     base: String,
     token: Secret,
 }
 
 impl Api {
-    async fn call(
+    /// One request; an answer that is no success, and no conflict, is a failure.
+    pub(super) async fn call(
         &self,
         method: Method,
         path: &str,
@@ -46,16 +48,34 @@ impl Api {
             Failure::new(Ending::StoreInUse, message)
         })?;
         let status = answer.status();
+        if status == StatusCode::NO_CONTENT {
+            return Ok((status, Value::Null));
+        }
         let body: Value = answer.json().await.map_err(|error| {
             Failure::failed(format!("{url} does not answer as a relay does: {error}"))
         })?;
         if status.is_success() || status == StatusCode::CONFLICT {
             return Ok((status, body));
         }
-        let detail = body["detail"].as_str().unwrap_or("no detail");
-        Err(Failure::failed(format!(
-            "the relay refuses: {status}: {detail}"
-        )))
+        Err(refusal(status, &body))
+    }
+}
+
+/// What a problem document says, with every field at fault.
+fn refusal(status: StatusCode, problem: &Value) -> Failure {
+    let detail = problem["detail"].as_str().unwrap_or("no detail");
+    let fields = problem["errors"].as_array().into_iter().flatten();
+    let fields = fields.filter_map(|field| {
+        let (pointer, detail) = (field["pointer"].as_str()?, field["detail"].as_str()?);
+        Some(format!("\n  {}: {detail}", pointer.trim_start_matches('/')))
+    });
+    let message = format!(
+        "the relay refuses: {status}: {detail}{}",
+        fields.collect::<String>()
+    );
+    match status {
+        StatusCode::UNPROCESSABLE_ENTITY => Failure::new(Ending::Wrong, message),
+        _ => Failure::failed(message),
     }
 }
 
@@ -74,7 +94,7 @@ pub(super) async fn run(
     mode: Mode,
     output: Output,
 ) -> Result<Ending, Failure> {
-    let api = connect(config, which)?;
+    let api = connect(config, &which.relay)?;
     let directory = chosen(&api, which).await?;
     let mut body = json!({ "mode": mode });
     if let Some(only) = &which.only {
@@ -122,18 +142,31 @@ pub(super) async fn run(
     }
 }
 
-fn connect(config: &Config, which: &Which) -> Result<Api, Failure> {
-    let token = match (std::env::var("SCIM_RELAY_TOKEN"), &config.server.token) {
-        (Ok(token), _) if !token.is_empty() => Secret::new(token),
-        (_, Some(reference)) => secrets::resolve(reference, "server.token")
-            .map_err(|message| Failure::new(Ending::Wrong, message))?,
+/// The token that a command uses: the one that it is told, `SCIM_RELAY_TOKEN`, or that of the configuration.
+fn token(config: &Config, reach: &Reach) -> Result<Secret, Failure> {
+    let wrong = |message| Failure::new(Ending::Wrong, message);
+    if let Some(told) = &reach.token {
+        let reference = told
+            .parse()
+            .map_err(|message| wrong(format!("--token: {message}")))?;
+        return secrets::resolve(&reference, "--token").map_err(wrong);
+    }
+    match (std::env::var("SCIM_RELAY_TOKEN"), &config.server.token) {
+        (Ok(token), _) if !token.is_empty() => Ok(Secret::new(token)),
+        (_, Some(reference)) => secrets::resolve(reference, "server.token").map_err(wrong),
         _ => {
-            let message = "a relay is running; set SCIM_RELAY_TOKEN to its token, so that the command can use its API";
-            return Err(Failure::new(Ending::StoreInUse, message));
+            let message = "a relay is running; set SCIM_RELAY_TOKEN to a token of it, or name one with --token, so that \
+                           the command can use its API";
+            Err(Failure::new(Ending::StoreInUse, message))
         }
-    };
+    }
+}
+
+/// Where the API is and with which token; nothing is sent yet.
+pub(super) fn connect(config: &Config, reach: &Reach) -> Result<Api, Failure> {
+    let token = token(config, reach)?;
     let scheme = config.server.tls.as_ref().map_or("http", |_| "https");
-    let base = which
+    let base = reach
         .url
         .clone()
         .unwrap_or_else(|| format!("{scheme}://{}", config.server.listen));
