@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use clap::Subcommand;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ pub(super) enum Deed {
         tenants: Vec<String>,
         /// How long it works, such as 12h or 90d; without end when absent.
         #[arg(long, value_parser = parse_interval)]
-        expires_in: Option<std::time::Duration>,
+        expires_in: Option<TimeDelta>,
     },
     /// Lists tokens; their texts are not known any more.
     #[command(after_help = "Example: scim-relay token list --output json")]
@@ -98,11 +98,7 @@ fn asked(deed: &Deed) -> Result<Value, Failure> {
     };
     let mut body = json!({ "name": name, "permissions": permissions, "tenants": tenants });
     if let Some(span) = expires_in {
-        let end = chrono::TimeDelta::from_std(*span)
-            .ok()
-            .and_then(|span| Utc::now().checked_add_signed(span));
-        let end = end.ok_or_else(|| Failure::new(Ending::Wrong, "--expires-in is too long"))?;
-        body["expiresAt"] = json!(end);
+        body["expiresAt"] = json!(Utc::now() + *span);
     }
     Ok(body)
 }

@@ -14,17 +14,17 @@ use std::time::Duration;
 use scim_relay::demo::target::answer::Call;
 use serde_json::Value;
 
-use crate::program::Api;
+use crate::program::{Api, Program, config_file};
 use crate::support::fault_target::{Fault, FaultTarget, Rule};
-use crate::support::relay::{Relay, Serving};
-use crate::support::slapd::Slapd;
+use crate::support::relay::{API_TOKEN, Relay, Serving};
+use crate::support::slapd::{READER_PASSWORD, Slapd};
 use crate::support::world::World;
 
 /// Everybody of the company of these tests.
 const STAFF: usize = 12;
 
 /// A running relay between a directory of [`STAFF`] people and an empty target.
-struct Site {
+pub struct Site {
     slapd: Slapd,
     target: FaultTarget,
     relay: Relay,
@@ -32,7 +32,7 @@ struct Site {
 
 impl Site {
     /// Nothing runs yet; requests go one by one, so that a slow target makes a long job.
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let slapd = Slapd::with(&World::new(3, STAFF, 0).ldif());
         let target = FaultTarget::start(Vec::new()).await;
         let relay = Relay::between(&slapd, target.base_url(), "token")
@@ -42,6 +42,11 @@ impl Site {
             target,
             relay,
         }
+    }
+
+    /// A relay of its own, with the same directory and target.
+    pub fn relay(&self) -> Relay {
+        Relay::between(&self.slapd, self.target.base_url(), "token")
     }
 
     /// Every create takes so long from now on.
@@ -102,5 +107,50 @@ fn items(api: &Api, path: &str, limit: usize) -> Vec<Value> {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return found,
         }
+    }
+}
+
+/// A relay for two tenants, each with a directory.
+pub struct TwoTenants {
+    /// The running program.
+    pub program: Program,
+    /// Its configuration and its store, `relay.redb`.
+    pub folder: tempfile::TempDir,
+    /// `http://127.0.0.1:PORT`
+    pub base: String,
+}
+
+/// Starts it; the log is as fine as `level`.
+pub fn two_tenants(site: &Site, level: &str) -> TwoTenants {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("relay.redb");
+    let mut text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\ntoken = \"env:TOKEN\"\n[store]\npath = \"{}\"\n[log]\nformat = \"json\"\nlevel = \"{level}\"\n",
+        store.display()
+    );
+    for tenant in ["acme", "globex"] {
+        text.push_str(&format!(
+            "[[tenants]]\nname = \"{tenant}\"\nbaseUrl = \"{}\"\nauth = {{ type = \"bearer\", token = \"env:SCIM\" }}\n\
+             [[directories]]\ntenant = \"{tenant}\"\nname = \"hq-{tenant}\"\ntype = \"ldap\"\nhost = \"127.0.0.1\"\n\
+             port = {}\nuseTLS = false\nallowPlainLdap = true\nbindDN = \"cn=reader,dc=example,dc=org\"\n\
+             bindPassword = \"env:LDAP\"\nbaseDN = \"ou=people,dc=example,dc=org\"\n",
+            site.target.base_url(),
+            site.slapd.port()
+        ));
+    }
+    let config = config_file(&folder, &text);
+    let environment = [
+        ("TOKEN", API_TOKEN),
+        ("SCIM", "token"),
+        ("LDAP", READER_PASSWORD),
+    ];
+    let mut program = Program::start(
+        &["--config", config.to_str().unwrap(), "serve"],
+        &environment,
+    );
+    TwoTenants {
+        base: program.listening(),
+        program,
+        folder,
     }
 }

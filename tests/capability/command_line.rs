@@ -26,7 +26,9 @@ fn environment<'a>(relay: &Relay, token: &'a str) -> [(&'a str, &'a str); 2] {
 fn command_line_help_has_examples_for_every_command() {
     let top = run(&["--help"], &[]);
     assert_eq!(top.code, Some(0));
-    for command in ["serve", "check", "sync", "preview", "audit", "demo"] {
+    for command in [
+        "serve", "check", "sync", "preview", "token", "audit", "demo",
+    ] {
         let examples = top.stdout.split("Examples:").nth(1).unwrap();
         assert!(
             examples.contains(&format!(" {command} ")),

@@ -10,6 +10,7 @@
 mod support;
 
 mod admin_api;
+mod authorization;
 mod bad_input;
 mod command_line;
 mod demo;

@@ -1,8 +1,10 @@
 //! The program with any arguments, as a shell starts it, and calls of the admin API, for the tests of both.
 
 use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -176,6 +178,8 @@ pub struct Api {
     pub base: String,
     /// Sent with every request.
     pub headers: Vec<(&'static str, String)>,
+    /// The address that requests come from; every one of 127.0.0.0/8 is this machine's, and refusals are counted for each.
+    pub from: Option<Ipv4Addr>,
 }
 
 impl Api {
@@ -189,6 +193,7 @@ impl Api {
         Self {
             base,
             headers: vec![("authorization", format!("Bearer {token}"))],
+            from: None,
         }
     }
 
@@ -199,11 +204,24 @@ impl Api {
         api
     }
 
+    /// The same caller from an address that nobody has called from yet, so that earlier refusals do not count.
+    pub fn from_elsewhere(&self) -> Self {
+        static LAST: AtomicU32 = AtomicU32::new(1);
+        let [_, high, middle, low] = (LAST.fetch_add(1, Ordering::Relaxed) + 1).to_be_bytes();
+        let mut api = self.clone();
+        api.from = Some(Ipv4Addr::new(127, high, middle, low));
+        api
+    }
+
     /// One request; the path begins below the host.
     pub fn call(&self, method: &str, path: &str, body: Option<&str>) -> Answer {
         let url = format!("{}{path}", self.base);
         block_on(async {
-            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let client = reqwest::Client::builder()
+                .no_proxy()
+                .local_address(self.from.map(IpAddr::V4))
+                .build()
+                .unwrap();
             let mut request = client
                 .request(method.parse().unwrap(), url)
                 .timeout(PATIENCE);
@@ -234,6 +252,11 @@ impl Api {
     /// GET below `/api/v1`.
     pub fn get(&self, path: &str) -> Answer {
         self.call("GET", &format!("/api/v1{path}"), None)
+    }
+
+    /// DELETE below `/api/v1`.
+    pub fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", &format!("/api/v1{path}"), None)
     }
 
     /// POST below `/api/v1`, as JSON.

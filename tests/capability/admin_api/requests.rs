@@ -4,8 +4,8 @@ use chrono::{DateTime, Timelike as _, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Site;
-use crate::program::{Answer, Api, Program, config_file};
+use super::{Site, two_tenants};
+use crate::program::{Answer, Api};
 use crate::support::relay::API_TOKEN;
 use crate::support::slapd::READER_PASSWORD;
 
@@ -39,6 +39,7 @@ async fn admin_api_tokens() {
     let anonymous = Api {
         base: serving.base_url(),
         headers: Vec::new(),
+        from: None,
     };
     for path in ["/healthz", "/readyz"] {
         assert_eq!(anonymous.call("GET", path, None).status, 200, "{path}");
@@ -66,14 +67,14 @@ async fn admin_api_tokens() {
     ];
     for (method, path) in &routes {
         let path = format!("/api/v1{path}");
-        let answer = anonymous.call(method, &path, None);
+        let answer = anonymous.from_elsewhere().call(method, &path, None);
         problem(&answer, 401);
         assert_eq!(
             answer.header("www-authenticate"),
             Some("Bearer realm=\"scim-relay\"")
         );
         for wrong in &wrong {
-            let answer = wrong.call(method, &path, None);
+            let answer = wrong.from_elsewhere().call(method, &path, None);
             problem(&answer, 401);
             let challenge = answer.header("www-authenticate").unwrap();
             assert!(challenge.starts_with("Bearer realm="), "{challenge}");
@@ -125,51 +126,10 @@ async fn admin_api_shows_directories_without_their_secrets() {
     }
 }
 
-/// A relay for two tenants, each with a directory.
-struct TwoTenants {
-    _program: Program,
-    _folder: tempfile::TempDir,
-    base: String,
-}
-
-fn two_tenants(site: &Site) -> TwoTenants {
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("relay.redb");
-    let mut text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\ntoken = \"env:TOKEN\"\n[store]\npath = \"{}\"\n[log]\nformat = \"json\"\n",
-        store.display()
-    );
-    for tenant in ["acme", "globex"] {
-        text.push_str(&format!(
-            "[[tenants]]\nname = \"{tenant}\"\nbaseUrl = \"{}\"\nauth = {{ type = \"bearer\", token = \"env:SCIM\" }}\n\
-             [[directories]]\ntenant = \"{tenant}\"\nname = \"hq-{tenant}\"\ntype = \"ldap\"\nhost = \"127.0.0.1\"\n\
-             port = {}\nuseTLS = false\nallowPlainLdap = true\nbindDN = \"cn=reader,dc=example,dc=org\"\n\
-             bindPassword = \"env:LDAP\"\nbaseDN = \"ou=people,dc=example,dc=org\"\n",
-            site.target.base_url(),
-            site.slapd.port()
-        ));
-    }
-    let config = config_file(&folder, &text);
-    let environment = [
-        ("TOKEN", API_TOKEN),
-        ("SCIM", "token"),
-        ("LDAP", READER_PASSWORD),
-    ];
-    let mut program = Program::start(
-        &["--config", config.to_str().unwrap(), "serve"],
-        &environment,
-    );
-    TwoTenants {
-        base: program.listening(),
-        _program: program,
-        _folder: folder,
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn admin_api_tenants_do_not_see_each_other() {
     let site = Site::new().await;
-    let relay = two_tenants(&site);
+    let relay = two_tenants(&site, "info");
     let api = Api::new(relay.base.clone());
     problem(&api.get("/directories"), 400);
     problem(&api.with("x-tenant-id", "initech").get("/directories"), 403);
