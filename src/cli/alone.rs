@@ -47,9 +47,14 @@ pub(super) async fn run(
 /// The profile that is meant: of the directory by name or id, or of the only one; by name, or `default`.
 fn chosen(relays: &Relays, which: &Which) -> Result<ProfileKey, Failure> {
     let contents = relays.catalog().contents();
+    let of_tenant = |directory: &&Directory| {
+        let tenant = which.tenant.as_ref();
+        tenant.is_none_or(|tenant| directory.tenant.0 == *tenant)
+    };
     let all: Vec<&Directory> = contents
         .directories()
         .map(|entry| entry.definition.as_ref())
+        .filter(of_tenant)
         .collect();
     let found = match &which.directory {
         Some(name) => all

@@ -151,6 +151,9 @@ struct Which {
     /// The sync profile of the directory; `default` when absent.
     #[arg(long)]
     profile: Option<String>,
+    /// The directory's tenant; not needed when there is only one.
+    #[arg(long)]
+    tenant: Option<String>,
     #[command(flatten)]
     relay: Reach,
 }

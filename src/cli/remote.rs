@@ -21,6 +21,8 @@ pub(super) struct Api {
     client: Client,
     base: String,
     token: Secret,
+    /// Sent as `X-Tenant-ID`.
+    tenant: Option<String>,
 }
 
 impl Api {
@@ -36,6 +38,9 @@ impl Api {
             .client
             .request(method, &url)
             .bearer_auth(self.token.expose());
+        if let Some(tenant) = &self.tenant {
+            request = request.header("x-tenant-id", tenant);
+        }
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -94,7 +99,8 @@ pub(super) async fn run(
     mode: Mode,
     output: Output,
 ) -> Result<Ending, Failure> {
-    let api = connect(config, &which.relay)?;
+    let mut api = connect(config, &which.relay)?;
+    api.tenant.clone_from(&which.tenant);
     let directory = chosen(&api, which).await?;
     let mut body = json!({ "mode": mode });
     if let Some(only) = &which.only {
@@ -180,6 +186,7 @@ pub(super) fn connect(config: &Config, reach: &Reach) -> Result<Api, Failure> {
         client,
         base: base.trim_end_matches('/').to_owned(),
         token,
+        tenant: None,
     })
 }
 

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::admin_api::Site;
+use crate::admin_api::{Site, two_tenants};
 use crate::program::{Api, Program, run_with};
-use crate::support::relay::Relay;
+use crate::support::relay::{API_TOKEN, Relay};
 use crate::support::slapd::READER_PASSWORD;
 
 /// A relay whose configuration names no token.
@@ -200,4 +200,35 @@ async fn authorization_commands_work_alone_and_through_a_relay() {
         "{missing}"
     );
     assert_eq!(names(&bare.token(&["list"], &[], 0)), Vec::<&str>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authorization_commands_name_the_tenant_among_several() {
+    let site = Site::new().await;
+    let relay = two_tenants(&site, "info");
+    let config = relay.folder.path().join("relay.toml");
+    let secrets = [
+        ("TOKEN", API_TOKEN),
+        ("SCIM", "token"),
+        ("LDAP", READER_PASSWORD),
+    ];
+    let preview = |more: &[&str]| {
+        let url = ("SCIM_RELAY_URL", relay.base.as_str());
+        let environment = [&secrets[..], &[url]].concat();
+        run_with(&config, &[&["preview"], more].concat(), &environment)
+    };
+    let unsaid = preview(&[]);
+    assert_eq!(unsaid.code, Some(1), "{unsaid:?}");
+    assert!(unsaid.stderr.contains("X-Tenant-ID"), "{unsaid:?}");
+    for tenant in ["acme", "globex"] {
+        let ended = preview(&["--tenant", tenant]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+    assert_eq!(preview(&["--tenant", "initech"]).code, Some(1));
+    relay.program.signal("TERM");
+    assert_eq!(relay.program.wait().code, Some(0));
+    for (tenant, code) in [("acme", 0), ("initech", 2)] {
+        let ended = run_with(&config, &["preview", "--tenant", tenant], &secrets);
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+    }
 }
