@@ -38,13 +38,9 @@ use crate::id::{DirectoryId, JobId, ProfileName};
 /// What a route concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// One tenant, which `X-Tenant-ID` names unless the token is for one alone; its handler finds a [`Caller`].
-    ///
-    /// [`Caller`]: crate::admin::auth::Caller
+    /// One tenant, which `X-Tenant-ID` names unless the token is for one alone. The handler finds a `Caller`.
     Tenant,
-    /// The relay itself; its handler finds an [`Administrator`], which has to keep to its own tenants.
-    ///
-    /// [`Administrator`]: crate::admin::auth::Administrator
+    /// The relay itself. The handler finds an `Administrator`, and keeps to the tenants that this one may manage.
     Relay,
 }
 

@@ -162,7 +162,7 @@ async fn authorization_no_route_without_a_good_token() {
         let path = filled(route.path, |_, name| company.object(name, true).to_owned());
         let mut refusals = Vec::new();
         for (name, caller) in &callers {
-            let caller = caller.from_elsewhere();
+            let caller = caller.elsewhere();
             let answer = call(&caller, route, &path, None);
             assert_eq!(
                 answer.status, 401,

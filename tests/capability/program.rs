@@ -205,7 +205,7 @@ impl Api {
     }
 
     /// The same caller from an address that nobody has called from yet, so that earlier refusals do not count.
-    pub fn from_elsewhere(&self) -> Self {
+    pub fn elsewhere(&self) -> Self {
         static LAST: AtomicU32 = AtomicU32::new(1);
         let [_, high, middle, low] = (LAST.fetch_add(1, Ordering::Relaxed) + 1).to_be_bytes();
         let mut api = self.clone();

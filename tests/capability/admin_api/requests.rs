@@ -67,14 +67,14 @@ async fn admin_api_tokens() {
     ];
     for (method, path) in &routes {
         let path = format!("/api/v1{path}");
-        let answer = anonymous.from_elsewhere().call(method, &path, None);
+        let answer = anonymous.elsewhere().call(method, &path, None);
         problem(&answer, 401);
         assert_eq!(
             answer.header("www-authenticate"),
             Some("Bearer realm=\"scim-relay\"")
         );
         for wrong in &wrong {
-            let answer = wrong.from_elsewhere().call(method, &path, None);
+            let answer = wrong.elsewhere().call(method, &path, None);
             problem(&answer, 401);
             let challenge = answer.header("www-authenticate").unwrap();
             assert!(challenge.starts_with("Bearer realm="), "{challenge}");
