@@ -254,11 +254,6 @@ impl Api {
         self.call("GET", &format!("/api/v1{path}"), None)
     }
 
-    /// DELETE below `/api/v1`.
-    pub fn delete(&self, path: &str) -> Answer {
-        self.call("DELETE", &format!("/api/v1{path}"), None)
-    }
-
     /// POST below `/api/v1`, as JSON.
     pub fn post(&self, path: &str, body: &str) -> Answer {
         self.send("POST", path, body)

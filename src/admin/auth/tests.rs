@@ -107,6 +107,7 @@ impl Site {
             .await
             .unwrap();
         records
+            .records
             .iter()
             .rev()
             .map(|record| record.event.deed)

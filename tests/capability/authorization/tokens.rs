@@ -19,10 +19,11 @@ async fn audit_of(store: &Path) -> (Vec<(Deed, String)>, String) {
     };
     let store = scim_relay::store::open(&settings).unwrap();
     assert!(matches!(
-        store.verify_audit().await.unwrap(),
+        store.verify_audit(None).await.unwrap(),
         Verdict::Intact { .. }
     ));
-    let records = store.audit(AuditFilter::default(), 10_000).await.unwrap();
+    let page = store.audit(AuditFilter::default(), 10_000).await.unwrap();
+    let records = page.records;
     let deeds = records
         .iter()
         .map(|record| (record.event.deed, record.event.actor.to_string()));
