@@ -5,11 +5,15 @@ use std::fmt::Display;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use crate::admin::problem::Problem;
 
 /// How many items a list gives unless asked otherwise.
 const LIMIT: usize = 50;
+/// The longest value, in bytes.
+const VALUE_BYTES_MAX: usize = 1024;
 /// How many it gives at the most.
 const LIMIT_MAX: usize = 200;
 
@@ -29,6 +33,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
             .map_err(|_| Problem::malformed("the query is not made of name=value pairs"))?;
         let mut parameters = BTreeMap::new();
         for (name, value) in pairs.0 {
+            if value.is_empty() || value.len() > VALUE_BYTES_MAX {
+                let name = name.escape_debug();
+                return Err(Problem::malformed(format!(
+                    "{name}: must have 1 to {VALUE_BYTES_MAX} characters; leave it out where it does not matter"
+                )));
+            }
             if parameters.insert(name.clone(), value).is_some() {
                 let name = name.escape_debug();
                 return Err(Problem::malformed(format!(
@@ -63,6 +73,44 @@ impl Query {
             .ok()
     }
 
+    /// Where an earlier answer ended.
+    pub(super) fn cursor<T>(&mut self, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        self.parsed("cursor", |text| {
+            read(text).ok_or("must be the nextCursor of an earlier answer")
+        })
+    }
+
+    /// A time.
+    pub(super) fn time(&mut self, name: &'static str) -> Option<DateTime<Utc>> {
+        self.parsed(name, |text| {
+            let cure =
+                "must be a time such as 2026-11-21T09:30:00Z (write a + of an offset as %2B)";
+            text.parse().map_err(|_| cure)
+        })
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
+        self.parsed(name, |text| {
+            text.parse().map_err(|_| "must be true or false")
+        })
+    }
+
+    /// One of these, by the word that the API has for it.
+    pub(super) fn word<T: Serialize + Copy>(&mut self, name: &'static str, all: &[T]) -> Option<T> {
+        let word = |value: &T| match serde_json::to_value(value) {
+            Ok(serde_json::Value::String(word)) => word,
+            _ => String::new(),
+        };
+        self.parsed(name, |asked| {
+            let found = all.iter().find(|value| word(value) == asked);
+            found.copied().ok_or_else(|| {
+                let all: Vec<String> = all.iter().map(word).collect();
+                format!("must be one of {}", all.join(", "))
+            })
+        })
+    }
+
     /// How many items a list shall give.
     pub(super) fn limit(&mut self) -> usize {
         let asked = self.parsed("limit", |text| match text.parse() {
@@ -74,11 +122,14 @@ impl Query {
 
     /// Refuses the request if anything is wrong or unknown.
     pub(super) fn finish(mut self) -> Result<(), Problem> {
+        let known = match self.known.as_slice() {
+            [] => "it has none".to_owned(),
+            known => format!("there are: {}", known.join(", ")),
+        };
         for name in self.parameters.keys() {
-            let known = self.known.join(", ");
             let name = name.escape_debug();
             self.wrong.push(format!(
-                "`{name}` is not a parameter of this address; there are: {known}"
+                "`{name}` is not a parameter of this address; {known}"
             ));
         }
         if self.wrong.is_empty() {

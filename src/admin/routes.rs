@@ -6,7 +6,6 @@ mod events;
 mod health;
 mod jobs;
 mod profiles;
-mod query;
 mod resources;
 mod tenants;
 mod tokens;

@@ -1,16 +1,15 @@
 //! The audit log as the API shows it: read, never written.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::admin::auth::Caller;
 use crate::admin::problem::Problem;
-use crate::admin::routes::query::Asked;
+use crate::admin::query::Query;
 use crate::audit::{Deed, Record};
 use crate::store::records::AuditFilter;
 
@@ -18,19 +17,19 @@ use crate::store::records::AuditFilter;
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Query(query): Query<HashMap<String, String>>,
+    mut query: Query,
 ) -> Result<Json<Value>, Problem> {
-    let asked = Asked::of(query, &["since", "text", "action"])?;
-    let deed = asked.text("action").map(|word| Deed::from_word(&word));
+    let limit = query.limit();
     let filter = AuditFilter {
         relay_wide: caller.manages_relay,
         tenant: Some(caller.tenant),
-        deed: deed.transpose().map_err(Problem::malformed)?,
-        before: asked.cursor(|text| text.parse().ok())?,
-        since: asked.time("since")?,
-        text: asked.text("text"),
+        deed: query.parsed("action", Deed::from_word),
+        before: query.cursor(|text| text.parse().ok()),
+        since: query.time("since"),
+        text: query.text("text"),
     };
-    let page = admin.store.audit(filter, asked.limit()?).await?;
+    query.finish()?;
+    let page = admin.store.audit(filter, limit).await?;
     let items: Vec<Value> = page.records.iter().map(Record::to_json).collect();
     let next = page.next.map(|number| number.to_string());
     Ok(Json(json!({ "items": items, "nextCursor": next })))

@@ -1,9 +1,9 @@
 //! Health and statistics of a tenant's directories.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::admin::Admin;
 use crate::admin::auth::Caller;
 use crate::admin::problem::Problem;
-use crate::admin::routes::query::Asked;
+use crate::admin::query::Query;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::job::health::{Colour, Facts, Health, health as health_of};
@@ -186,9 +186,9 @@ impl Counts {
 pub(super) async fn statistics(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Query(query): Query<HashMap<String, String>>,
+    query: Query,
 ) -> Result<Json<Value>, Problem> {
-    Asked::of(query, &[])?;
+    query.finish()?;
     let since = Some(Utc::now() - chrono::Duration::days(1));
     let mut total = Counts::default();
     let mut items = Vec::new();

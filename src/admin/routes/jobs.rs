@@ -1,9 +1,8 @@
 //! Jobs as the API shows them: start, list, read, cancel, and what each changed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use chrono::Utc;
@@ -13,7 +12,7 @@ use uuid::Uuid;
 use crate::admin::auth::Caller;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
-use crate::admin::routes::query::Asked;
+use crate::admin::query::Query;
 use crate::admin::routes::{chosen_profile, directory_id, entry_name, job_id};
 use crate::admin::{Admin, tell};
 use crate::audit::Deed;
@@ -64,24 +63,21 @@ pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
+    mut query: Query,
 ) -> Result<Json<Value>, Problem> {
     let directory = admin.directory(directory_id(&id)?, &caller.tenant)?;
-    let asked = Asked::of(
-        query,
-        &["status", "profile", "mode", "trigger", "since", "until"],
-    )?;
-    let limit = asked.limit()?;
-    let cursor = asked.cursor(|text| Uuid::parse_str(text).ok().map(JobId))?;
+    let limit = query.limit();
+    let cursor = query.cursor(|text| Uuid::parse_str(text).ok().map(JobId));
     let filter = JobFilter {
         directory: Some(directory.id),
-        profile: asked.text("profile").map(ProfileName),
-        status: asked.word("status", &Status::ALL)?,
-        mode: asked.word("mode", &Mode::ALL)?,
-        trigger: asked.word("trigger", &Trigger::ALL)?,
-        since: asked.time("since")?,
-        until: asked.time("until")?,
+        profile: query.text("profile").map(ProfileName),
+        status: query.word("status", &Status::ALL),
+        mode: query.word("mode", &Mode::ALL),
+        trigger: query.word("trigger", &Trigger::ALL),
+        since: query.time("since"),
+        until: query.time("until"),
     };
+    query.finish()?;
     let jobs = admin.store.jobs(filter, cursor, limit + 1).await?;
     let next = (jobs.len() > limit).then(|| jobs[limit - 1].id);
     let live = |job: Job| match admin.scheduler.watch(job.id) {
@@ -137,15 +133,15 @@ pub(super) async fn changes(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
     Path((directory, job)): Path<(String, String)>,
-    Query(query): Query<HashMap<String, String>>,
+    mut query: Query,
 ) -> Result<Json<Value>, Problem> {
     let job = found(&admin, &caller, &directory, &job).await?;
-    let asked = Asked::of(query, &["errors", "operation", "text"])?;
-    let limit = asked.limit()?;
-    let mut after: Option<u64> = asked.cursor(|text| text.parse().ok())?;
-    let errors = asked.flag("errors")?;
-    let operation = asked.text("operation");
-    let text = asked.text("text").map(|text| text.to_lowercase());
+    let limit = query.limit();
+    let mut after: Option<u64> = query.cursor(|text| text.parse().ok());
+    let errors = query.flag("errors");
+    let operation = query.text("operation");
+    let text = query.text("text").map(|text| text.to_lowercase());
+    query.finish()?;
     let admits = |line: &JournalLine| {
         errors.is_none_or(|errors| errors == line.error().is_some())
             && operation

@@ -1,9 +1,8 @@
 //! A directory's users and groups as the API shows them: what is linked, its state, and what stands in its way.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,8 +13,8 @@ use serde_json::{Value, json};
 use crate::admin::Admin;
 use crate::admin::auth::Caller;
 use crate::admin::problem::Problem;
+use crate::admin::query::Query;
 use crate::admin::routes::directory_id;
-use crate::admin::routes::query::Asked;
 use crate::directory::Directory;
 use crate::identity::{Kind, RowKey};
 use crate::plan::decide::name_path;
@@ -60,7 +59,7 @@ pub(super) async fn users(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
+    query: Query,
 ) -> Result<Json<Value>, Problem> {
     list(&admin, &caller, &id, query, Kind::User).await
 }
@@ -70,7 +69,7 @@ pub(super) async fn groups(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
+    query: Query,
 ) -> Result<Json<Value>, Problem> {
     list(&admin, &caller, &id, query, Kind::Group).await
 }
@@ -79,15 +78,15 @@ async fn list(
     admin: &Admin,
     caller: &Caller,
     id: &str,
-    query: HashMap<String, String>,
+    mut query: Query,
     kind: Kind,
 ) -> Result<Json<Value>, Problem> {
     let directory = admin.directory(directory_id(id)?, &caller.tenant)?;
-    let asked = Asked::of(query, &["state", "text"])?;
-    let limit = asked.limit()?;
-    let state = asked.word("state", &LinkState::ALL)?;
-    let text = asked.text("text").map(|text| text.to_lowercase());
-    let mut after = asked.cursor(|text| row_of(text).filter(|row| row.kind == kind))?;
+    let limit = query.limit();
+    let state = query.word("state", &LinkState::ALL);
+    let text = query.text("text").map(|text| text.to_lowercase());
+    let mut after = query.cursor(|text| row_of(text).filter(|row| row.kind == kind));
+    query.finish()?;
     let names = directory.profile_names();
     let now = Utc::now();
     let mut items = Vec::new();

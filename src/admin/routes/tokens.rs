@@ -48,11 +48,7 @@ pub(super) async fn list(
     mut query: Query,
 ) -> Result<Json<Value>, Problem> {
     let limit = query.limit();
-    let after = query.parsed("cursor", |text| {
-        Uuid::parse_str(text)
-            .map(TokenId)
-            .map_err(|_| "must be the nextCursor of an earlier answer")
-    });
+    let after = query.cursor(|text| Uuid::parse_str(text).ok().map(TokenId));
     query.finish()?;
     let mut tokens = admin.keyring.list(&administrator);
     tokens.retain(|token| after.is_none_or(|after| token.id > after));

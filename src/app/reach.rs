@@ -1,0 +1,197 @@
+//! How directories and targets are reached: their definitions and secrets in, the settings of source and provider out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::secrets;
+use crate::directory::profile::{MembershipType, Profile};
+use crate::directory::tenant::{Auth, Tenant};
+use crate::directory::{Connection, Directory, Pem};
+use crate::id::ProfileName;
+use crate::provider::{self, Provider};
+use crate::secret::{Secret, SecretRef};
+use crate::source::{self, MembershipAttribute, MembershipBy, Search, Security};
+
+/// The longest message of a directory server that is accepted, in bytes: an entry with 100,000 members is about 8 MiB.
+const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Tries of a request that may be repeated safely.
+const ATTEMPTS_MAX: u32 = 5;
+/// The first pause before a repetition.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Answers the stored secret of a field.
+pub(super) type StoredSecret<'a> = &'a dyn Fn(&str) -> Result<Secret, String>;
+
+/// What is in the configuration file has no secrets in the store.
+pub(super) fn not_stored(_: &str) -> Result<Secret, String> {
+    Err("it is not in the store".to_owned())
+}
+
+/// The value of a secret, wherever it is kept; `what` names it in errors.
+fn resolve(
+    reference: &SecretRef,
+    field: &str,
+    what: &str,
+    stored: StoredSecret<'_>,
+) -> Result<Secret, String> {
+    match reference {
+        SecretRef::Stored => stored(field).map_err(|problem| format!("{what}: {problem}")),
+        named => secrets::resolve(named, what),
+    }
+}
+
+/// Prepares the client of a tenant's IAM.
+pub(super) fn open_provider(
+    tenant: &Tenant,
+    stored: StoredSecret<'_>,
+) -> Result<Arc<dyn Provider>, Vec<String>> {
+    let mut problems = Vec::new();
+    let name = &tenant.name;
+    let mut take =
+        |result: Result<_, String>| result.map_err(|problem| problems.push(problem)).ok();
+    let auth = match &tenant.auth {
+        Auth::Bearer(token) => take(resolve(
+            token,
+            tenant.auth.secret_field(),
+            &format!("the SCIM token of tenant {name}"),
+            stored,
+        ))
+        .map(provider::Auth::Bearer),
+        Auth::OAuth2 {
+            token_url,
+            client_id,
+            client_secret,
+            scope,
+        } => take(resolve(
+            client_secret,
+            tenant.auth.secret_field(),
+            &format!("the client secret of tenant {name}"),
+            stored,
+        ))
+        .map(|client_secret| provider::Auth::ClientCredentials {
+            token_url: token_url.clone(),
+            client_id: client_id.clone(),
+            client_secret,
+            scope: scope.clone(),
+        }),
+    };
+    let ca_certificate = certificate(
+        tenant.ca_certificate.as_ref(),
+        &format!("caCertificate of tenant {name}"),
+    );
+    let ca_certificate = ca_certificate
+        .map_err(|problem| problems.push(problem))
+        .ok()
+        .flatten();
+    let (Some(auth), true) = (auth, problems.is_empty()) else {
+        return Err(problems);
+    };
+    let settings = provider::Settings {
+        tenant: name.clone(),
+        base_url: tenant.base_url.clone(),
+        auth,
+        requests_per_second: tenant.rate_limit,
+        concurrency: tenant.concurrency,
+        ca_certificate,
+        connect_timeout: Duration::from_secs(u64::from(tenant.connect_timeout_s)),
+        answer_timeout: Duration::from_secs(u64::from(tenant.answer_timeout_s)),
+        attempts_max: ATTEMPTS_MAX,
+        retry_pause: RETRY_PAUSE,
+        dialect: tenant.dialect.clone(),
+    };
+    match provider::open(settings) {
+        Ok(provider) => Ok(provider.into()),
+        Err(refusal) => Err(vec![format!("tenant {name}: {refusal}")]),
+    }
+}
+
+fn certificate(pem: Option<&Pem>, what: &str) -> Result<Option<Vec<u8>>, String> {
+    pem.map(|pem| secrets::certificate(pem, what)).transpose()
+}
+
+/// How a directory is reached and what is asked of it for each of its profiles in order, the password included.
+pub(super) fn sources(
+    directory: &Directory,
+    stored: StoredSecret<'_>,
+) -> Result<Vec<(ProfileName, source::Settings)>, Vec<String>> {
+    let connection = &directory.connection;
+    let what = format!("the bind password of directory {}", directory.name);
+    let password = resolve(&connection.bind_password, "bindPassword", &what, stored);
+    let ca = certificate(
+        connection.ca_certificate.as_ref(),
+        &format!("caCertificate of directory {}", directory.name),
+    );
+    let (bind_password, ca_certificate) = match (password, ca) {
+        (Ok(password), Ok(ca)) => (password, ca),
+        (password, ca) => return Err([password.err(), ca.err()].into_iter().flatten().collect()),
+    };
+    let sources = directory.profiles.iter().map(|profile| {
+        let (password, ca) = (bind_password.clone(), ca_certificate.clone());
+        let settings = source_settings(connection, profile, password, ca);
+        (profile.name.clone(), settings)
+    });
+    Ok(sources.collect())
+}
+
+fn source_settings(
+    connection: &Connection,
+    profile: &Profile,
+    bind_password: Secret,
+    ca_certificate: Option<Vec<u8>>,
+) -> source::Settings {
+    let scope = &profile.scope;
+    let attributes = |names: std::collections::BTreeSet<String>| names.into_iter().collect();
+    source::Settings {
+        directory_type: connection.directory_type,
+        host: connection.host.clone(),
+        port: connection.port,
+        security: security(connection),
+        ca_certificate,
+        bind_dn: connection.bind_dn.clone(),
+        bind_password,
+        users: Search {
+            base: scope.users_dn.clone(),
+            filter: scope.users_filter.clone(),
+            attributes: attributes(profile.mapping.user_attributes()),
+        },
+        groups: scope.groups_dn.as_ref().map(|base| Search {
+            base: base.clone(),
+            filter: scope.groups_filter.clone(),
+            attributes: attributes(profile.mapping.group_attributes()),
+        }),
+        anchor_attribute: connection.anchor_attribute.clone(),
+        membership: scope
+            .membership
+            .iter()
+            .map(|(name, by)| MembershipAttribute {
+                name: name.clone(),
+                by: match by {
+                    MembershipType::Dn => MembershipBy::Dn,
+                    MembershipType::Uid => MembershipBy::Uid,
+                },
+            })
+            .collect(),
+        uid_attribute: scope.uid_attribute.clone(),
+        page_entries: connection.page_entries,
+        connect_timeout: Duration::from_secs(u64::from(connection.connect_timeout_s)),
+        answer_timeout: Duration::from_secs(u64::from(connection.answer_timeout_s)),
+        message_bytes_max: MESSAGE_BYTES_MAX,
+    }
+}
+
+fn security(connection: &Connection) -> Security {
+    match (connection.use_tls, connection.start_tls) {
+        (true, _) => Security::Tls,
+        (false, true) => Security::StartTls,
+        (false, false) if matches!(connection.host.as_str(), "127.0.0.1" | "::1" | "localhost") => {
+            Security::Plain
+        }
+        (false, false) => {
+            tracing::warn!(
+                host = connection.host,
+                "the bind password crosses the network without TLS (allowPlainLdap)"
+            );
+            Security::Plain
+        }
+    }
+}
