@@ -137,6 +137,9 @@ pub fn two_tenants(site: &Site, level: &str) -> TwoTenants {
             site.target.base_url(),
             site.slapd.port()
         ));
+        text.push_str(&format!(
+            "[[directories.profiles]]\nname = \"of-{tenant}\"\n"
+        ));
     }
     let config = config_file(&folder, &text);
     let environment = [
