@@ -8,6 +8,7 @@ mod jobs;
 mod listings;
 mod requests;
 mod serving;
+mod trials;
 
 use std::time::Duration;
 

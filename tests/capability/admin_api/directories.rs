@@ -1,9 +1,11 @@
 //! Directories and tenants through the API: created, run, changed and deleted, with nothing in the file.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::program::Api;
-use crate::support::fault_target::FaultTarget;
+use crate::support::fault_target::{Fault, FaultTarget, Rule};
 use crate::support::relay::{Relay, Serving};
 use crate::support::slapd::{GROUPS, PEOPLE, READER, READER_PASSWORD, SUFFIX, Slapd};
 use crate::support::world::World;
@@ -11,16 +13,16 @@ use crate::support::world::World;
 const TARGET_TOKEN: &str = "target-token-canary-7d1f";
 
 /// A relay that knows nothing yet, beside a directory of people and an empty target.
-struct Fresh {
-    slapd: Slapd,
-    target: FaultTarget,
-    relay: Relay,
-    serving: Serving,
-    api: Api,
+pub struct Fresh {
+    pub slapd: Slapd,
+    pub target: FaultTarget,
+    pub relay: Relay,
+    pub serving: Serving,
+    pub api: Api,
 }
 
 impl Fresh {
-    async fn new(people: usize) -> Self {
+    pub async fn new(people: usize) -> Self {
         let slapd = Slapd::with(&World::new(3, people, 2).ldif());
         let target = FaultTarget::start(Vec::new()).await;
         let relay = Relay::without_definitions();
@@ -35,14 +37,14 @@ impl Fresh {
         }
     }
 
-    fn tenant(&self) -> Value {
+    pub fn tenant(&self) -> Value {
         json!({
             "name": "acme", "baseUrl": self.target.base_url(), "rateLimit": 100_000, "settleSeconds": 0,
             "auth": { "type": "bearer", "token": TARGET_TOKEN },
         })
     }
 
-    fn directory(&self) -> Value {
+    pub fn directory(&self) -> Value {
         json!({
             "name": "hq", "type": "ldap", "host": "127.0.0.1", "port": self.slapd.port(), "useTLS": false,
             "allowPlainLdap": true, "bindDN": READER, "bindPassword": READER_PASSWORD, "baseDN": SUFFIX,
@@ -50,7 +52,16 @@ impl Fresh {
         })
     }
 
-    fn created(&self) -> String {
+    /// Every create takes a while from now on, and goes alone.
+    pub fn slow_creates(&self) {
+        let answer = self.api.put("/tenants/acme", r#"{"concurrency": 1}"#);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let slow = Fault::Slow(Duration::from_millis(300));
+        self.target
+            .set_rules(vec![Rule::on("POST", "/Users", slow)]);
+    }
+
+    pub fn created(&self) -> String {
         let tenant = self.api.post("/tenants", &self.tenant().to_string());
         assert_eq!(tenant.status, 201, "{tenant:?}");
         let directory = self.api.post("/directories", &self.directory().to_string());
@@ -58,7 +69,7 @@ impl Fresh {
         directory.json()["id"].as_str().unwrap().to_owned()
     }
 
-    fn put(&self, id: &str, fields: &Value) -> crate::program::Answer {
+    pub fn put(&self, id: &str, fields: &Value) -> crate::program::Answer {
         self.api
             .put(&format!("/directories/{id}"), &fields.to_string())
     }
