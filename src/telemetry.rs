@@ -36,10 +36,14 @@ impl Default for Settings {
     }
 }
 
+/// A crate that tells its own affairs at a level that is meant for the relay's.
+const QUIET: &str = "tokio_cron_scheduler=warn";
+
 impl Settings {
     /// Checks the level expression.
     pub fn filter(&self) -> Result<EnvFilter, String> {
-        EnvFilter::try_new(&self.level)
+        // What the settings say of the same crate comes later, and wins.
+        EnvFilter::try_new(format!("{QUIET},{}", self.level))
             .map_err(|error| format!("`{}` is not a log level or filter: {error}", self.level))
     }
 }

@@ -22,7 +22,7 @@ const TENANT: &str = "x-tenant-id";
 /// Whose request it is, once the token is known to be good.
 #[derive(Clone, Debug)]
 pub(super) struct Bearer {
-    actor: Actor,
+    pub(super) actor: Actor,
     tenants: Tenants,
     permissions: BTreeSet<Permission>,
 }
@@ -79,6 +79,7 @@ impl Bearer {
         let meant = match asked {
             Some(asked) => own.into_iter().find(|tenant| tenant.0 == asked),
             None if own.len() > 1 => return Err(Problem::tenant_missing()),
+            None if own.is_empty() => return Err(Problem::no_tenant()),
             None => own.into_iter().next(),
         };
         let tenant = meant

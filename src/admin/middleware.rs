@@ -12,6 +12,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::admin::problem::{MEDIA_TYPE, Problem};
+use crate::audit::Actor;
 
 /// How long a handler may take until its answer begins. An event stream begins at once.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -44,7 +45,10 @@ pub(super) async fn handle(requests: TaskTracker, request: Request, next: Next) 
     };
     let handler = requests.spawn(handled.instrument(span.clone()));
     let mut answer = match tokio::time::timeout(TIME_LIMIT, handler).await {
-        Ok(Ok(answer)) => as_problem(answer),
+        Ok(Ok(answer)) => {
+            line.token = token_of(&answer);
+            as_problem(answer)
+        }
         Ok(Err(defect)) => {
             span.in_scope(|| tracing::error!(error = %defect, "a request failed by a defect"));
             Problem::internal().into_response()
@@ -83,6 +87,15 @@ fn id_of(request: &Request) -> String {
     asked.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
+/// Whose request it was, without the name that somebody gave the token.
+fn token_of(answer: &Response) -> Option<String> {
+    match answer.extensions().get::<Actor>()? {
+        Actor::Token { id: Some(id), .. } => Some(id.to_string()),
+        Actor::Token { id: None, name } => Some(name.clone()),
+        Actor::CommandLine | Actor::Job(_) | Actor::Relay => None,
+    }
+}
+
 /// An error that the router or an extractor made up itself, in the words of this API.
 fn as_problem(answer: Response) -> Response {
     let status = answer.status();
@@ -105,6 +118,8 @@ struct AccessLine {
     method: String,
     route: String,
     id: String,
+    /// The token's id, or `server.token`; absent for a request that was not let in.
+    token: Option<String>,
     status: u16,
     begun: Instant,
 }
@@ -121,6 +136,7 @@ impl AccessLine {
                 .collect(),
             route: route.map_or("-", MatchedPath::as_str).to_owned(),
             id: id.to_owned(),
+            token: None,
             status: CLIENT_GONE,
             begun: Instant::now(),
         }
@@ -133,14 +149,15 @@ impl Drop for AccessLine {
             method,
             route,
             id,
+            token,
             status,
             begun,
         } = self;
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         if matches!(route.as_str(), "/healthz" | "/readyz") {
-            tracing::debug!(target: "scim_relay::admin::access", method, route, status, milliseconds, request_id = id, "request");
+            tracing::debug!(target: "scim_relay::admin::access", method, route, status, milliseconds, request_id = id, token, "request");
         } else {
-            tracing::info!(target: "scim_relay::admin::access", method, route, status, milliseconds, request_id = id, "request");
+            tracing::info!(target: "scim_relay::admin::access", method, route, status, milliseconds, request_id = id, token, "request");
         }
     }
 }

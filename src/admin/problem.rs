@@ -143,6 +143,17 @@ impl Problem {
         )
     }
 
+    /// 400 where nobody has defined a tenant yet.
+    pub(super) fn no_tenant() -> Self {
+        let detail = "there is no tenant yet; define one in the configuration file, or with POST /api/v1/tenants";
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "urn:scim-relay:problem:tenant-missing",
+            "Tenant missing",
+            detail,
+        )
+    }
+
     /// 404 for anything that is not there, or that belongs to somebody else.
     pub(super) fn not_found() -> Self {
         let detail = "there is nothing under this address";

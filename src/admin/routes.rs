@@ -29,6 +29,7 @@ use crate::admin::auth;
 use crate::admin::body::BODY_BYTES_MAX;
 use crate::admin::middleware::handle;
 use crate::admin::problem::Problem;
+use crate::audit::Actor;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::document::{Fields, Problems};
@@ -137,18 +138,23 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
 
 async fn admitted(admin: &Admin, route: &Route, mut request: Request, next: Next) -> Response {
     match admit(admin, route, &mut request).await {
-        Ok(()) => next.run(request).await,
+        Ok(actor) => {
+            let mut answer = next.run(request).await;
+            answer.extensions_mut().insert(actor);
+            answer
+        }
         Err(problem) => problem.into_response(),
     }
 }
 
-/// Lets a request in, and tells its handler from whom it comes.
-async fn admit(admin: &Admin, route: &Route, request: &mut Request) -> Result<(), Problem> {
+/// Lets a request in, and tells its handler from whom it comes, and the access log too.
+async fn admit(admin: &Admin, route: &Route, request: &mut Request) -> Result<Actor, Problem> {
     // A request whose address nobody knows is counted with all others like it.
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let bearer = auth::admit(&admin.keyring, request.headers(), address, Utc::now()).await?;
     bearer.must_have(route.permission)?;
+    let actor = bearer.actor.clone();
     match route.scope {
         Scope::Tenant => {
             let caller = bearer.for_tenant(request.headers(), &admin.tenants())?;
@@ -158,7 +164,7 @@ async fn admit(admin: &Admin, route: &Route, request: &mut Request) -> Result<()
             request.extensions_mut().insert(bearer.for_relay());
         }
     }
-    Ok(())
+    Ok(actor)
 }
 
 /// The router adds the header Allow, which is all that OPTIONS asks for.

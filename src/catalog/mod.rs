@@ -14,10 +14,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
+use sha2::{Digest as _, Sha256};
 
-use crate::audit::Actor;
-use crate::directory::Directory;
+use crate::audit::{Actor, Deed, Event};
 use crate::directory::tenant::Tenant;
+use crate::directory::{Directory, Written};
 use crate::document::Problems;
 use crate::fault::Fault;
 use crate::id::{DirectoryId, TenantName};
@@ -41,6 +42,8 @@ pub struct Settings {
 /// The definitions in force.
 pub struct Catalog {
     file: PathBuf,
+    /// The digest of what the file defines.
+    fingerprint: String,
     store: Arc<dyn Store>,
     vault: Option<Vault>,
     contents: RwLock<Arc<Contents>>,
@@ -121,6 +124,7 @@ pub struct Hand {
 pub async fn open(settings: Settings) -> Result<Catalog, Error> {
     secrets::check_key(settings.store.as_ref(), settings.vault.as_ref()).await?;
     let definitions = settings.store.definitions().await?;
+    let file = fingerprint(&settings.tenants, &settings.directories);
     let contents = load::contents(settings.tenants, settings.directories, definitions);
     for unusable in &contents.unusable {
         tracing::error!(
@@ -130,6 +134,7 @@ pub async fn open(settings: Settings) -> Result<Catalog, Error> {
     }
     Ok(Catalog {
         file: settings.file,
+        fingerprint: file,
         store: settings.store,
         vault: settings.vault,
         contents: RwLock::new(Arc::new(contents)),
@@ -150,7 +155,43 @@ pub async fn rotate(
     secrets::rotate(store, old, new, now).await
 }
 
+/// The digest of what a file defines, by which the audit log tells that it was changed.
+fn fingerprint(tenants: &[Tenant], directories: &[Directory]) -> String {
+    let written: Vec<&Written> = tenants
+        .iter()
+        .map(|tenant| &tenant.written)
+        .chain(directories.iter().map(|directory| &directory.written))
+        .collect();
+    let digest = Sha256::digest(serde_json::to_vec(&written).unwrap_or_default());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl Catalog {
+    /// Puts on record which definitions of the file are in force from now on.
+    ///
+    /// # Errors
+    /// When the store cannot keep the record.
+    pub async fn record_start(&self, now: DateTime<Utc>) -> Result<(), crate::store::Error> {
+        let contents = self.contents();
+        let details = [
+            ("tenants", contents.tenants.len().to_string()),
+            ("directories", contents.directories.len().to_string()),
+            ("digest", self.fingerprint.clone()),
+        ];
+        let event = Event {
+            at: now,
+            actor: Actor::Relay,
+            tenant: None,
+            deed: Deed::ConfigurationRead,
+            subject: format!("file {}", self.file.display()),
+            details: details
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        };
+        self.store.append_audit(vec![event]).await
+    }
+
     /// Everything, as it is now.
     pub fn contents(&self) -> Arc<Contents> {
         self.contents
@@ -260,8 +301,8 @@ pub enum Refused {
 
 /// The names of fields that differ between two definitions, for the audit log.
 fn changed_fields(
-    before: &crate::directory::Written,
-    after: &crate::directory::Written,
+    before: &Written,
+    after: &Written,
     secrets: &BTreeMap<String, crate::secret::Secret>,
 ) -> String {
     let names: BTreeSet<&str> = before

@@ -85,6 +85,7 @@ pub(super) async fn start(
                 admin::Error::Certificate(problem) => Failure::new(Ending::Wrong, problem),
                 admin::Error::Store(error) => error.into(),
             })?;
+    relays.catalog().record_start(Utc::now()).await?;
     scheduler.start().await.map_err(Failure::failed)?;
     tracing::info!(address = %address, directories = relays.catalog().contents().directories().count(), "listening");
     Ok(Running {

@@ -11,6 +11,8 @@ use crate::identity::DirectoryType;
 use crate::mapping::default_anchor;
 use crate::secret::SecretRef;
 
+/// The longest name of a directory.
+const DIRECTORY_NAME_MAX: usize = 128;
 /// The longest name of a profile.
 const PROFILE_NAME_MAX: usize = 64;
 
@@ -31,8 +33,8 @@ pub fn directory(
         }
         Origin::Api(_, tenant) => Some(tenant.clone()),
     };
-    let name = fields.required_text("name", "a short name, for example `hq`", problems);
-    let name = name.map(str::to_owned);
+    fields.required_text("name", "a short name, for example `hq`", problems);
+    let name = fields.parsed("name", problems, directory_name);
     let enabled = fields.boolean("enabled", true, problems);
     let directory_type = directory_type(&mut fields, problems);
     let mut rules = rules_of(&mut fields, directory_type, problems);
@@ -78,6 +80,19 @@ pub fn directory(
         profiles,
         written: written(node),
     })
+}
+
+/// The name of a directory, for people.
+fn directory_name(text: &str) -> Result<String, String> {
+    if text.chars().count() > DIRECTORY_NAME_MAX
+        || text.chars().any(char::is_control)
+        || text.trim() != text
+    {
+        return Err(format!(
+            "must have 1 to {DIRECTORY_NAME_MAX} characters, no control characters and no space at its ends"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// What was written, but for where secrets are kept and whose directory it is.

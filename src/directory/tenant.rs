@@ -8,6 +8,9 @@ use crate::scim::dialect::Dialect;
 use crate::scim::path::AttributePath;
 use crate::secret::SecretRef;
 
+/// The longest name of a tenant.
+const NAME_CHARS_MAX: usize = 64;
+
 /// The IAM of one customer.
 #[derive(Clone, Debug)]
 pub struct Tenant {
@@ -96,9 +99,8 @@ pub struct EmailVerified {
 pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems) -> Option<Tenant> {
     let before = problems.0.len();
     let mut fields = Fields::of(node, pointer, problems);
-    let name = fields
-        .required_text("name", "a short name, for example `acme`", problems)
-        .map(str::to_owned);
+    fields.required_text("name", "a short name, for example `acme`", problems);
+    let name = fields.parsed("name", problems, tenant_name);
     let allow_plain_http = fields.boolean("allowPlainHttp", false, problems);
     let base_url = fields
         .required_text(
@@ -136,7 +138,7 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
         return None;
     }
     Some(Tenant {
-        name: TenantName(name?),
+        name: name?,
         base_url: base_url?,
         auth: auth?,
         rate_limit: u32::try_from(rate_limit).ok()?,
@@ -149,6 +151,19 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
         dialect,
         written: written(node),
     })
+}
+
+/// The name of a tenant, as it stands in addresses and headers.
+fn tenant_name(text: &str) -> Result<TenantName, String> {
+    let sound = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let begins_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if !begins_well || text.len() > NAME_CHARS_MAX || !text.chars().all(sound) {
+        return Err(format!(
+            "is `{}`, but must be 1 to {NAME_CHARS_MAX} of A-Z, a-z, 0-9, `.`, `_` and `-`, a letter or digit first",
+            text.escape_debug()
+        ));
+    }
+    Ok(TenantName(text.to_owned()))
 }
 
 /// What was written, but for where secrets are kept.

@@ -159,7 +159,7 @@ fn the_tenant_is_the_tokens_own_or_named() {
         (&Tenants::All, &in_force, Some("globex"), "globex"),
         (&Tenants::All, &in_force, Some("initech"), "403"),
         (&Tenants::All, one, None, "acme"),
-        (&Tenants::All, &[], None, "403"),
+        (&Tenants::All, &[], None, "400"),
         (&Tenants::All, &[], Some("*"), "403"),
     ] {
         let pairs: Vec<_> = asked.iter().map(|asked| (TENANT, *asked)).collect();

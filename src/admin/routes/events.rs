@@ -69,8 +69,10 @@ async fn next(mut watcher: Watcher) -> Option<(Result<Event, Infallible>, Watche
     let earliest = watcher.next?;
     let stop = watcher.stop.clone();
     let job = tokio::select! {
-        () = stop.cancelled() => return None,
+        // Jobs end before the endpoint does: an end that is there is still sent.
+        biased;
         job = watcher.state(earliest) => job?,
+        () = stop.cancelled() => return None,
     };
     watcher.number += 1;
     let ended = job.status.is_final();
@@ -182,6 +184,19 @@ mod tests {
         assert!((15..=22).contains(&steps.len()), "{steps:?}");
         assert_eq!((steps[0], steps[steps.len() - 1]), (0, 500));
         assert!(steps.is_sorted(), "{steps:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn admin_events_show_the_end_of_a_job_that_ends_with_the_relay() {
+        for _ in 0..100 {
+            let folder = tempfile::tempdir().unwrap();
+            let feed = Feed::new(job());
+            let (_, watcher) = next(watcher(&feed, &folder)).await.unwrap();
+            let stop = watcher.stop.clone();
+            feed.send_modify(|job| job.end(Status::Interrupted, Utc::now()));
+            stop.cancel();
+            assert!(next(watcher).await.is_some());
+        }
     }
 
     #[tokio::test(start_paused = true)]

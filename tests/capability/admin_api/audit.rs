@@ -74,9 +74,12 @@ async fn admin_api_audit_says_who_did_what() {
     assert_eq!(items(&api, "/audit?text=Command", 9).len(), 1);
     let since = starts[0]["at"].as_str().unwrap();
     let since = items(&api, &format!("/audit?since={since}"), 9);
-    // The first use of the token after the start, and the start of the job before it.
-    assert_eq!(told(&since, "action"), ["token.use", "job.start"]);
-    assert_eq!(since[1..], starts[..1]);
+    // The start of the job; then the start of the relay, and the first use of the token after it.
+    assert_eq!(
+        told(&since, "action"),
+        ["token.use", "configuration.read", "job.start"]
+    );
+    assert_eq!(since[2..], starts[..1]);
     for query in ["action=x", "since=x", "cursor=x", "limit=0", "actor=x"] {
         let refused = api.get(&format!("/audit?{query}"));
         assert_eq!(refused.status, 400, "{query}: {refused:?}");
@@ -144,13 +147,13 @@ async fn admin_api_audit_is_verified_on_the_file() {
     let head = newest["digest"].as_str().unwrap();
     assert_eq!(
         intact.json(),
-        json!({"intact": true, "records": STAFF + 2, "head": head}),
-        "the users, the job, and the first use of the token"
+        json!({"intact": true, "records": STAFF + 3, "head": head}),
+        "the users, the start of the relay, the job, and the first use of the token"
     );
     site.relay.sync().completed();
     let later = verify(&["--expect-head", head]);
     assert_eq!(later.code, Some(0), "{later:?}");
-    assert_eq!(later.json()["records"], STAFF + 3);
+    assert_eq!(later.json()["records"], STAFF + 4);
     let other = verify(&["--expect-head", &"0a".repeat(32)]);
     assert_eq!(other.code, Some(1), "{other:?}");
     assert_eq!(other.json()["intact"], false);
