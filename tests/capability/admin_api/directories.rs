@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::program::Api;
-use crate::support::fault_target::{Fault, FaultTarget, Rule};
+use crate::support::fault_target::{Fault, FaultTarget, Rule, Settings};
 use crate::support::relay::{Relay, Serving};
 use crate::support::slapd::{GROUPS, PEOPLE, READER, READER_PASSWORD, SUFFIX, Slapd};
 use crate::support::world::World;
@@ -317,4 +317,85 @@ async fn admin_api_another_key_or_none_does_not_start_and_rotation_changes_it() 
     let api = Api::new(serving.base_url());
     let job = api.start_job(&id);
     assert_eq!(api.finished_job(&id, &job)["usersCreated"], 2);
+}
+
+/// Three canaries, each where something fails over it: a password that is refused, a token that is refused, and a client
+/// secret for an endpoint that answers nonsense.
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_api_secrets_are_nowhere_when_everything_fails() {
+    const CANARIES: [&str; 3] = [
+        "canary-of-a-password-51f3",
+        "canary-of-a-token-8c27",
+        "canary-of-a-client-secret-e940",
+    ];
+    let site = Fresh::new(2).await;
+    let settings = Settings {
+        token: Some("another token".to_owned()),
+        ..Settings::default()
+    };
+    let strict = FaultTarget::start_with(Vec::new(), settings).await;
+    let nonsense = format!("{}/no-token-endpoint", site.target.base_url());
+    for (name, base, auth, password) in [
+        (
+            "password",
+            site.target.base_url(),
+            json!({ "type": "bearer", "token": TARGET_TOKEN }),
+            CANARIES[0],
+        ),
+        (
+            "token",
+            strict.base_url(),
+            json!({ "type": "bearer", "token": CANARIES[1] }),
+            READER_PASSWORD,
+        ),
+        (
+            "secret",
+            site.target.base_url(),
+            json!({ "type": "oauth2", "tokenUrl": nonsense, "clientId": "relay", "clientSecret": CANARIES[2] }),
+            READER_PASSWORD,
+        ),
+    ] {
+        let tenant = json!({ "name": name, "baseUrl": base, "auth": auth, "connectTimeoutSeconds": 2, "answerTimeoutSeconds": 2 });
+        let created = site.api.post("/tenants", &tenant.to_string());
+        assert_eq!(created.status, 201, "{created:?}");
+        let api = site.api.with("x-tenant-id", name);
+        let mut directory = site.directory();
+        directory["bindPassword"] = json!(password);
+        let created = api.post("/directories", &directory.to_string());
+        assert_eq!(created.status, 201, "{created:?}");
+        let id = created.json()["id"].as_str().unwrap().to_owned();
+        let tested = api.post(&format!("/directories/{id}/test"), "");
+        let job = api.start_job(&id);
+        let ended = api.finished_job(&id, &job);
+        assert_eq!(ended["status"], "failed", "{ended}");
+        let mut answers = vec![tested.text, ended.to_string()];
+        for path in [
+            "/health".to_owned(),
+            "/statistics".to_owned(),
+            "/audit".to_owned(),
+            "/tenants".to_owned(),
+            format!("/tenants/{name}"),
+            "/directories".to_owned(),
+            format!("/directories/{id}/profiles"),
+            format!("/directories/{id}/jobs/{job}/changes"),
+            format!("/directories/{id}/users"),
+        ] {
+            let answer = api.get(&path);
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            answers.push(answer.text);
+        }
+        for canary in CANARIES {
+            assert!(!answers.concat().contains(canary), "{name}: {answers:?}");
+        }
+    }
+    let log = site.serving.log();
+    assert_eq!(site.serving.terminate(), Some(0));
+    let store = std::fs::read(site.relay.store()).unwrap();
+    for canary in CANARIES {
+        assert!(!log.contains(canary), "in the log: {canary}");
+        let found = store
+            .windows(canary.len())
+            .any(|part| part == canary.as_bytes());
+        assert!(!found, "in the store file: {canary}");
+    }
 }
