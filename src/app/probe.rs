@@ -1,8 +1,11 @@
 //! Trying a directory for the API: how far it can be reached, what is in scope there, and what becomes of one entry.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chrono::Utc;
 use serde_json::Value as Json;
+use tokio::time::timeout;
 
 use crate::admin::probe::{
     ChangeDetection, Code, MappingPreview, PreviewRefused, Probe, Stage, StageReport, StageStatus,
@@ -21,6 +24,8 @@ use crate::secret::Secret;
 use crate::source::examination::{Count, Examination, Excess, Questions};
 use crate::source::{self, Depth, Names, Security};
 
+/// How long a test may take in all: less than a request of the API.
+const TIME_LIMIT: Duration = Duration::from_secs(50);
 /// Stages that are passed once a connection is protected.
 const CONNECTED: usize = 2;
 /// Stages that are passed once it is bound.
@@ -36,7 +41,10 @@ impl Probe for Relays {
         stage: Stage,
     ) -> TestReport {
         match self.settings_of(directory, profile, password) {
-            Ok(settings) => test(&settings, profile, stage).await,
+            Ok(settings) => match timeout(TIME_LIMIT, test(&settings, profile, stage)).await {
+                Ok(report) => report,
+                Err(_) => failed(too_slow(), 0, false),
+            },
             Err(problems) => failed(unresolved(&problems), 0, false),
         }
     }
@@ -50,7 +58,21 @@ impl Probe for Relays {
         let settings = self
             .settings_of(directory, profile, None)
             .map_err(|problems| PreviewRefused::Directory(unresolved(&problems)))?;
-        preview_mapping(&settings, profile, selector).await
+        match timeout(TIME_LIMIT, preview_mapping(&settings, profile, selector)).await {
+            Ok(preview) => preview,
+            Err(_) => Err(PreviewRefused::Directory(too_slow())),
+        }
+    }
+}
+
+/// A server that is too slow, or never comes to an end.
+fn too_slow() -> TestError {
+    TestError {
+        code: Code::Network,
+        message: format!(
+            "the directory was not done within {} seconds; narrow the search bases and filters, or try one stage alone",
+            TIME_LIMIT.as_secs()
+        ),
     }
 }
 
