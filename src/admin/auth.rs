@@ -14,7 +14,7 @@ use crate::access::{Permission, Tenants};
 use crate::admin::auth::keyring::Keyring;
 use crate::admin::problem::Problem;
 use crate::audit::{Actor, Deed, Event};
-use crate::catalog::Hand;
+use crate::catalog::{Contents, Hand, Kept};
 use crate::id::TenantName;
 
 const TENANT: &str = "x-tenant-id";
@@ -25,6 +25,8 @@ pub(super) struct Bearer {
     pub(super) actor: Actor,
     tenants: Tenants,
     permissions: BTreeSet<Permission>,
+    /// When it was issued; `None` for the one of the configuration.
+    issued_at: Option<DateTime<Utc>>,
 }
 
 /// Whom a request for one tenant comes from, once it is known to be allowed.
@@ -51,6 +53,32 @@ pub(super) struct Administrator {
 }
 
 impl Bearer {
+    /// A token is for the tenants that there were when it was issued: one that was deleted and created again is somebody
+    /// else's, whatever its name.
+    pub(super) fn without_newer(mut self, contents: &Contents) -> Self {
+        if let (Tenants::Only(tenants), Some(issued_at)) = (&mut self.tenants, self.issued_at) {
+            tenants.retain(|name| {
+                let kept = contents.tenant(name).map(|entry| &entry.kept);
+                !matches!(kept, Some(Kept::InStore(stored)) if stored.created_at > issued_at)
+            });
+        }
+        self
+    }
+
+    /// A route that concerns no tenant takes no foreign one either.
+    ///
+    /// # Errors
+    /// 403 for a tenant in `X-Tenant-ID` that is not the token's.
+    pub(super) fn check_tenant(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let asked = only(headers, TENANT).map_err(|()| Problem::wrong_tenant())?;
+        match asked {
+            Some(asked) if !self.tenants.include(&TenantName(asked.to_owned())) => {
+                Err(Problem::wrong_tenant())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks a permission.
     ///
     /// # Errors
@@ -79,7 +107,9 @@ impl Bearer {
         let meant = match asked {
             Some(asked) => own.into_iter().find(|tenant| tenant.0 == asked),
             None if own.len() > 1 => return Err(Problem::tenant_missing()),
-            None if own.is_empty() => return Err(Problem::no_tenant()),
+            None if own.is_empty() && self.tenants == Tenants::All => {
+                return Err(Problem::no_tenant());
+            }
             None => own.into_iter().next(),
         };
         let tenant = meant

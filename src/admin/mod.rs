@@ -8,13 +8,13 @@ mod problem;
 mod query;
 pub mod routes;
 mod server;
+mod shares;
 pub mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +22,7 @@ use crate::admin::auth::keyring::Keyring;
 use crate::admin::probe::Probe;
 use crate::admin::problem::Problem;
 use crate::admin::server::tls::{self, Tls};
+use crate::admin::shares::Shares;
 use crate::audit::Event;
 use crate::catalog::{Catalog, Entry};
 use crate::directory::Directory;
@@ -32,6 +33,12 @@ use crate::store::Store;
 
 /// Event streams open at the same time.
 const STREAMS_MAX: usize = 128;
+/// Of these, of one tenant.
+const STREAMS_OF_A_TENANT: usize = 96;
+/// Trials of directories at the same time: each holds a connection, and up to some messages of a server that nobody knows yet.
+const TRIALS_MAX: usize = 8;
+/// Of these, of one tenant.
+const TRIALS_OF_A_TENANT: usize = 4;
 
 /// A certificate chain and its private key, in PEM form.
 pub struct Certificate {
@@ -78,7 +85,9 @@ struct Admin {
     /// Requests that are being handled, those included that nobody waits for any more.
     requests: TaskTracker,
     /// Places for event streams.
-    streams: Arc<Semaphore>,
+    streams: Shares,
+    /// Places for trials of directories.
+    trials: Shares,
     stop: CancellationToken,
 }
 
@@ -147,7 +156,8 @@ pub async fn open(
         scheduler: settings.scheduler,
         probe: settings.probe,
         requests: requests.clone(),
-        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        streams: Shares::new(STREAMS_MAX, STREAMS_OF_A_TENANT),
+        trials: Shares::new(TRIALS_MAX, TRIALS_OF_A_TENANT),
         stop: stop.clone(),
     });
     let router = routes::router(admin);

@@ -336,6 +336,13 @@ impl Problem {
         Self::try_later(kind, "Too many event streams", detail, 30)
     }
 
+    /// 503 when too many directories are tried at once.
+    pub(super) fn too_many_trials() -> Self {
+        let kind = "urn:scim-relay:problem:too-many-trials";
+        let detail = "too many directories are being tried; wait until one is done";
+        Self::try_later(kind, "Too many trials", detail, 10)
+    }
+
     /// An error that only has a status yet.
     pub(super) fn of_status(status: StatusCode) -> Self {
         match status {

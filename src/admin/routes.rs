@@ -153,6 +153,7 @@ async fn admit(admin: &Admin, route: &Route, request: &mut Request) -> Result<Ac
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let bearer = auth::admit(&admin.keyring, request.headers(), address, Utc::now()).await?;
+    let bearer = bearer.without_newer(&admin.catalog.contents());
     bearer.must_have(route.permission)?;
     let actor = bearer.actor.clone();
     match route.scope {
@@ -161,6 +162,7 @@ async fn admit(admin: &Admin, route: &Route, request: &mut Request) -> Result<Ac
             request.extensions_mut().insert(caller);
         }
         Scope::Relay => {
+            bearer.check_tenant(request.headers())?;
             request.extensions_mut().insert(bearer.for_relay());
         }
     }
@@ -178,7 +180,7 @@ async fn no_such_method(method: Method) -> Response {
 
 /// The store answers and the scheduler runs.
 async fn ready(State(admin): State<Arc<Admin>>) -> Result<&'static str, Problem> {
-    match admin.store.unfinished_jobs().await {
+    match admin.store.key_check().await {
         Ok(_) => Ok("ready\n"),
         Err(error) => {
             tracing::error!(error = %error, "the store does not answer");

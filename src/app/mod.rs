@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::app::reach::{not_stored, open_provider, sources};
 use crate::audit::Actor;
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, Contents};
 use crate::config::{Config, secrets};
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
@@ -164,10 +164,10 @@ impl Relays {
         let entry = contents.directory(key.directory).ok_or_else(unknown)?;
         let directory = entry.definition.clone();
         let profile = directory.profile(&key.profile).ok_or_else(unknown)?.clone();
-        let mut others = self.sources_of(&directory, None)?;
+        let mut others = self.sources_of(&contents, &directory, None)?;
         let at = others.iter().position(|(name, _)| *name == key.profile);
         let (_, source) = others.remove(at.ok_or_else(unknown)?);
-        let (tenant, provider) = self.reach(&directory.tenant)?;
+        let (tenant, provider) = self.reach(&contents, &directory.tenant)?;
         Ok(Connected {
             directory,
             profile: Arc::new(profile),
@@ -181,14 +181,20 @@ impl Relays {
     /// How a directory is reached for each of its profiles; one that is not saved comes with its password.
     fn sources_of(
         &self,
+        contents: &Contents,
         directory: &Directory,
         password: Option<&Secret>,
     ) -> Result<Vec<(ProfileName, source::Settings)>, Vec<String>> {
+        let entry = contents.directory(directory.id);
+        let is_same =
+            entry.is_some_and(|entry| std::ptr::eq(&raw const *entry.definition, directory));
         let stored = |field: &str| match password {
             Some(password) => Ok(password.clone()),
-            None => self
-                .catalog
-                .secret(&directory.tenant, Some(directory.id), field),
+            None if is_same => {
+                let id = Some(directory.id);
+                self.catalog.secret(contents, &directory.tenant, id, field)
+            }
+            None => Err("the directory was changed just now; try again".to_owned()),
         };
         sources(directory, &stored)
     }
@@ -200,7 +206,9 @@ impl Relays {
         profile: &Profile,
         password: Option<&Secret>,
     ) -> Result<source::Settings, Vec<String>> {
-        let mut sources = self.sources_of(directory, password)?.into_iter();
+        let contents = self.catalog.contents();
+        let sources = self.sources_of(&contents, directory, password)?;
+        let mut sources = sources.into_iter();
         let found = sources.find(|(name, _)| *name == profile.name);
         found
             .map(|(_, settings)| settings)
@@ -208,8 +216,7 @@ impl Relays {
     }
 
     /// A tenant's IAM; opened anew when the tenant was changed.
-    fn reach(&self, name: &TenantName) -> Result<Reached, Vec<String>> {
-        let contents = self.catalog.contents();
+    fn reach(&self, contents: &Contents, name: &TenantName) -> Result<Reached, Vec<String>> {
         let tenant = contents
             .tenant(name)
             .ok_or_else(|| vec![format!("there is no tenant {name}")])?;
@@ -223,7 +230,7 @@ impl Relays {
         {
             return Ok((tenant, provider.clone()));
         }
-        let secret = |field: &str| self.catalog.secret(name, None, field);
+        let secret = |field: &str| self.catalog.secret(contents, name, None, field);
         let provider = open_provider(&tenant, &secret)?;
         providers.insert(name.clone(), (tenant.clone(), provider.clone()));
         Ok((tenant, provider))

@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use crate::audit::{Deed, Event};
 use crate::catalog::secrets::take;
-use crate::catalog::{Catalog, Contents, Entry, Hand, Kept, Refused, Sealed, changed_fields};
+use crate::catalog::{
+    Catalog, Contents, Entry, Hand, Kept, Refused, Sealed, Unusable, changed_fields,
+};
 use crate::directory::{Directory, Origin, Written, read};
 use crate::document::{Node, Problems, Value};
 use crate::id::{DirectoryId, TenantName};
@@ -15,6 +17,8 @@ use crate::secret::Secret;
 use crate::store::records::{Definition, Subject};
 
 const PASSWORD: &str = "bindPassword";
+/// Fields that are tables of settings: a change names those that change.
+const MERGED: [&str; 3] = ["guard", "dialect", "groupAttributeMapping"];
 
 impl Catalog {
     /// Checks a directory as it would be created, and gives it back with its password; nothing is kept.
@@ -129,13 +133,17 @@ impl Catalog {
         hand: &Hand,
     ) -> Result<(), Refused> {
         let _one_at_a_time = self.changing.lock().await;
-        let (directory, _) = self.stored_directory(tenant, id)?;
-        let event = event(&directory, hand, Deed::DirectoryDelete, Vec::new());
-        self.store
-            .remove_definition(&Subject::Directory(id), event)
-            .await?;
+        let subject = Subject::Directory(id);
         let mut contents = Contents::clone(&self.contents());
+        let is_it = |other: &Unusable| other.subject == subject && other.tenant == *tenant;
+        let name = match contents.unusable.iter().find(|other| is_it(other)) {
+            Some(unusable) => unusable.name.clone(),
+            None => self.stored_directory(tenant, id)?.0.name.clone(),
+        };
+        let event = event(tenant, (id, &name), hand, Deed::DirectoryDelete, Vec::new());
+        self.store.remove_definition(&subject, event).await?;
         contents.directories.remove(&id);
+        contents.unusable.retain(|other| !is_it(other));
         self.replace(contents);
         Ok(())
     }
@@ -166,7 +174,7 @@ impl Catalog {
         Ok(())
     }
 
-    async fn is_linked(&self, id: DirectoryId) -> Result<bool, Refused> {
+    pub(super) async fn is_linked(&self, id: DirectoryId) -> Result<bool, Refused> {
         let counts = self.store.linked_counts(id).await?;
         Ok(counts.users + counts.groups > 0)
     }
@@ -221,7 +229,9 @@ impl Catalog {
             created_at: stored.created_at,
             updated_at: stored.updated_at,
         };
-        let event = event(&directory, hand, deed, vec![("fields".to_owned(), changed)]);
+        let details = vec![("fields".to_owned(), changed)];
+        let named = (directory.id, directory.name.as_str());
+        let event = event(&directory.tenant, named, hand, deed, details);
         self.store
             .save_definitions(vec![definition], vec![event])
             .await?;
@@ -237,13 +247,19 @@ impl Catalog {
     }
 }
 
-fn event(directory: &Directory, hand: &Hand, deed: Deed, details: Vec<(String, String)>) -> Event {
+fn event(
+    tenant: &TenantName,
+    (id, name): (DirectoryId, &str),
+    hand: &Hand,
+    deed: Deed,
+    details: Vec<(String, String)>,
+) -> Event {
     Event {
         at: hand.at,
         actor: hand.actor.clone(),
-        tenant: Some(directory.tenant.clone()),
+        tenant: Some(tenant.clone()),
         deed,
-        subject: format!("directory {} ({})", directory.id, directory.name),
+        subject: format!("directory {id} ({name})"),
         details,
     }
 }
@@ -255,7 +271,7 @@ pub(super) fn merged(before: &Written, fields: Node, problems: &mut Problems) ->
         problems.add(None, "", "must be an object");
         return merged;
     };
-    if fields.contains_key("url") {
+    if fields.get("url").is_some_and(|url| !url.is_null()) {
         for name in ["host", "port", "useTLS", "startTLS"] {
             all.remove(name);
         }
@@ -263,8 +279,25 @@ pub(super) fn merged(before: &Written, fields: Node, problems: &mut Problems) ->
     for (name, node) in fields {
         if node.is_null() {
             all.remove(&name);
-        } else {
-            all.insert(name, node);
+            continue;
+        }
+        match (
+            all.get_mut(&name).map(|before| &mut before.value),
+            node.value,
+        ) {
+            // Tables of settings that stand for themselves; a mapping is one thing, and replaced as one.
+            (Some(Value::Table(before)), Value::Table(fields)) if MERGED.contains(&&*name) => {
+                for (name, node) in fields {
+                    if node.is_null() {
+                        before.remove(&name);
+                    } else {
+                        before.insert(name, node);
+                    }
+                }
+            }
+            (_, value) => {
+                all.insert(name, Node { value, line: None });
+            }
         }
     }
     merged

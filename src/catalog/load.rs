@@ -44,13 +44,10 @@ pub(super) fn contents(
             Subject::Directory(id) => add_directory(&mut contents, id, &definition),
         };
         if let Err(problem) = result {
-            let what = match &definition.subject {
-                Subject::Tenant(name) => format!("tenant {name}"),
-                Subject::Directory(id) => format!("directory {id}"),
-            };
             contents.unusable.push(Unusable {
+                name: name_of(&definition),
                 tenant: definition.tenant,
-                what,
+                subject: definition.subject,
                 problem,
             });
         }
@@ -84,8 +81,12 @@ fn add_directory(
     let directory = parse(&definition.fields, |node, problems| {
         read::directory(node, "", &origin, problems)
     })?;
-    if contents.tenant(&directory.tenant).is_none() {
-        return Err(format!("its tenant {} is not defined", directory.tenant));
+    match contents.tenant(&directory.tenant).map(|entry| &entry.kept) {
+        None => return Err(format!("its tenant {} is not defined", directory.tenant)),
+        Some(Kept::InStore(tenant)) if tenant.created_at > definition.created_at => {
+            return Err("it belongs to an earlier tenant of this name; delete it".to_owned());
+        }
+        Some(_) => {}
     }
     let same_name = |other: &&Entry<Directory>| other.definition.name == directory.name;
     if contents
@@ -103,6 +104,13 @@ fn add_directory(
         },
     );
     Ok(())
+}
+
+/// The name in the fields, for whoever has to tell one from another.
+fn name_of(definition: &Definition) -> String {
+    let fields: Option<serde_json::Value> = serde_json::from_str(&definition.fields).ok();
+    let name = fields.as_ref().and_then(|fields| fields["name"].as_str());
+    name.unwrap_or_default().to_owned()
 }
 
 fn kept(definition: &Definition) -> Kept {

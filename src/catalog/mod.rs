@@ -23,6 +23,7 @@ use crate::document::Problems;
 use crate::fault::Fault;
 use crate::id::{DirectoryId, TenantName};
 use crate::store::Store;
+use crate::store::records::Subject;
 use crate::vault::Vault;
 
 /// What the catalog is opened with.
@@ -102,8 +103,10 @@ pub struct Sealed {
 pub struct Unusable {
     /// The tenant that it belongs to.
     pub tenant: TenantName,
-    /// What it is.
-    pub what: String,
+    /// What it is of.
+    pub subject: Subject,
+    /// Its name, as far as it can be read.
+    pub name: String,
     /// Why it cannot be used.
     pub problem: String,
 }
@@ -129,7 +132,7 @@ pub async fn open(settings: Settings) -> Result<Catalog, Error> {
     for unusable in &contents.unusable {
         tracing::error!(
             tenant = %unusable.tenant,
-            "{} cannot be used: {}", unusable.what, unusable.problem
+            "{} {} cannot be used: {}", unusable.subject, unusable.name, unusable.problem
         );
     }
     Ok(Catalog {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use crate::audit::{Actor, Deed, Event};
-use crate::catalog::{Catalog, Error, Kept, Refused};
+use crate::catalog::{Catalog, Contents, Error, Kept, Refused};
 use crate::document::{Node, Problems, Value};
 use crate::id::{DirectoryId, TenantName};
 use crate::secret::Secret;
@@ -86,17 +86,18 @@ pub(super) async fn rotate(
 }
 
 impl Catalog {
-    /// A stored secret of a directory, or of a tenant itself.
+    /// A stored secret of a directory, or of a tenant itself, as it was when the contents were read: a definition and its
+    /// secret must be of one moment, or a new password could go to an old place.
     ///
     /// # Errors
     /// Says what is missing, and the cure.
     pub fn secret(
         &self,
+        contents: &Contents,
         tenant: &TenantName,
         directory: Option<DirectoryId>,
         field: &str,
     ) -> Result<Secret, String> {
-        let contents = self.contents();
         let kept = match directory {
             Some(id) => contents.directory(id).map(|entry| &entry.kept),
             None => contents.tenant(tenant).map(|entry| &entry.kept),

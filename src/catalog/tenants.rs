@@ -75,6 +75,15 @@ impl Catalog {
             );
             let needed = (!moved.is_empty()).then_some(why.as_str());
             check_secrets(after, &secrets, needed, &mut problems);
+            if before.base_url != after.base_url
+                && let Some(directory) = self.linked_directory(name).await?
+            {
+                let message = format!(
+                    "cannot change while accounts of directory `{directory}` are linked at the old address: their ids may be \
+                     those of others at the new one; delete the directory and create it again after the change"
+                );
+                problems.add(None, "/baseUrl", message);
+            }
         }
         let after = problems.verdict(after).map_err(Refused::Invalid)?;
         stored.secrets = self.seal(name, None, &secrets, stored.secrets)?;
@@ -108,6 +117,16 @@ impl Catalog {
         contents.tenants.remove(name);
         self.replace(contents);
         Ok(())
+    }
+
+    /// The name of a directory of the tenant whose rows are linked.
+    async fn linked_directory(&self, tenant: &TenantName) -> Result<Option<String>, Refused> {
+        for entry in self.contents().directories_of(tenant) {
+            if self.is_linked(entry.definition.id).await? {
+                return Ok(Some(entry.definition.name.clone()));
+            }
+        }
+        Ok(None)
     }
 
     fn stored_tenant(&self, name: &TenantName) -> Result<(Arc<Tenant>, Sealed), Refused> {

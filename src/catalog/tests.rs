@@ -40,9 +40,22 @@ impl Fixture {
     }
 
     async fn open_with(&self, key: Option<&crate::secret::Secret>) -> Result<Catalog, Error> {
+        self.open_all(Vec::new(), key).await
+    }
+
+    /// With tenants of the file.
+    async fn open_beside(&self, tenants: Vec<Tenant>) -> Catalog {
+        self.open_all(tenants, Some(&self.key)).await.unwrap()
+    }
+
+    async fn open_all(
+        &self,
+        tenants: Vec<Tenant>,
+        key: Option<&crate::secret::Secret>,
+    ) -> Result<Catalog, Error> {
         open(Settings {
             file: "relay.toml".into(),
-            tenants: Vec::new(),
+            tenants,
             directories: Vec::new(),
             store: self.store(),
             vault: key.map(Self::vault),
@@ -64,6 +77,15 @@ fn hand() -> Hand {
 
 fn acme() -> TenantName {
     TenantName("acme".into())
+}
+
+fn acme_of_the_file() -> Tenant {
+    let node = Node::of_json(json!({
+        "name": "acme", "baseUrl": "https://iam.example.org/scim", "auth": { "type": "bearer", "token": "env:X" },
+    }));
+    let mut problems = Problems::default();
+    let tenant = crate::directory::tenant::read(&node, "", false, &mut problems);
+    problems.verdict(tenant).unwrap()
 }
 
 fn tenant() -> Node {
@@ -110,9 +132,13 @@ async fn what_was_entered_is_there_after_a_restart_and_its_secrets_are_sealed() 
         ),
         ("ldap.example.org", 636)
     );
-    let secret = catalog.secret(&acme(), Some(id), "bindPassword").unwrap();
+    let secret = catalog
+        .secret(&catalog.contents(), &acme(), Some(id), "bindPassword")
+        .unwrap();
     assert_eq!(secret.expose(), PASSWORD);
-    let token = catalog.secret(&acme(), None, "token").unwrap();
+    let token = catalog
+        .secret(&catalog.contents(), &acme(), None, "token")
+        .unwrap();
     assert_eq!(token.expose(), "t0ken-canary");
     drop((contents, catalog));
     let bytes = std::fs::read(fixture.folder.path().join("store.redb")).unwrap();
@@ -156,7 +182,9 @@ async fn rotation_seals_everything_anew() {
     drop(store);
     assert!(fixture.open_with(Some(&fixture.key)).await.is_err());
     let catalog = fixture.open_with(Some(&new)).await.unwrap();
-    let secret = catalog.secret(&acme(), Some(id), "bindPassword").unwrap();
+    let secret = catalog
+        .secret(&catalog.contents(), &acme(), Some(id), "bindPassword")
+        .unwrap();
     assert_eq!(secret.expose(), PASSWORD);
 }
 
@@ -195,7 +223,9 @@ async fn a_stored_password_goes_nowhere_else() {
         changed.unwrap().definition.connection.host,
         "ldap2.example.org"
     );
-    let secret = catalog.secret(&acme(), Some(id), "bindPassword").unwrap();
+    let secret = catalog
+        .secret(&catalog.contents(), &acme(), Some(id), "bindPassword")
+        .unwrap();
     assert_eq!(secret.expose(), "new");
 }
 
@@ -304,6 +334,55 @@ async fn a_tenants_secret_goes_nowhere_else() {
     let fields = Node::of_json(json!({ "rateLimit": 7 }));
     let changed = catalog.update_tenant(&acme(), fields, &hand()).await;
     assert_eq!(changed.unwrap().definition.rate_limit, 7);
-    let token = catalog.secret(&acme(), None, "token").unwrap();
+    let token = catalog
+        .secret(&catalog.contents(), &acme(), None, "token")
+        .unwrap();
     assert_eq!(token.expose(), "t0ken-canary");
+}
+
+#[tokio::test]
+async fn a_directory_of_an_earlier_tenant_stays_out_and_can_be_deleted() {
+    let fixture = Fixture::new();
+    let early = acme_of_the_file();
+    let catalog = fixture.open_beside(vec![early]).await;
+    let fields = Node::of_json(directory());
+    let old = catalog.create_directory(&acme(), fields, &hand()).await;
+    let old = old.unwrap().definition.id;
+    drop(catalog);
+    // The tenant leaves the file, and somebody enters another one under its name.
+    let catalog = fixture.open().await;
+    assert!(catalog.contents().directory(old).is_none());
+    let new = with_directory(&catalog).await;
+    drop(catalog);
+    let catalog = fixture.open().await;
+    let contents = catalog.contents();
+    assert!(contents.directory(new).is_some() && contents.directory(old).is_none());
+    assert_eq!(contents.unusable.len(), 1, "{:?}", contents.unusable);
+    assert!(
+        catalog
+            .secret(&contents, &acme(), Some(old), "bindPassword")
+            .is_err()
+    );
+    catalog
+        .remove_directory(&acme(), old, &hand())
+        .await
+        .unwrap();
+    assert_eq!(catalog.contents().unusable.len(), 0);
+    drop(catalog);
+    assert_eq!(fixture.open().await.contents().unusable.len(), 0);
+}
+
+#[tokio::test]
+async fn tables_of_settings_are_changed_field_by_field() {
+    let fixture = Fixture::new();
+    let catalog = fixture.open().await;
+    let id = with_directory(&catalog).await;
+    for guard in [json!({ "deactivations": 1 }), json!({ "groupsEmptied": 3 })] {
+        let fields = Node::of_json(json!({ "guard": guard }));
+        let changed = catalog.update_directory(&acme(), id, fields, &hand()).await;
+        changed.unwrap();
+    }
+    let contents = catalog.contents();
+    let limits = &contents.directory(id).unwrap().definition.profiles[0].limits;
+    assert_eq!((limits.deactivations, limits.groups_emptied), (1, 3));
 }

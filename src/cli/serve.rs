@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{Grant, text_of};
 use crate::admin;
 use crate::app::Relays;
-use crate::audit::Actor;
+use crate::audit::{Actor, Deed};
 use crate::cli::output::{Output, line};
 use crate::cli::{Ending, Failure, asked_to_stop};
 use crate::config::{Config, secrets};
 use crate::scheduler::Scheduler;
 use crate::secret::Secret;
 use crate::store::Store;
+use crate::store::records::{AuditFilter, AuditPage};
 use crate::vault;
 
 /// How long jobs may take to end once the relay stops; systemd's TimeoutStopSec should be longer.
@@ -112,7 +113,15 @@ impl Running {
 
 /// Issues a token for everything where there is none yet, and shows it this once: somebody must be able to begin.
 async fn first_token(store: &dyn Store, output: Output) -> Result<(), Failure> {
-    if !store.tokens().await?.is_empty() {
+    // Where all were revoked, somebody meant it: `token create` issues the next one.
+    let ever_issued = AuditFilter {
+        deed: Some(Deed::TokenCreate),
+        relay_wide: true,
+        ..AuditFilter::default()
+    };
+    if !store.tokens().await?.is_empty()
+        || store.audit(ever_issued, 1).await? != AuditPage::default()
+    {
         return Ok(());
     }
     let grant = Grant::everything("first");

@@ -295,8 +295,9 @@ fn address(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Address> 
 }
 
 fn ldap_url(text: &str) -> Result<(String, u16, bool), String> {
-    let url = url::Url::parse(text)
-        .map_err(|error| format!("`{}` is not a URL: {error}", text.escape_debug()))?;
+    let url = url::Url::parse(text).map_err(|error| {
+        format!("is not a URL ({error}); example: ldaps://ldap.example.org:636")
+    })?;
     let use_tls = match url.scheme() {
         "ldaps" => true,
         "ldap" => false,
@@ -314,7 +315,11 @@ fn ldap_url(text: &str) -> Result<(String, u16, bool), String> {
         .trim_start_matches('[')
         .trim_end_matches(']')
         .to_owned();
-    if url.path().len() > 1 || url.query().is_some() || !url.username().is_empty() {
+    if url.path().len() > 1
+        || url.query().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
         return Err("only the scheme, host and port belong here; base DN and account have fields of their own".into());
     }
     Ok((

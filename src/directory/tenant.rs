@@ -264,12 +264,15 @@ fn read_dialect(mut fields: Fields<'_>, problems: &mut Problems) -> Dialect {
 
 /// Checks an address that requests with credentials go to: https, or http to this machine, or http by explicit leave.
 fn http_url(text: &str, allow_plain: bool) -> Result<String, String> {
-    let url = url::Url::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+    // The text is not repeated: it may hold credentials.
+    let url = url::Url::parse(text).map_err(|error| {
+        format!("is not a URL ({error}); example: https://iam.example.org/scim/v2")
+    })?;
     let loopback = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => return Err(format!("`{text}` names no host")),
+        None => return Err("names no host".to_owned()),
     };
     match url.scheme() {
         "https" => {}

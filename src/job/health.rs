@@ -56,7 +56,7 @@ pub struct Facts<'a> {
 /// A job that runs, was cancelled or was cut off says nothing, and neither does a preview: the colour stays what it was.
 pub fn health(facts: &Facts<'_>, now: DateTime<Utc>) -> Health {
     if !facts.enabled {
-        let reason = "the directory is disabled: nothing runs by schedule";
+        let reason = "it is disabled: nothing runs by schedule";
         return of(Colour::Green, reason, None);
     }
     let outcome = last_outcome(facts);

@@ -56,7 +56,15 @@ impl Scheduler {
             }
             left.await;
         }
-        let _turn = self.turn(deleted.directory()).await;
+        let _alone = self.alone(deleted.directory()).await;
+        let profiles = self.0.runner.profiles();
+        if profiles
+            .iter()
+            .any(|profile| deleted.includes(&profile.key))
+        {
+            // It was created anew, and goes on where it was.
+            return Ok(());
+        }
         match deleted {
             Deleted::Directory(id) => self.0.store.forget_directory(*id).await,
             Deleted::Profile(key) => {

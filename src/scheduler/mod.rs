@@ -32,6 +32,9 @@ use crate::sync::tracker::Feed;
 /// Jobs that run at the same time, over all directories.
 const JOBS_AT_ONCE: usize = 4;
 
+/// Jobs of one tenant that run at the same time: there is always a place for another one's.
+const JOBS_OF_A_TENANT: usize = JOBS_AT_ONCE - 1;
+
 /// How jobs are run; what stands behind it reads directories and speaks to targets.
 #[async_trait]
 pub trait Runner: Send + Sync {
@@ -72,6 +75,11 @@ pub enum Refused {
     Store(#[from] crate::store::Error),
 }
 
+/// A panic elsewhere does not make a table wrong enough to stop all jobs over.
+fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Queues jobs and runs them.
 #[derive(Clone)]
 pub struct Scheduler(Arc<Inner>);
@@ -83,6 +91,11 @@ struct Inner {
     /// A directory's profiles share its rows, so that one of them runs at a time.
     directories: Mutex<HashMap<DirectoryId, Arc<tokio::sync::Mutex<()>>>>,
     places: Arc<Semaphore>,
+    /// When a job of each profile was last queued: one that ends before it can note its attempt, for want of a secret,
+    /// say, is not due again at once.
+    queued: Mutex<HashMap<ProfileKey, DateTime<Utc>>>,
+    /// Places for jobs of each tenant, fewer than there are in all.
+    shares: Mutex<HashMap<TenantName, Arc<Semaphore>>>,
     /// Told whenever a job has left its place.
     left: Notify,
     tasks: TaskTracker,
@@ -100,6 +113,7 @@ struct Running {
 /// The right of a job to run, given up when it is dropped.
 struct Turn {
     _alone: OwnedMutexGuard<()>,
+    _share: Option<OwnedSemaphorePermit>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -112,6 +126,8 @@ impl Scheduler {
             running: Mutex::default(),
             directories: Mutex::default(),
             places: Arc::new(Semaphore::new(JOBS_AT_ONCE)),
+            queued: Mutex::default(),
+            shares: Mutex::default(),
             left: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -129,10 +145,7 @@ impl Scheduler {
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<ProfileKey, Running>> {
-        self.0
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.running)
     }
 
     /// Queues a job for a profile, on behalf of whoever asks, and starts it as soon as there is a place.
@@ -161,6 +174,13 @@ impl Scheduler {
             feed: Feed::new(job.clone()),
         };
         self.take_place(key, &running).await?;
+        // It may have been deleted in the meantime, and what is deleted has no jobs any more.
+        let is_there = |profile: &Scheduled| profile.key == *key;
+        if !self.0.runner.profiles().iter().any(is_there) {
+            self.leave_place(key, job.id);
+            return Err(Refused::Unknown);
+        }
+        lock(&self.0.queued).insert(key.clone(), job.queued_at);
         if let Err(error) = self.0.store.queue_job(&job, actor, &tenant).await {
             self.leave_place(key, job.id);
             return Err(error.into());
@@ -169,7 +189,7 @@ impl Scheduler {
         let key = key.clone();
         self.0
             .tasks
-            .spawn(async move { scheduler.run(key, running).await });
+            .spawn(async move { scheduler.run(key, tenant, running).await });
         Ok(job)
     }
 
@@ -220,27 +240,35 @@ impl Scheduler {
         (!ended).then_some(receiver)
     }
 
-    /// Waits until no other profile of the directory runs, and then for a place among all jobs.
-    async fn turn(&self, directory: DirectoryId) -> Turn {
-        let alone = {
-            let mut directories = self
-                .0
-                .directories
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            directories.entry(directory).or_default().clone()
-        };
+    /// Waits until no other profile of the directory runs, then for one of the tenant's places, and then for a place among
+    /// all jobs.
+    async fn turn(&self, directory: DirectoryId, tenant: &TenantName) -> Turn {
+        let alone = self.alone(directory).await;
+        let share = lock(&self.0.shares)
+            .entry(tenant.clone())
+            .or_insert_with(|| Arc::new(Semaphore::new(JOBS_OF_A_TENANT)))
+            .clone();
         Turn {
-            _alone: alone.lock_owned().await,
-            // The semaphore is never closed; without a place the job would only run beside one more.
+            _alone: alone,
+            // The semaphores are never closed; without a place the job would only run beside one more.
+            _share: share.acquire_owned().await.ok(),
             _place: self.0.places.clone().acquire_owned().await.ok(),
         }
     }
 
+    /// Waits until no profile of the directory runs.
+    async fn alone(&self, directory: DirectoryId) -> OwnedMutexGuard<()> {
+        let alone = lock(&self.0.directories)
+            .entry(directory)
+            .or_default()
+            .clone();
+        alone.lock_owned().await
+    }
+
     /// Runs a job in a task of its own, so that a panic in it ends the job and nothing else.
-    async fn run(&self, key: ProfileKey, Running { job, stop, feed }: Running) {
+    async fn run(&self, key: ProfileKey, tenant: TenantName, Running { job, stop, feed }: Running) {
         let turn = tokio::select! {
-            turn = self.turn(key.directory) => turn,
+            turn = self.turn(key.directory, &tenant) => turn,
             () = stop.token().cancelled() => {
                 feed.send_modify(|job| job.end(stop.status(), Utc::now()));
                 let ended = feed.borrow().clone();
@@ -351,9 +379,9 @@ impl Scheduler {
             return Ok(None);
         }
         let state = self.0.store.profile_state(&profile.key).await?;
-        Ok(profile
-            .schedule
-            .next_run(state.last_attempt, self.0.started))
+        let queued = lock(&self.0.queued).get(&profile.key).copied();
+        let last = state.last_attempt.max(queued);
+        Ok(profile.schedule.next_run(last, self.0.started))
     }
 
     /// Lets no new job begin, asks the running ones to end after their requests in flight, and waits for them.

@@ -187,6 +187,11 @@ pub trait Store: Records + Send + Sync {
     /// Takes the right to write a directory's rows; an earlier lease of it no longer works.
     async fn lease(&self, directory: DirectoryId) -> Result<Lease, Error>;
 
+    /// Notes the address of the target that a directory's rows are linked at. Answers the one that was noted before when it
+    /// is another one and anything is linked there, or may be; ids of one target say nothing at another. Where nothing is,
+    /// the new one is noted, and first contact begins anew.
+    async fn bind_target(&self, lease: &Lease, base_url: &str) -> Result<Option<String>, Error>;
+
     /// The digests of all present rows of a profile.
     async fn known(&self, profile: &ProfileKey) -> Result<Known, Error>;
 

@@ -1,6 +1,7 @@
 //! What the store keeps of those who run the relay: definitions that they entered, their tokens, and the audit log.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -19,6 +20,15 @@ pub enum Subject {
     Tenant(TenantName),
     /// A directory, by id.
     Directory(DirectoryId),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tenant(name) => write!(f, "tenant {name}"),
+            Self::Directory(id) => write!(f, "directory {id}"),
+        }
+    }
 }
 
 /// A tenant or a directory as it was entered through the API.

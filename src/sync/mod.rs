@@ -102,6 +102,20 @@ async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, 
     Ok(plan.waits_for_approval())
 }
 
+/// Ids of one target say nothing at another, where they may be those of strangers.
+async fn same_target(relay: &Relay, lease: &Lease) -> Result<(), Error> {
+    let now = &relay.tenant.base_url;
+    match relay.store.bind_target(lease, now).await? {
+        None => Ok(()),
+        Some(before) => Err(Error::Moved(format!(
+            "the accounts of directory {} are linked at {before}, and baseUrl of tenant {} is {now} now: nothing is sent, \
+             because their ids may be those of others there. Put baseUrl back; or, if that is meant, create the directory \
+             anew (in the file: under another name), and its accounts are linked by externalId",
+            relay.directory.name, relay.tenant.name
+        ))),
+    }
+}
+
 /// Looks at what an earlier run left open, reads, and plans.
 async fn up_to_the_plan(
     relay: &Relay,
@@ -115,6 +129,7 @@ async fn up_to_the_plan(
         // First of all, so that a run that fails early is not asked for again at once.
         ingest::note_attempt(relay, lease).await?;
     }
+    same_target(relay, lease).await?;
     let in_doubt = match mode.applies() {
         true => recover::settle_open_intents(relay, lease, tracker).await?,
         false => Default::default(),
@@ -146,6 +161,9 @@ pub enum Error {
     /// The target refuses everything.
     #[error(transparent)]
     Target(#[from] Refusal),
+    /// The rows are linked at another target than the one that the tenant names now; the text names both and the cure.
+    #[error("{0}")]
+    Moved(String),
     /// The one entry that the job is about cannot be had; the text names it and the cure.
     #[error("{0}")]
     Only(String),
@@ -158,6 +176,7 @@ impl Error {
             Self::Source(error) => error.fault(),
             Self::Store(error) => error.fault(),
             Self::Target(refusal) => refusal.fault,
+            Self::Moved(_) => Fault::Denied,
             Self::Only(_) => Fault::Rejected,
         }
     }
@@ -167,7 +186,7 @@ impl Error {
         match self {
             Self::Source(_) | Self::Only(_) => "read",
             Self::Store(_) => "store",
-            Self::Target(_) => "send",
+            Self::Target(_) | Self::Moved(_) => "send",
         }
     }
 }

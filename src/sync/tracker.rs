@@ -132,7 +132,7 @@ impl Tracker {
                 scim_type: refusal.scim_type.clone(),
                 ..of_job
             },
-            Error::Source(_) | Error::Store(_) | Error::Only(_) => of_job,
+            Error::Source(_) | Error::Store(_) | Error::Moved(_) | Error::Only(_) => of_job,
         };
         self.keep_unsent(&error);
         self.update(|job| job.record(error));

@@ -15,6 +15,8 @@ const AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 const PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
 /// Refusals of an address that are told in a minute.
 const TOLD_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN;
+/// Refusals that are told in a minute, of all addresses together: the audit log is kept for ever.
+const TOLD_IN_ALL: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 /// Addresses that are counted each by itself; those beyond share one count.
 const ADDRESSES_MAX: usize = 1_000;
 /// What the addresses beyond are counted under.
@@ -24,6 +26,7 @@ const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub(super) struct Failures<C: Clock = DefaultClock> {
     allowed: Counter<C>,
     told: Counter<C>,
+    told_in_all: Counter<C>,
 }
 
 impl Default for Failures {
@@ -37,7 +40,8 @@ impl<C: Clock + Clone> Failures<C> {
         let allowed = Quota::per_minute(PER_MINUTE).allow_burst(AT_ONCE);
         Self {
             allowed: Counter::new(allowed, clock.clone()),
-            told: Counter::new(Quota::per_minute(TOLD_PER_MINUTE), clock),
+            told: Counter::new(Quota::per_minute(TOLD_PER_MINUTE), clock.clone()),
+            told_in_all: Counter::new(Quota::per_minute(TOLD_IN_ALL), clock),
         }
     }
 
@@ -49,9 +53,10 @@ impl<C: Clock + Clone> Failures<C> {
         self.allowed.count(network(address))
     }
 
-    /// Whether this refusal goes into the log and the audit log: one for each address and minute does.
+    /// Whether this refusal goes into the log and the audit log: one for each address and minute does, twenty in all.
     pub(super) fn is_worth_telling(&self, address: IpAddr) -> bool {
-        self.told.count(network(address)).is_ok()
+        // The limit over all of them comes last, so that it counts only what an address may still tell.
+        self.told.count(network(address)).is_ok() && self.told_in_all.count(OTHERS).is_ok()
     }
 }
 

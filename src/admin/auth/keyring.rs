@@ -113,6 +113,7 @@ impl Held {
                 actor,
                 tenants: self.token.tenants.clone(),
                 permissions: self.token.permissions.clone(),
+                issued_at: self.is_stored.then_some(self.token.created_at),
             },
             id: self.token.id,
             event,

@@ -129,6 +129,7 @@ fn the_tenant_is_the_tokens_own_or_named() {
             actor: Actor::CommandLine,
             tenants: of.clone(),
             permissions: BTreeSet::new(),
+            issued_at: None,
         };
         match bearer.for_tenant(&headers(pairs), in_force) {
             Ok(caller) => caller.tenant.0,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::admin::Admin;
@@ -11,7 +12,17 @@ use crate::admin::auth::Caller;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
 use crate::audit::{Deed, Record};
+use crate::catalog::Kept;
 use crate::store::records::AuditFilter;
+
+/// What happened under an earlier tenant of the same name is somebody else's, unless one looks at the whole relay.
+fn since_tenant(admin: &Admin, caller: &Caller) -> Option<DateTime<Utc>> {
+    let contents = admin.catalog.contents();
+    match contents.tenant(&caller.tenant).map(|entry| &entry.kept) {
+        Some(Kept::InStore(stored)) if !caller.manages_relay => Some(stored.created_at),
+        _ => None,
+    }
+}
 
 /// GET /audit
 pub(super) async fn list(
@@ -22,10 +33,10 @@ pub(super) async fn list(
     let limit = query.limit();
     let filter = AuditFilter {
         relay_wide: caller.manages_relay,
-        tenant: Some(caller.tenant),
+        tenant: Some(caller.tenant.clone()),
         deed: query.parsed("action", Deed::from_word),
         before: query.cursor(|text| text.parse().ok()),
-        since: query.time("since"),
+        since: query.time("since").max(since_tenant(&admin, &caller)),
         text: query.text("text"),
     };
     query.finish()?;

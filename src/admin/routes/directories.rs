@@ -83,10 +83,16 @@ pub(super) async fn update(
     Document(fields): Document,
 ) -> Result<Json<Value>, Problem> {
     let id = directory_id(&id)?;
+    let before = admin.directory(id, &caller.tenant)?.profile_names();
     let entry = admin
         .catalog
         .update_directory(&caller.tenant, id, fields, &caller.hand())
         .await?;
+    let after = entry.definition.profile_names();
+    for name in before.iter().filter(|name| !after.contains(name)) {
+        let key = entry.definition.profile_key(name);
+        admin.scheduler.forget(Deleted::Profile(key));
+    }
     Ok(Json(as_json(&admin, &entry).await?))
 }
 

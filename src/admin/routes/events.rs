@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use crate::admin::auth::Caller;
 use crate::admin::problem::Problem;
 use crate::admin::routes::job_id;
 use crate::admin::routes::jobs::found;
+use crate::admin::shares::Share;
 use crate::job::Job;
 use crate::store::Store;
 
@@ -35,7 +36,7 @@ pub(super) async fn events(
     // Watched first: a job that ends in between is then found in the store at its end.
     let live = admin.scheduler.watch(job_id(&job)?);
     let job = found(&admin, &caller, &directory, &job).await?;
-    let place = admin.streams.clone().try_acquire_owned();
+    let place = admin.streams.take(&caller.tenant);
     let watcher = Watcher {
         live,
         job,
@@ -43,7 +44,7 @@ pub(super) async fn events(
         stop: admin.stop.clone(),
         number: 0,
         next: Some(Instant::now()),
-        _place: place.map_err(|_| Problem::too_many_streams())?,
+        _place: place.ok_or_else(Problem::too_many_streams)?,
     };
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("still here");
     let stream = Box::pin(stream::unfold(watcher, next));
@@ -62,7 +63,7 @@ struct Watcher {
     number: u64,
     /// When the next state may be sent; `None` after the end.
     next: Option<Instant>,
-    _place: OwnedSemaphorePermit,
+    _place: Share,
 }
 
 async fn next(mut watcher: Watcher) -> Option<(Result<Event, Infallible>, Watcher)> {
@@ -118,14 +119,13 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
 
     use chrono::Utc;
-    use tokio::sync::Semaphore;
     use uuid::Uuid;
 
     use super::*;
-    use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
+    use crate::admin::shares::Shares;
+    use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName, TenantName};
     use crate::job::{Mode, Status, Trigger};
     use crate::sync::tracker::Feed;
 
@@ -143,7 +143,7 @@ mod tests {
             path: folder.path().join("store.redb"),
             cache_mib: 4,
         };
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let place = Shares::new(1, 1).take(&TenantName("acme".into())).unwrap();
         Watcher {
             live: Some(feed.subscribe()),
             job: job(),

@@ -12,6 +12,7 @@ use crate::admin::Admin;
 use crate::admin::auth::Caller;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
+use crate::catalog::Unusable;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::job::health::{Colour, Facts, Health, health as health_of};
@@ -19,6 +20,7 @@ use crate::job::{Job, Status};
 use crate::scheduler::Scheduled;
 use crate::snapshot::{LinkedCounts, ProfileState};
 use crate::store::jobs::JobFilter;
+use crate::store::records::Subject;
 
 /// More jobs of a profile than the store keeps.
 const JOBS_MAX: usize = 1_000;
@@ -35,6 +37,25 @@ pub(super) async fn health(
         let (status, shown) = directory_health(&admin, &directory, now).await?;
         worst = worst.max(status);
         directories.push(shown);
+    }
+    let contents = admin.catalog.contents();
+    let unusable = contents
+        .unusable
+        .iter()
+        .filter(|unusable| unusable.tenant == caller.tenant);
+    for Unusable {
+        subject,
+        name,
+        problem,
+        ..
+    } in unusable
+    {
+        let Subject::Directory(id) = subject else {
+            continue;
+        };
+        worst = Colour::Red;
+        let reason = format!("its definition cannot be used: {problem}");
+        directories.push(json!({ "id": id, "name": name, "status": worst, "reason": reason, "since": null, "profiles": [] }));
     }
     Ok(Json(json!({ "status": worst, "directories": directories })))
 }
@@ -90,13 +111,13 @@ async fn profile_health(
         key,
         tenant: directory.tenant.clone(),
         schedule: profile.schedule.clone(),
-        enabled: directory.enabled,
+        enabled: directory.enabled && profile.enabled,
     };
     let next_run = admin.scheduler.next_run(&scheduled).await?;
     let facts = Facts {
         jobs: &jobs,
         schedule: &profile.schedule,
-        enabled: directory.enabled,
+        enabled: directory.enabled && profile.enabled,
         next_run,
         last_complete_read: state.last_complete_read,
     };

@@ -12,6 +12,7 @@ use crate::admin::probe::{MappingPreview, PreviewRefused, Stage, TestReport};
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
 use crate::admin::routes::{chosen_profile, directory_id, entry_name};
+use crate::admin::shares::Share;
 use crate::document::{Fields, Problems};
 
 /// POST /directories/test
@@ -24,6 +25,7 @@ pub(super) async fn test_unsaved(
     let stage = stage(query)?;
     let (directory, password) = admin.catalog.draft_directory(&caller.tenant, fields)?;
     let profile = directory.profiles.first().ok_or_else(Problem::not_found)?;
+    let _place = place(&admin, &caller)?;
     let report = admin
         .probe
         .test(&directory, profile, Some(&password), stage);
@@ -45,6 +47,7 @@ pub(super) async fn test(
     let profile = chosen_profile(&directory, &mut fields, &mut problems);
     fields.finish(&mut problems);
     let profile = problems.verdict(profile).map_err(Problem::invalid)?;
+    let _place = place(&admin, &caller)?;
     let report = admin.probe.test(&directory, profile, None, stage);
     Ok(Json(report.await))
 }
@@ -67,6 +70,7 @@ pub(super) async fn preview_mapping(
     let (profile, entry) = problems
         .verdict(profile.zip(entry))
         .map_err(Problem::invalid)?;
+    let _place = place(&admin, &caller)?;
     let preview = admin.probe.preview_mapping(&directory, profile, &entry);
     match preview.await {
         Ok(preview) => Ok(Json(preview)),
@@ -77,6 +81,11 @@ pub(super) async fn preview_mapping(
         }
         Err(PreviewRefused::Directory(error)) => Err(Problem::directory(error.message)),
     }
+}
+
+fn place(admin: &Admin, caller: &Caller) -> Result<Share, Problem> {
+    let place = admin.trials.take(&caller.tenant);
+    place.ok_or_else(Problem::too_many_trials)
 }
 
 fn stage(mut query: Query) -> Result<Stage, Problem> {

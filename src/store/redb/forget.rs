@@ -7,8 +7,8 @@ use super::failure::Failure;
 use super::jobs;
 use super::lease;
 use super::tables::{
-    COUNTS, DirectoryTables, PROFILES, ProfileTables, Source as _, of_directory, of_profile,
-    open_write,
+    COUNTS, DirectoryTables, PROFILES, ProfileTables, Source as _, TARGETS, of_directory,
+    of_profile, open_write,
 };
 use crate::id::{DirectoryId, ProfileKey};
 use crate::store::Lease;
@@ -35,6 +35,7 @@ pub(super) fn profile(
                 if !is_seen && !directory.applied.has(row)? {
                     directory.dirty.remove(row)?;
                     directory.found.remove(row)?;
+                    directory.outcomes.remove(row)?;
                 }
             }
         }
@@ -52,6 +53,7 @@ pub(super) fn directory(txn: &WriteTransaction, directory: DirectoryId) -> Resul
         profiles.remove(key.as_slice())?;
     }
     open_write(txn, COUNTS)?.remove(directory.0.as_bytes().as_slice())?;
+    open_write(txn, TARGETS)?.remove(directory.0.as_bytes().as_slice())?;
     drop_tables(txn, &of_directory(directory, ""))
 }
 

@@ -13,9 +13,12 @@ use crate::job::{Job, Status};
 use crate::store::Change;
 use crate::store::jobs::{JobFilter, JournalLine, UnsentError};
 
-/// How many ended jobs of a directory are kept, with their plans and journals. A job that waits for an approval does
-/// not count and is never removed for its age.
+/// How many ended jobs of a directory are kept, with their plans and journals. Jobs that wait for an approval are counted
+/// by themselves.
 pub(super) const ENDED_JOBS_KEPT: usize = 200;
+
+/// How many jobs of a directory that wait for an approval are kept: a guard that trips in every run must not fill the disk.
+const WAITING_JOBS_KEPT: usize = 20;
 
 /// How a job stands, as far as keeping it is concerned: the byte after the directory's id in a job's record.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,15 +94,21 @@ pub(super) fn save(txn: &WriteTransaction, job: &Job) -> Result<(), Failure> {
 
 fn prune(txn: &WriteTransaction, directory: DirectoryId) -> Result<(), Failure> {
     let mut jobs = open_write(txn, JOBS)?;
-    let mut ended = Vec::new();
+    let (mut ended, mut waiting) = (Vec::new(), Vec::new());
     for entry in jobs.between(Bound::Unbounded, Bound::Unbounded)?.rev() {
         let (key, record) = entry?;
         let record = Record::read(record.value())?;
-        if record.directory == directory && record.keeping == Keeping::Ended as u8 {
+        if record.directory != directory {
+            continue;
+        }
+        if record.keeping == Keeping::Ended as u8 {
             ended.push(job_id(key.value())?);
+        } else if record.keeping == Keeping::Waiting as u8 {
+            waiting.push(job_id(key.value())?);
         }
     }
-    for job in ended.into_iter().skip(ENDED_JOBS_KEPT) {
+    let old = ended.into_iter().skip(ENDED_JOBS_KEPT);
+    for job in old.chain(waiting.into_iter().skip(WAITING_JOBS_KEPT)) {
         remove(txn, &mut jobs, job)?;
     }
     Ok(())

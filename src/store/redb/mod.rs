@@ -3,6 +3,7 @@
 mod applied;
 mod audit;
 mod codec;
+mod commit;
 mod definitions;
 mod failure;
 mod file;
@@ -15,6 +16,7 @@ mod records;
 mod rows;
 mod seen;
 mod tables;
+mod target;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -38,6 +40,7 @@ use crate::store::{
     Author, Error, ErrorKind, Intent, Lease, Position, Settings, Settlement, Store,
 };
 
+use commit::{Commit, transact};
 use failure::Failure;
 use writer::Writer;
 
@@ -52,16 +55,6 @@ struct RedbStore {
     database: Arc<Database>,
     writer: Writer,
     path: PathBuf,
-}
-
-/// How a commit is made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Commit {
-    /// In two phases.
-    Bulk,
-    /// In two phases, and such that opening after a crash takes milliseconds, for a little more work now: for small
-    /// writes that something outside depends on.
-    Outbox,
 }
 
 impl RedbStore {
@@ -115,24 +108,19 @@ impl RedbStore {
     }
 }
 
-fn transact<T>(
-    database: &Database,
-    commit: Commit,
-    work: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let mut txn = database.begin_write()?;
-    txn.set_two_phase_commit(true);
-    txn.set_quick_repair(commit == Commit::Outbox);
-    let result = work(&txn)?;
-    txn.commit()?;
-    Ok(result)
-}
-
 #[async_trait]
 impl Store for RedbStore {
     async fn lease(&self, directory: DirectoryId) -> Result<Lease, Error> {
         self.write(Commit::Outbox, move |txn| lease::take(txn, directory))
             .await
+    }
+
+    async fn bind_target(&self, lease: &Lease, base_url: &str) -> Result<Option<String>, Error> {
+        let (lease, base_url) = (*lease, base_url.to_owned());
+        self.write(Commit::Outbox, move |txn| {
+            target::bind(txn, &lease, &base_url)
+        })
+        .await
     }
 
     async fn known(&self, profile: &ProfileKey) -> Result<Known, Error> {

@@ -22,6 +22,8 @@ pub(super) type ReadTable = Option<ReadOnlyTable<Bytes, Bytes>>;
 pub(super) const META: &str = "meta";
 /// Directory → the term of its lease.
 pub(super) const LEASES: &str = "leases";
+/// Directory → the address of the target that its rows are linked at.
+pub(super) const TARGETS: &str = "targets";
 /// Directory → how many of its rows are linked.
 pub(super) const COUNTS: &str = "counts";
 /// Directory, profile → the profile's state. Every profile that ever wrote has a row here.

@@ -399,3 +399,60 @@ async fn admin_api_secrets_are_nowhere_when_everything_fails() {
         assert!(!found, "in the store file: {canary}");
     }
 }
+
+/// Ids of one target say nothing at another: nothing is sent there for what is linked elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_api_a_target_that_moves_gets_nothing_for_what_is_linked_elsewhere() {
+    let site = Fresh::new(3).await;
+    let id = site.created();
+    let job = site.api.start_job(&id);
+    assert_eq!(site.api.finished_job(&id, &job)["usersCreated"], 3);
+    let elsewhere = FaultTarget::start(Vec::new()).await;
+    let change =
+        json!({ "baseUrl": elsewhere.base_url(), "auth": { "type": "bearer", "token": "x" } });
+    let refused = site.api.put("/tenants/acme", &change.to_string());
+    assert_eq!(
+        (refused.status, &refused.json()["errors"][0]["pointer"]),
+        (422, &json!("/baseUrl")),
+        "{refused:?}"
+    );
+    // The file's tenants change without asking: the run finds out.
+    let moved = super::Site::new().await;
+    moved.relay.sync().completed();
+    let there = FaultTarget::start(Vec::new()).await;
+    let relay = moved
+        .relay
+        .tenant(&format!("baseUrl = \"{}\"", there.base_url()));
+    let run = relay.sync();
+    assert_eq!(
+        (run.code, &run.job["status"]),
+        (Some(1), &json!("failed")),
+        "{run:?}"
+    );
+    let detail = run.job["errors"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("Put baseUrl back"), "{detail}");
+    assert_eq!(there.journal().len(), 0, "something was sent");
+    let back = relay.tenant(&format!("baseUrl = \"{}\"", moved.target.base_url()));
+    assert_eq!(back.sync().completed().writes(), 0);
+}
+
+/// A tenant that is deleted and created again is somebody else's: tokens of the first one are not for the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_api_tokens_of_an_earlier_tenant_are_not_for_its_namesake() {
+    let site = Fresh::new(1).await;
+    let tenant = site.tenant().to_string();
+    assert_eq!(site.api.post("/tenants", &tenant).status, 201);
+    let grant = json!({ "name": "old", "tenants": ["acme"],
+        "permissions": ["admin", "audit:read", "directory:read", "directory:write"] });
+    let token = site.api.post("/tokens", &grant.to_string()).json();
+    let old = Api::with_token(site.serving.base_url(), token["token"].as_str().unwrap());
+    assert_eq!(old.get("/directories").status, 200);
+    assert_eq!(site.api.delete("/tenants/acme").status, 204);
+    assert_eq!(old.get("/directories").status, 403);
+    assert_eq!(site.api.post("/tenants", &tenant).status, 201);
+    for path in ["/directories", "/audit", "/health"] {
+        assert_eq!(old.get(path).status, 403, "{path}");
+    }
+    assert_eq!(old.get("/tenants/acme").status, 404);
+    assert_ne!(old.post("/tokens", &grant.to_string()).status, 201);
+}
