@@ -82,7 +82,7 @@ pub enum Deed {
 
 impl Deed {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::DirectoryCreate,
         Self::DirectoryUpdate,
         Self::DirectoryDelete,
@@ -98,6 +98,7 @@ impl Deed {
         Self::JobStart,
         Self::JobCancel,
         Self::Change,
+        Self::TokenRotate,
     ];
 
     /// Reads a deed from its word.
@@ -290,6 +291,11 @@ mod tests {
             assert_eq!(Deed::from_word(deed.as_str()), Ok(deed));
             assert_eq!(deed as usize, number, "records hold the number");
         }
+        assert_eq!(
+            Deed::ALL.last(),
+            Some(&Deed::TokenRotate),
+            "the last of the enum is the last of the list"
+        );
         assert!(Deed::from_word("change.all").is_err_and(|error| error.contains("job.start")));
     }
 
