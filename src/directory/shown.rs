@@ -170,6 +170,7 @@ pub fn tenant(tenant: &Tenant) -> Written {
         "dialect": {
             "membersPerOperation": dialect.members_per_operation,
             "membersPerRequest": dialect.members_per_request,
+            "membersPerCreate": dialect.members_per_create,
             "pageResources": dialect.page_resources,
             "membersReadable": dialect.members_readable,
         },
