@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 mod middleware;
+pub mod openapi;
 pub mod probe;
 mod problem;
 mod query;

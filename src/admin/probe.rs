@@ -1,6 +1,7 @@
 //! What the API answers about a directory when it is asked to try it: the report of a test, and one entry mapped.
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -63,7 +64,7 @@ impl Stage {
 }
 
 /// What a test found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TestReport {
     /// Whether every stage that was asked for passed.
@@ -91,7 +92,7 @@ pub struct TestReport {
 }
 
 /// Why a test failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TestError {
     /// The stage that failed.
     pub code: Code,
@@ -100,8 +101,9 @@ pub struct TestError {
 }
 
 /// The stages of talking to a directory, and the codes of what can fail there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "TestStage")]
 pub enum Code {
     /// Name resolution, TCP, and whether an LDAP server answers at all.
     Network,
@@ -130,7 +132,7 @@ impl Code {
 }
 
 /// How one stage went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StageReport {
     /// The stage.
     pub name: Code,
@@ -141,7 +143,7 @@ pub struct StageReport {
 }
 
 /// What became of a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StageStatus {
     /// It passed.
@@ -153,7 +155,7 @@ pub enum StageStatus {
 }
 
 /// The rung of the change-detection ladder, and why it is that one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ChangeDetection {
     /// The rung.
     pub rung: &'static str,
@@ -162,7 +164,7 @@ pub struct ChangeDetection {
 }
 
 /// One entry, mapped.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MappingPreview {
     /// User or group.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::access::Permission;
@@ -18,8 +19,9 @@ pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 pub(super) struct Problem(Box<Document>);
 
 /// The document itself.
-#[derive(Clone, Debug, Serialize)]
-struct Document {
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Document {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
@@ -39,7 +41,8 @@ struct Document {
     closes: bool,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProblemField")]
 struct Field {
     pointer: String,
     detail: String,

@@ -1,9 +1,10 @@
-//! The query of a request: parameters taken one by one; what nobody took is refused.
+//! The query of a request: parameters taken one by one; those that a route does not have are refused.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use axum::extract::FromRequestParts;
+use axum::http::Uri;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,16 +12,15 @@ use serde::Serialize;
 use crate::admin::problem::Problem;
 
 /// How many items a list gives unless asked otherwise.
-const LIMIT: usize = 50;
-/// The longest value, in bytes.
-const VALUE_BYTES_MAX: usize = 1024;
+pub(super) const LIMIT: usize = 50;
+/// The longest value, in characters.
+pub(super) const VALUE_CHARS_MAX: usize = 1024;
 /// How many it gives at the most.
-const LIMIT_MAX: usize = 200;
+pub(super) const LIMIT_MAX: usize = 200;
 
 /// The parameters of a request.
 pub(super) struct Query {
     parameters: BTreeMap<String, String>,
-    known: Vec<&'static str>,
     wrong: Vec<String>,
 }
 
@@ -33,10 +33,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
             .map_err(|_| Problem::malformed("the query is not made of name=value pairs"))?;
         let mut parameters = BTreeMap::new();
         for (name, value) in pairs.0 {
-            if value.is_empty() || value.len() > VALUE_BYTES_MAX {
+            if value.is_empty() || value.chars().count() > VALUE_CHARS_MAX {
                 let name = name.escape_debug();
                 return Err(Problem::malformed(format!(
-                    "{name}: must have 1 to {VALUE_BYTES_MAX} characters; leave it out where it does not matter"
+                    "{name}: must have 1 to {VALUE_CHARS_MAX} characters; leave it out where it does not matter"
                 )));
             }
             if parameters.insert(name.clone(), value).is_some() {
@@ -48,7 +48,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
         }
         Ok(Self {
             parameters,
-            known: Vec::new(),
             wrong: Vec::new(),
         })
     }
@@ -57,7 +56,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 impl Query {
     /// A parameter as it is.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
-        self.known.push(name);
         self.parameters.remove(name)
     }
 
@@ -120,21 +118,31 @@ impl Query {
         asked.unwrap_or(LIMIT)
     }
 
-    /// Refuses the request if anything is wrong or unknown.
-    pub(super) fn finish(mut self) -> Result<(), Problem> {
-        let known = match self.known.as_slice() {
-            [] => "it has none".to_owned(),
-            known => format!("there are: {}", known.join(", ")),
-        };
-        for name in self.parameters.keys() {
-            let name = name.escape_debug();
-            self.wrong.push(format!(
-                "`{name}` is not a parameter of this address; {known}"
-            ));
-        }
+    /// Refuses the request if anything is wrong.
+    pub(super) fn finish(self) -> Result<(), Problem> {
         if self.wrong.is_empty() {
             return Ok(());
         }
         Err(Problem::malformed(self.wrong.join("; ")))
     }
+}
+
+/// Refuses parameters that are not among these.
+pub(super) fn only(known: &[&str], address: &Uri) -> Result<(), Problem> {
+    let parameters = url::form_urlencoded::parse(address.query().unwrap_or_default().as_bytes());
+    let there_are = match known {
+        [] => "it has none".to_owned(),
+        known => format!("there are: {}", known.join(", ")),
+    };
+    let wrong: Vec<String> = parameters
+        .filter(|(name, _)| !known.contains(&name.as_ref()))
+        .map(|(name, _)| {
+            let name = name.escape_debug();
+            format!("`{name}` is not a parameter of this address; {there_are}")
+        })
+        .collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::malformed(wrong.join("; ")))
 }

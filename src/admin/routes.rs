@@ -1,4 +1,4 @@
-//! The table of routes, from which dispatch is built: each with its method, path and permission.
+//! The table of routes, from which dispatch and the API's description are made.
 
 mod audit;
 mod directories;
@@ -6,7 +6,7 @@ mod events;
 mod health;
 mod jobs;
 mod profiles;
-mod resources;
+pub(super) mod resources;
 mod tenants;
 mod tokens;
 mod trials;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
@@ -28,7 +28,9 @@ use crate::admin::Admin;
 use crate::admin::auth;
 use crate::admin::body::BODY_BYTES_MAX;
 use crate::admin::middleware::handle;
+use crate::admin::openapi;
 use crate::admin::problem::Problem;
+use crate::admin::query;
 use crate::audit::Actor;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
@@ -44,7 +46,7 @@ pub enum Scope {
     Relay,
 }
 
-/// One route: what is called how, and what it takes to call it.
+/// One route: what is called how, what it takes to call it, and what it takes and answers.
 pub struct Route {
     /// The method.
     pub method: Method,
@@ -55,57 +57,147 @@ pub struct Route {
     /// What it concerns.
     pub scope: Scope,
     handler: fn(MethodFilter) -> MethodRouter<Arc<Admin>>,
+    /// Its name, for programs.
+    pub(super) id: &'static str,
+    /// What it does, for people.
+    pub(super) summary: &'static str,
+    /// The parameters of its query; any other is refused.
+    pub(super) query: &'static [&'static str],
+    pub(super) body: Option<Body>,
+    /// The status when all goes well.
+    pub(super) success: u16,
+    pub(super) answer: Answer,
+    /// What else it may answer, beside what every route of its kind does.
+    pub(super) problems: &'static [u16],
 }
 
-/// A line of the table.
+/// The body of a request.
+#[derive(Clone, Copy)]
+pub(super) struct Body {
+    /// The name of its schema.
+    pub(super) schema: &'static str,
+    /// Whether an empty one is always refused.
+    pub(super) required: bool,
+}
+
+/// What is answered when all goes well; the names are those of schemas.
+pub(super) enum Answer {
+    /// No body.
+    Nothing,
+    /// One object.
+    One(&'static str),
+    /// A page of a list.
+    List(&'static str),
+    /// A stream of server-sent events.
+    Events,
+}
+
+impl Route {
+    /// The names of the path's parameters, in order.
+    pub(super) fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
+        let parts = self.path.split('/');
+        parts.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    }
+}
+
+/// An entry of the table.
 macro_rules! route {
-    ($method:ident $path:literal $permission:ident $scope:ident $handler:path) => {
+    ($method:ident $path:literal $permission:ident $scope:ident $handler:path, $id:ident $summary:literal
+     $(?[$($query:literal)*])? $(body $body:literal)? $(maybe $maybe:literal)?
+     => $success:literal $answer:ident $(($schema:literal))? $($problem:literal)*) => {
         Route {
             method: Method::$method,
             path: $path,
             permission: Permission::$permission,
             scope: Scope::$scope,
             handler: |method| on(method, $handler),
+            id: stringify!($id),
+            summary: $summary,
+            query: &[$($($query),*)?],
+            body: [
+                $(Some(Body { schema: $body, required: true }),)?
+                $(Some(Body { schema: $maybe, required: false }),)?
+                None,
+            ][0],
+            success: $success,
+            answer: Answer::$answer $(($schema))?,
+            problems: &[$($problem),*],
         }
     };
 }
 
-/// All routes below `/api/v1`.
+/// All routes below `/api/v1`. After the handler: its name and what it does, then the query's parameters, the body (`maybe`
+/// when it can be left out), and what it answers, with the problems that are not those of every route.
+#[rustfmt::skip] // one route, two lines
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/directories" DirectoryRead Tenant directories::list),
-    route!(POST "/directories" DirectoryWrite Tenant directories::create),
-    route!(GET "/directories/{id}" DirectoryRead Tenant directories::read),
-    route!(PUT "/directories/{id}" DirectoryWrite Tenant directories::update),
-    route!(DELETE "/directories/{id}" DirectoryWrite Tenant directories::delete),
-    route!(POST "/directories/test" DirectoryWrite Tenant trials::test_unsaved),
-    route!(POST "/directories/{id}/test" DirectoryWrite Tenant trials::test),
-    route!(POST "/directories/{id}/preview-mapping" DirectoryRead Tenant trials::preview_mapping),
-    route!(GET "/directories/{id}/profiles" DirectoryRead Tenant profiles::list),
-    route!(POST "/directories/{id}/profiles" DirectoryWrite Tenant profiles::create),
-    route!(GET "/directories/{id}/profiles/{profileId}" DirectoryRead Tenant profiles::read),
-    route!(PUT "/directories/{id}/profiles/{profileId}" DirectoryWrite Tenant profiles::update),
-    route!(DELETE "/directories/{id}/profiles/{profileId}" DirectoryWrite Tenant profiles::delete),
-    route!(POST "/directories/{id}/sync" DirectoryWrite Tenant jobs::start),
-    route!(GET "/directories/{id}/users" DirectoryRead Tenant resources::users),
-    route!(GET "/directories/{id}/groups" DirectoryRead Tenant resources::groups),
-    route!(GET "/directories/{id}/jobs" DirectoryRead Tenant jobs::list),
-    route!(GET "/directories/{id}/jobs/{jobId}" DirectoryRead Tenant jobs::read),
-    route!(GET "/directories/{id}/jobs/{jobId}/changes" DirectoryRead Tenant jobs::changes),
-    route!(GET "/directories/{id}/jobs/{jobId}/events" DirectoryRead Tenant events::events),
-    route!(POST "/directories/{id}/jobs/{jobId}/cancel" DirectoryWrite Tenant jobs::cancel),
-    route!(GET "/tenants" Admin Relay tenants::list),
-    route!(POST "/tenants" Admin Relay tenants::create),
-    route!(GET "/tenants/{name}" Admin Relay tenants::read),
-    route!(PUT "/tenants/{name}" Admin Relay tenants::update),
-    route!(DELETE "/tenants/{name}" Admin Relay tenants::delete),
-    route!(GET "/tokens" Admin Relay tokens::list),
-    route!(POST "/tokens" Admin Relay tokens::create),
-    route!(GET "/tokens/{tokenId}" Admin Relay tokens::read),
-    route!(DELETE "/tokens/{tokenId}" Admin Relay tokens::revoke),
-    route!(POST "/tokens/{tokenId}/rotate" Admin Relay tokens::rotate),
-    route!(GET "/health" DirectoryRead Tenant health::health),
-    route!(GET "/statistics" DirectoryRead Tenant health::statistics),
-    route!(GET "/audit" AuditRead Tenant audit::list),
+    route!(GET "/directories" DirectoryRead Tenant directories::list,
+        listDirectories "Lists directories by name" ?["limit" "cursor" "text"] => 200 List("Directory")),
+    route!(POST "/directories" DirectoryWrite Tenant directories::create,
+        createDirectory "Creates a directory" body "NewDirectory" => 201 One("Directory") 404 409),
+    route!(GET "/directories/{id}" DirectoryRead Tenant directories::read,
+        getDirectory "Shows a directory" => 200 One("Directory")),
+    route!(PUT "/directories/{id}" DirectoryWrite Tenant directories::update,
+        updateDirectory "Changes the fields that are sent" body "DirectoryChange" => 200 One("Directory") 409),
+    route!(DELETE "/directories/{id}" DirectoryWrite Tenant directories::delete,
+        deleteDirectory "Forgets a directory; accounts in the target stay as they are" => 204 Nothing 409),
+    route!(POST "/directories/test" DirectoryWrite Tenant trials::test_unsaved,
+        testUnsavedDirectory "Tries a connection that is not saved" ?["stage"] body "NewDirectory" => 200 One("TestReport")),
+    route!(POST "/directories/{id}/test" DirectoryWrite Tenant trials::test,
+        testDirectory "Tries a directory" ?["stage"] maybe "Test" => 200 One("TestReport")),
+    route!(POST "/directories/{id}/preview-mapping" DirectoryRead Tenant trials::preview_mapping,
+        previewMapping "Maps one entry and sends nothing" body "PreviewMapping" => 200 One("MappingPreview")),
+    route!(GET "/directories/{id}/profiles" DirectoryRead Tenant profiles::list,
+        listProfiles "Lists profiles in the order in which they own users" ?["limit" "cursor"] => 200 List("Profile")),
+    route!(POST "/directories/{id}/profiles" DirectoryWrite Tenant profiles::create,
+        createProfile "Adds a profile after those that are there" body "NewProfile" => 201 One("Profile") 409),
+    route!(GET "/directories/{id}/profiles/{profileId}" DirectoryRead Tenant profiles::read,
+        getProfile "Shows a profile" => 200 One("Profile")),
+    route!(PUT "/directories/{id}/profiles/{profileId}" DirectoryWrite Tenant profiles::update,
+        updateProfile "Changes the fields that are sent" body "ProfileChange" => 200 One("Profile") 409),
+    route!(DELETE "/directories/{id}/profiles/{profileId}" DirectoryWrite Tenant profiles::delete,
+        deleteProfile "Removes a profile and releases its users" => 204 Nothing 409),
+    route!(POST "/directories/{id}/sync" DirectoryWrite Tenant jobs::start,
+        startJob "Starts a job" maybe "Sync" => 202 One("StartedJob") 409),
+    route!(GET "/directories/{id}/users" DirectoryRead Tenant resources::users,
+        listUsers "Lists users: how each stands, and what is in its way" ?["limit" "cursor" "state" "text"] => 200 List("LinkedUser")),
+    route!(GET "/directories/{id}/groups" DirectoryRead Tenant resources::groups,
+        listGroups "Lists groups: how each stands, and what is in its way" ?["limit" "cursor" "state" "text"] => 200 List("LinkedGroup")),
+    route!(GET "/directories/{id}/jobs" DirectoryRead Tenant jobs::list,
+        listJobs "Lists jobs, newest first" ?["limit" "cursor" "profile" "status" "mode" "trigger" "since" "until"] => 200 List("Job")),
+    route!(GET "/directories/{id}/jobs/{jobId}" DirectoryRead Tenant jobs::read,
+        getJob "Shows a job" => 200 One("Job")),
+    route!(GET "/directories/{id}/jobs/{jobId}/changes" DirectoryRead Tenant jobs::changes,
+        listChanges "Lists what a job changed, and every error" ?["limit" "cursor" "errors" "operation" "text"] => 200 List("Change")),
+    route!(GET "/directories/{id}/jobs/{jobId}/events" DirectoryRead Tenant events::events,
+        watchJob "Watches a job until its end" => 200 Events),
+    route!(POST "/directories/{id}/jobs/{jobId}/cancel" DirectoryWrite Tenant jobs::cancel,
+        cancelJob "Stops a job; one that has ended stays as it is" => 202 One("Job")),
+    route!(GET "/tenants" Admin Relay tenants::list,
+        listTenants "Lists tenants by name" ?["limit" "cursor"] => 200 List("Tenant")),
+    route!(POST "/tenants" Admin Relay tenants::create,
+        createTenant "Creates a tenant" body "NewTenant" => 201 One("Tenant") 409),
+    route!(GET "/tenants/{name}" Admin Relay tenants::read,
+        getTenant "Shows a tenant" => 200 One("Tenant")),
+    route!(PUT "/tenants/{name}" Admin Relay tenants::update,
+        updateTenant "Changes the fields that are sent" body "TenantChange" => 200 One("Tenant") 409),
+    route!(DELETE "/tenants/{name}" Admin Relay tenants::delete,
+        deleteTenant "Deletes a tenant without directories" => 204 Nothing 409),
+    route!(GET "/tokens" Admin Relay tokens::list,
+        listTokens "Lists tokens, oldest first" ?["limit" "cursor"] => 200 List("Token")),
+    route!(POST "/tokens" Admin Relay tokens::create,
+        createToken "Issues a token; its text is shown this once" body "NewToken" => 201 One("IssuedToken")),
+    route!(GET "/tokens/{tokenId}" Admin Relay tokens::read,
+        getToken "Shows a token, without its text" => 200 One("Token")),
+    route!(DELETE "/tokens/{tokenId}" Admin Relay tokens::revoke,
+        revokeToken "Revokes a token; the next request with it is refused" => 204 Nothing),
+    route!(POST "/tokens/{tokenId}/rotate" Admin Relay tokens::rotate,
+        rotateToken "Issues a successor; the token works beside it for a while" maybe "Rotate" => 201 One("IssuedToken") 409),
+    route!(GET "/health" DirectoryRead Tenant health::health,
+        getHealth "Says how each directory is, and why" => 200 One("Health")),
+    route!(GET "/statistics" DirectoryRead Tenant health::statistics,
+        getStatistics "Counts what is linked, and the jobs of a day" => 200 One("Statistics")),
+    route!(GET "/audit" AuditRead Tenant audit::list,
+        listAuditRecords "Lists the audit log, newest first" ?["limit" "cursor" "action" "since" "text"] => 200 List("AuditRecord")),
 ];
 
 /// Builds the whole router.
@@ -121,12 +213,15 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
             api = api.route(route.path, (route.handler)(method).layer(admit));
         }
     }
+    let document = openapi::document().to_string();
+    let document = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
     let requests = admin.requests.clone();
     let handle = middleware::from_fn(move |request: Request, next: Next| {
         handle(requests.clone(), request, next)
     });
     Router::new()
         .nest("/api/v1", api)
+        .route("/api/v1/openapi.json", get(document))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .fallback(|| async { Problem::not_found() })
@@ -156,6 +251,7 @@ async fn admit(admin: &Admin, route: &Route, request: &mut Request) -> Result<Ac
     let bearer = bearer.without_newer(&admin.catalog.contents());
     bearer.must_have(route.permission)?;
     let actor = bearer.actor.clone();
+    query::only(route.query, request.uri())?;
     match route.scope {
         Scope::Tenant => {
             let caller = bearer.for_tenant(request.headers(), &admin.tenants())?;

@@ -1,4 +1,4 @@
-//! The command line: `serve`, `check`, `sync`, `preview`, `secret`, `token`, `audit`, `demo`.
+//! The command line: `serve`, `check`, `sync`, `preview`, `secret`, `token`, `audit`, `openapi`, `demo`.
 
 mod alone;
 mod audit;
@@ -17,8 +17,9 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::admin::openapi;
 use crate::cli::audit::AuditCommand;
-use crate::cli::output::Output;
+use crate::cli::output::{Output, line};
 use crate::cli::progress::BesideTheBar;
 use crate::config::{self, Config};
 use crate::job::{Mode, Status};
@@ -112,6 +113,9 @@ enum Command {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Prints the OpenAPI 3.1 description of the admin API.
+    #[command(after_help = "Example: scim-relay openapi > scim-relay.openapi.json")]
+    Openapi,
     /// Plays a small company: a directory, a target and the relay, with nothing else installed.
     #[command(after_help = "Examples:\n  scim-relay demo\n  scim-relay demo --once --output json")]
     Demo {
@@ -279,6 +283,7 @@ fn runtime(command: &Command) -> tokio::runtime::Builder {
         | Command::Preview { .. }
         | Command::Audit { .. }
         | Command::Secret { .. }
+        | Command::Openapi
         | Command::Token { .. } => tokio::runtime::Builder::new_current_thread(),
     }
 }
@@ -298,6 +303,10 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
         Command::Secret {
             command: SecretCommand::Generate,
         } => return secret::generate(),
+        Command::Openapi => {
+            line(&format!("{:#}", openapi::document()));
+            return Ok(Ending::Done);
+        }
         _ => {}
     }
     let config = load(&arguments)?;
@@ -315,7 +324,7 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
         } => secret::rotate(&config, &new_key, output).await,
         Command::Token { deed, reach } => token::run(&config, deed, &reach, output).await,
         // These need no configuration and were carried out above.
-        Command::Secret { .. } | Command::Demo { .. } => Ok(Ending::Done),
+        Command::Secret { .. } | Command::Openapi | Command::Demo { .. } => Ok(Ending::Done),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Health: what a profile's jobs, its schedule and its last complete read say of it, as a colour with a reason.
 
 use chrono::{DateTime, Duration, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::job::schedule::Schedule;
@@ -14,7 +15,7 @@ const INTERVALS_WITHOUT_READ: i32 = 3;
 const WITHOUT_READ_MIN: Duration = Duration::days(1);
 
 /// How a profile or a directory is, from good to bad.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Colour {
     /// The last run ended without errors.

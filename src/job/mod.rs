@@ -4,6 +4,7 @@ pub mod health;
 pub mod schedule;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
@@ -16,8 +17,9 @@ pub const ERRORS_KEPT: usize = 100;
 const JOB: &str = "job";
 
 /// What set a job off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "JobTrigger")]
 pub enum Trigger {
     /// A person or a script, through API or command line.
     Manual,
@@ -33,8 +35,9 @@ impl Trigger {
 }
 
 /// How much a job reads, and whether it sends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "JobMode")]
 pub enum Mode {
     /// Reads everything.
     #[default]
@@ -92,8 +95,9 @@ impl From<Mode> for Extent {
 }
 
 /// Where a job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "JobStatus")]
 pub enum Status {
     /// Waits for its turn.
     Queued,
@@ -147,8 +151,9 @@ impl Status {
 }
 
 /// What a job changed, counted when the target acknowledged it; a preview counts what it would change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "JobCounters")]
 pub struct Counters {
     /// Users created.
     pub users_created: u64,
@@ -177,8 +182,9 @@ pub struct Counters {
 }
 
 /// How many requests a job sent to the target, repetitions included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "JobRequests")]
 pub struct Requests {
     /// GET.
     pub read: u64,
@@ -187,8 +193,9 @@ pub struct Requests {
 }
 
 /// How far a job is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "JobProgress")]
 pub struct Progress {
     /// `reading`, `observing`, `planning`, `applying`, `done`.
     pub phase: String,
@@ -203,7 +210,7 @@ pub struct Progress {
 }
 
 /// What went wrong with one object, or with the job as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectError {
     /// `user`, `group`, or `job`.
@@ -246,7 +253,7 @@ impl ObjectError {
 }
 
 /// One run of a profile.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
     /// Its id.

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use crate::admin::Admin;
 use crate::admin::auth::Caller;
 use crate::admin::problem::Problem;
-use crate::admin::query::Query;
 use crate::catalog::Unusable;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
@@ -207,9 +206,7 @@ impl Counts {
 pub(super) async fn statistics(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    query: Query,
 ) -> Result<Json<Value>, Problem> {
-    query.finish()?;
     let since = Some(Utc::now() - chrono::Duration::days(1));
     let mut total = Counts::default();
     let mut items = Vec::new();

@@ -7,6 +7,7 @@ use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -26,9 +27,9 @@ const ROWS_PER_TURN: usize = 500;
 const TURNS_PER_CALL: usize = 8;
 
 /// How an entry stands with the target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum LinkState {
+pub(in crate::admin) enum LinkState {
     /// The entry is in scope and its resource is managed.
     Linked,
     /// The entry is in scope and will be created or linked, unless its last error says why not.

@@ -1,0 +1,550 @@
+//! The fields that requests may have: of a directory, its profiles, a tenant and a token, each with its kind.
+
+use serde_json::{Map, Value, json};
+
+/// A field of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) required: bool,
+}
+
+/// What a field takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Text,
+    /// A text that is never shown.
+    Secret,
+    Time,
+    Truth,
+    Number(i64, i64),
+    Words(&'static [&'static str]),
+    Texts,
+    Table(&'static [Field]),
+    /// SCIM attributes, each with where its value comes from.
+    Mapping,
+    /// Further profiles of a directory.
+    Profiles,
+}
+
+const fn field(name: &'static str, kind: Kind) -> Field {
+    Field {
+        name,
+        kind,
+        required: false,
+    }
+}
+
+const fn needed(name: &'static str, kind: Kind) -> Field {
+    Field {
+        name,
+        kind,
+        required: true,
+    }
+}
+
+/// A directory, its profiles apart.
+const CONNECTION: &[Field] = &[
+    needed("name", Kind::Text),
+    field("enabled", Kind::Truth),
+    needed("type", Kind::Words(&["ldap", "active_directory"])),
+    field("host", Kind::Text),
+    field("port", Kind::Number(1, 65_535)),
+    field("useTLS", Kind::Truth),
+    field("startTLS", Kind::Truth),
+    field("url", Kind::Text),
+    field("allowPlainLdap", Kind::Truth),
+    field("caCertificate", Kind::Text),
+    needed("bindDN", Kind::Text),
+    needed("bindPassword", Kind::Secret),
+    needed("baseDN", Kind::Text),
+    field("anchorAttribute", Kind::Text),
+    field("pageEntries", Kind::Number(1, 10_000)),
+    field("connectTimeoutSeconds", Kind::Number(1, 300)),
+    field("answerTimeoutSeconds", Kind::Number(1, 3_600)),
+];
+
+/// What every profile has; that of the profile `default` stands on the level of its directory.
+const PROFILE: &[Field] = &[
+    field("usersDN", Kind::Text),
+    field("userObjectClasses", Kind::Texts),
+    field("userSearchFilter", Kind::Text),
+    field("exclusionFilter", Kind::Text),
+    field("synchronizeGroups", Kind::Truth),
+    field("groupsDN", Kind::Text),
+    field("groupSearchFilter", Kind::Text),
+    field("disabledWhen", Kind::Texts),
+    field("attributeMapping", Kind::Mapping),
+    field(
+        "groupAttributeMapping",
+        Kind::Table(&[
+            field("name", Kind::Text),
+            field("membership", Kind::Text),
+            field("membershipAttributeType", Kind::Words(&["DN", "UID"])),
+            field("userAttribute", Kind::Text),
+        ]),
+    ),
+    field("population", Kind::Words(&["all", "active", "inactive"])),
+    field(
+        "nestedGroups",
+        Kind::Words(&["direct", "flatten", "nested"]),
+    ),
+    field("absentGroups", Kind::Words(&["empty", "keep"])),
+    field("linking", Kind::Words(&["propose", "automatic"])),
+    field("syncSchedule", Kind::Text),
+    field("syncInterval", Kind::Text),
+    field("reconcileInterval", Kind::Text),
+    field(
+        "guard",
+        Kind::Table(&[
+            field("deactivations", Kind::Number(0, 10_000_000)),
+            field("deactivationsPercent", Kind::Number(0, 100)),
+            field("deactivationsMost", Kind::Number(0, 10_000_000)),
+            field("groupsEmptied", Kind::Number(0, 10_000_000)),
+            field("groupsEmptiedPercent", Kind::Number(0, 100)),
+            field("plausiblePercent", Kind::Number(0, 100)),
+        ]),
+    ),
+];
+
+/// A tenant, but for how its requests are authenticated.
+const TENANT: &[Field] = &[
+    needed("name", Kind::Text),
+    needed("baseUrl", Kind::Text),
+    field("rateLimit", Kind::Number(1, 100_000)),
+    field("concurrency", Kind::Number(1, 256)),
+    field("caCertificate", Kind::Text),
+    field("allowPlainHttp", Kind::Truth),
+    field("connectTimeoutSeconds", Kind::Number(1, 300)),
+    field("answerTimeoutSeconds", Kind::Number(1, 600)),
+    field("settleSeconds", Kind::Number(0, 60)),
+    field("emailVerifiedAttribute", Kind::Text),
+    field("emailVerifiedDomains", Kind::Texts),
+    field(
+        "dialect",
+        Kind::Table(&[
+            field("membersPerOperation", Kind::Number(1, 100_000)),
+            field("membersPerRequest", Kind::Number(1, 100_000)),
+            field("membersPerCreate", Kind::Number(1, 100_000)),
+            field("pageResources", Kind::Number(1, 10_000)),
+            field("membersReadable", Kind::Truth),
+        ]),
+    ),
+];
+
+/// A tenant's authentication by a bearer token, which is the usual one.
+const BEARER: &[Field] = &[
+    field("type", Kind::Words(&["bearer"])),
+    needed("token", Kind::Secret),
+];
+
+/// A tenant's authentication by OAuth 2.0 client credentials.
+const OAUTH2: &[Field] = &[
+    needed("type", Kind::Words(&["oauth2"])),
+    needed("tokenUrl", Kind::Text),
+    needed("clientId", Kind::Text),
+    needed("clientSecret", Kind::Secret),
+    field("scope", Kind::Text),
+];
+
+/// A token.
+const TOKEN: &[Field] = &[
+    needed("name", Kind::Text),
+    needed("tenants", Kind::Texts),
+    needed("permissions", Kind::Texts),
+    field("expiresAt", Kind::Time),
+    field("expiresInDays", Kind::Number(1, 3_650)),
+];
+
+/// What is shown although a request leaves it out, and has no value then.
+const SHOWN_AS_NULL: [&str; 6] = [
+    "caCertificate",
+    "exclusionFilter",
+    "groupsDN",
+    "syncInterval",
+    "emailVerifiedAttribute",
+    "scope",
+];
+
+/// What a schema is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// Something new: required fields must be there.
+    Create,
+    /// A change: what is left out stays, and null brings a default back.
+    Change,
+    /// An answer: everything is there but the secrets.
+    Shown,
+}
+
+/// The schemas of everything that is entered: for creating it, changing it, and as it is shown.
+pub(super) fn schemas() -> Vec<(String, Value)> {
+    let mut schemas = Vec::new();
+    for (purpose, suffix) in [
+        (Use::Create, "New"),
+        (Use::Change, "Change"),
+        (Use::Shown, ""),
+    ] {
+        let named = |name: &str| match purpose {
+            Use::Create => format!("{suffix}{name}"),
+            Use::Change => format!("{name}{suffix}"),
+            Use::Shown => name.to_owned(),
+        };
+        schemas.push((named("Directory"), directory(purpose)));
+        schemas.push((named("Profile"), profile(purpose)));
+        schemas.push((named("Tenant"), tenant(purpose)));
+    }
+    let mut token = object(TOKEN, Use::Create);
+    let properties = &mut token["properties"];
+    properties["name"]["maxLength"] = json!(100);
+    properties["tenants"]["minItems"] = json!(1);
+    properties["tenants"]["description"] = json!("The tenants' names, or [\"*\"] for all of them");
+    properties["permissions"] = json!({
+        "type": "array", "minItems": 1, "items": { "$ref": "#/components/schemas/Permission" },
+    });
+    schemas.push(("NewToken".to_owned(), token));
+    schemas
+}
+
+fn directory(purpose: Use) -> Value {
+    let fields: Vec<Field> = CONNECTION.iter().chain(PROFILE).copied().collect();
+    let mut schema = object(&fields, purpose);
+    match purpose {
+        Use::Create => {
+            // Its address has two forms.
+            schema["anyOf"] = json!([{ "required": ["host"] }, { "required": ["url"] }]);
+            schema["properties"]["profiles"] = of(Kind::Profiles, purpose);
+        }
+        Use::Change => schema["properties"]["profiles"] = nullable(of(Kind::Profiles, purpose)),
+        Use::Shown => {
+            add_kept(&mut schema);
+            add_next_run(&mut schema);
+            add(
+                &mut schema,
+                "id",
+                json!({ "$ref": "#/components/schemas/DirectoryId" }),
+            );
+        }
+    }
+    schema
+}
+
+fn profile(purpose: Use) -> Value {
+    let own = [needed("name", Kind::Text), field("enabled", Kind::Truth)];
+    let fields: Vec<Field> = own.iter().chain(PROFILE).copied().collect();
+    let mut schema = object(&fields, purpose);
+    schema["properties"]["name"]["pattern"] = json!("^[a-z0-9_-]{1,64}$");
+    if purpose == Use::Shown {
+        add_next_run(&mut schema);
+        add(&mut schema, "id", json!({ "type": "string" }));
+    }
+    schema
+}
+
+fn tenant(purpose: Use) -> Value {
+    let mut schema = object(TENANT, purpose);
+    // How it is authenticated changes as a whole, and may keep its secret.
+    let of_auth = |fields: &[Field]| {
+        let optional = |mut field: Field| {
+            field.required &= !(purpose == Use::Change && matches!(field.kind, Kind::Secret));
+            field
+        };
+        let fields: Vec<Field> = fields.iter().copied().map(optional).collect();
+        match purpose {
+            Use::Shown => object(&fields, Use::Shown),
+            Use::Create | Use::Change => object(&fields, Use::Create),
+        }
+    };
+    schema["properties"]["auth"] = json!({ "oneOf": [of_auth(BEARER), of_auth(OAUTH2)] });
+    match purpose {
+        Use::Create => require(&mut schema, "auth"),
+        Use::Change => {}
+        Use::Shown => {
+            require(&mut schema, "auth");
+            add_kept(&mut schema);
+        }
+    }
+    schema
+}
+
+fn require(schema: &mut Value, name: &str) {
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.push(json!(name));
+    }
+}
+
+fn add(schema: &mut Value, name: &str, property: Value) {
+    schema["properties"][name] = property;
+    require(schema, name);
+}
+
+fn add_kept(schema: &mut Value) {
+    add(schema, "kept", json!({ "enum": ["file", "store"] }));
+    for name in ["createdAt", "updatedAt"] {
+        schema["properties"][name] = json!({ "type": "string", "format": "date-time" });
+    }
+}
+
+fn add_next_run(schema: &mut Value) {
+    let time = json!({ "type": ["string", "null"], "format": "date-time" });
+    add(schema, "nextRunAt", time);
+}
+
+/// An object with these fields and no others.
+fn object(fields: &[Field], purpose: Use) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for field in fields {
+        let is_hidden = matches!(field.kind, Kind::Secret) || field.name == "url";
+        if purpose == Use::Shown && is_hidden {
+            continue;
+        }
+        let mut schema = of(field.kind, purpose);
+        if field.required && matches!(field.kind, Kind::Text) {
+            schema["minLength"] = json!(1);
+        }
+        let may_be_null = match purpose {
+            Use::Create => false,
+            Use::Change => !field.required,
+            Use::Shown => SHOWN_AS_NULL.contains(&field.name),
+        };
+        if may_be_null {
+            schema = nullable(schema);
+        }
+        if purpose == Use::Shown || purpose == Use::Create && field.required {
+            required.push(field.name);
+        }
+        properties.insert(field.name.to_owned(), schema);
+    }
+    json!({
+        "type": "object", "properties": properties, "required": required, "additionalProperties": false,
+    })
+}
+
+fn of(kind: Kind, purpose: Use) -> Value {
+    match kind {
+        Kind::Text => json!({ "type": "string" }),
+        Kind::Secret => {
+            json!({ "type": "string", "minLength": 1, "format": "password", "writeOnly": true })
+        }
+        Kind::Time => json!({ "type": "string", "format": "date-time" }),
+        Kind::Truth => json!({ "type": "boolean" }),
+        Kind::Number(least, most) => {
+            json!({ "type": "integer", "minimum": least, "maximum": most })
+        }
+        Kind::Words(words) => json!({ "type": "string", "enum": words }),
+        Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        // A table within another is replaced as a whole, and null does nothing in it.
+        Kind::Table(fields) => {
+            let mut table = object(fields, Use::Create);
+            if purpose == Use::Shown {
+                table["required"] = json!([]);
+            }
+            table
+        }
+        Kind::Mapping => json!({ "type": "object", "additionalProperties": row() }),
+        Kind::Profiles => {
+            json!({ "type": "array", "items": { "$ref": "#/components/schemas/NewProfile" } })
+        }
+    }
+}
+
+/// Where the value of a mapped attribute comes from; false leaves it out.
+fn row() -> Value {
+    let from = |source: &str| {
+        json!({
+            "type": "object",
+            "properties": { source: { "type": "string" }, "required": { "type": "boolean" } },
+            "required": [source],
+            "additionalProperties": false,
+        })
+    };
+    json!({ "oneOf": [
+        { "type": "string" }, { "const": false }, from("attribute"), from("constant"), from("expression"),
+    ] })
+}
+
+fn nullable(mut schema: Value) -> Value {
+    schema["type"] = json!([schema["type"], "null"]);
+    if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        words.push(Value::Null);
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::collections::BTreeSet;
+
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::admin::tokens;
+    use crate::directory::{Origin, read, tenant as tenant_reader};
+    use crate::document::{Node, Problems};
+    use crate::identity::DirectoryType;
+
+    const EXAMPLE: &str = include_str!("../../../config/scim-relay.toml");
+
+    type Reader = fn(&Node, &mut Problems);
+
+    fn readers() -> Vec<(&'static str, Vec<Field>, Reader)> {
+        let own = [needed("name", Kind::Text), field("enabled", Kind::Truth)];
+        let profile: Vec<Field> = own.iter().chain(PROFILE).copied().collect();
+        let mut directory: Vec<Field> = CONNECTION.iter().chain(PROFILE).copied().collect();
+        directory.push(field("profiles", Kind::Profiles));
+        vec![
+            ("[[directories]]", directory, |node, problems| {
+                read::directory(node, "", &Origin::File, problems);
+            }),
+            ("[[directories.profiles]]", profile, |node, problems| {
+                read::profile_table(node, "", DirectoryType::Ldap, None, problems);
+            }),
+            ("[[tenants]]", TENANT.to_vec(), |node, problems| {
+                tenant_reader::read(node, "", false, problems);
+            }),
+            ("a token", TOKEN.to_vec(), |node, problems| {
+                let read = tokens::read(node, &[], DateTime::UNIX_EPOCH);
+                problems
+                    .0
+                    .extend(read.err().into_iter().flat_map(|problems| problems.0));
+            }),
+        ]
+    }
+
+    /// What a reader says of a field; the field stands within these tables.
+    fn said(read: Reader, within: &[&str], name: &str, value: Value) -> String {
+        let mut document = json!({ name: value });
+        let mut pointer = format!("/{name}");
+        for table in within.iter().rev() {
+            document = json!({ *table: document });
+            pointer = format!("/{table}{pointer}");
+        }
+        let mut problems = Problems::default();
+        read(&Node::of_json(document), &mut problems);
+        let found = problems.0.iter().find(|problem| problem.pointer == pointer);
+        found.map_or_else(String::new, |problem| problem.message.clone())
+    }
+
+    fn check(read: Reader, within: &[&str], field: &Field) {
+        let said = |value| said(read, within, field.name, value);
+        let (value, answer) = match field.kind {
+            Kind::Text | Kind::Secret | Kind::Time => {
+                (Value::Null, "a text is expected".to_owned())
+            }
+            Kind::Truth => (Value::Null, "true or false is expected".to_owned()),
+            Kind::Texts => (Value::Null, "a list of texts is expected".to_owned()),
+            Kind::Profiles => (Value::Null, "a list of tables is expected".to_owned()),
+            Kind::Mapping => (Value::Null, "must be a table".to_owned()),
+            Kind::Table(_) => (Value::Null, "a table is expected".to_owned()),
+            Kind::Number(least, most) => {
+                let answer = format!("must lie between {least} and {most}");
+                assert!(said(json!(least - 1)).contains(&answer), "{field:?}");
+                (json!(most + 1), answer)
+            }
+            Kind::Words(words) => (json!("?"), format!("must be one of: {}", words.join(", "))),
+        };
+        let heard = said(value);
+        assert!(heard.contains(&answer), "{within:?} {field:?}: {heard}");
+        if let Kind::Table(fields) = field.kind {
+            let within = [within, &[field.name]].concat();
+            for field in fields {
+                check(read, &within, field);
+            }
+        }
+    }
+
+    /// Each field is one that its reader knows, with the same kind, range and words, and the same ones must be there.
+    #[test]
+    fn openapi_fields_are_those_of_the_readers() {
+        for (what, fields, read) in readers() {
+            for field in &fields {
+                check(read, &[], field);
+            }
+            let mut problems = Problems::default();
+            read(&Node::of_json(json!({})), &mut problems);
+            let missing: BTreeSet<&str> = problems
+                .0
+                .iter()
+                .filter(|problem| problem.message.starts_with("is missing"))
+                .map(|problem| problem.pointer.trim_start_matches('/'))
+                .collect();
+            let required = fields.iter().filter(|field| field.required);
+            let mut required: BTreeSet<&str> = required.map(|field| field.name).collect();
+            match what {
+                "[[directories]]" => required.extend(["tenant", "host"]),
+                "[[tenants]]" => required.extend(["auth"]),
+                _ => {}
+            }
+            assert_eq!(missing, required, "{what}");
+        }
+    }
+
+    #[test]
+    fn openapi_authentication_of_tenants_is_that_of_the_reader() {
+        let read: Reader = |node, problems| {
+            tenant_reader::read(node, "", false, problems);
+        };
+        for (kind, fields) in [("bearer", BEARER), ("oauth2", OAUTH2)] {
+            for field in fields.iter().filter(|field| field.name != "type") {
+                let document = json!({ "auth": { "type": kind, field.name: null } });
+                let mut problems = Problems::default();
+                read(&Node::of_json(document), &mut problems);
+                let pointer = format!("/auth/{}", field.name);
+                let said = problems.0.iter().find(|problem| problem.pointer == pointer);
+                assert!(
+                    said.unwrap().message.contains("a text is expected"),
+                    "{said:?}"
+                );
+            }
+        }
+        let words = said(read, &["auth"], "type", json!("?"));
+        assert!(words.ends_with("one of: bearer, oauth2"), "{words}");
+    }
+
+    /// The keys of a table of the example file, those too that stand in comments.
+    fn keys(table: &str) -> BTreeSet<&'static str> {
+        let plain = |line: &'static str| line.strip_prefix("# ").unwrap_or(line);
+        let lines = EXAMPLE.lines().map(plain);
+        let lines = lines.skip_while(|line| *line != table).skip(1);
+        let lines = lines.take_while(|line| !line.starts_with("[["));
+        lines
+            .filter_map(|line| line.split_once(" = "))
+            .map(|(key, _)| key)
+            .filter(|key| key.chars().all(|c| c.is_ascii_alphanumeric()))
+            .collect()
+    }
+
+    /// With the test that the example names every key of the readers, this closes the ring.
+    #[test]
+    fn openapi_fields_are_those_of_the_example_file() {
+        for (table, fields, _) in readers() {
+            if !table.starts_with("[[") {
+                continue;
+            }
+            let named = |name: &str| fields.iter().any(|field| field.name == name);
+            let keys = keys(table);
+            assert!(!keys.is_empty(), "{table}");
+            for key in &keys {
+                let elsewhere = matches!((table, *key), ("[[directories]]", "tenant"))
+                    || matches!((table, *key), ("[[tenants]]", "auth"));
+                assert!(named(key) || elsewhere, "{key} of {table} is not described");
+            }
+            if table == "[[directories.profiles]]" {
+                continue;
+            }
+            for field in fields
+                .iter()
+                .filter(|field| field.name != "profiles" && field.name != "url")
+            {
+                assert!(
+                    keys.contains(field.name),
+                    "{} is not in {table}",
+                    field.name
+                );
+            }
+        }
+    }
+}

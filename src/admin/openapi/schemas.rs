@@ -1,0 +1,201 @@
+//! The schemas of what is answered: those of the types that are answered as they are, and those that handlers put together.
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use crate::access::{Permission, TokenId};
+use crate::admin::openapi::fields;
+use crate::admin::probe::{MappingPreview, TestReport};
+use crate::admin::problem;
+use crate::admin::routes::resources::LinkState;
+use crate::audit::Deed;
+use crate::id::DirectoryId;
+use crate::identity::Kind;
+use crate::job::health::Colour;
+use crate::job::{Job, Status};
+
+/// All schemas, by name.
+pub(super) fn schemas() -> Map<String, Value> {
+    let settings = SchemaSettings::draft2020_12()
+        .for_serialize()
+        .with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        });
+    let mut generator = settings.into_generator();
+    let mut schemas = Map::new();
+    for (name, schema) in shown(&mut generator).into_iter().chain(fields::schemas()) {
+        schemas.insert(name, schema);
+    }
+    for (name, mut schema) in generator.take_definitions(true) {
+        close(&mut schema);
+        schemas.insert(name, schema);
+    }
+    schemas
+}
+
+/// An answer has no other fields than those that are described.
+fn close(schema: &mut Value) {
+    if let Value::Object(object) = schema
+        && object.contains_key("properties")
+    {
+        object.insert("additionalProperties".to_owned(), json!(false));
+    }
+}
+
+/// An object with exactly these fields.
+fn object(properties: Value) -> Value {
+    let names: Vec<String> = match &properties {
+        Value::Object(properties) => properties.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    json!({ "type": "object", "properties": properties, "required": names, "additionalProperties": false })
+}
+
+fn list(items: Value) -> Value {
+    json!({ "type": "array", "items": items })
+}
+
+/// What handlers put together from several sources.
+fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
+    let colour = of::<Colour>(generator);
+    let permission = of::<Permission>(generator);
+    let token_id = of::<TokenId>(generator);
+    let directory_id = of::<DirectoryId>(generator);
+    let job_id = of::<crate::id::JobId>(generator);
+    for register in [
+        of::<Job>,
+        of::<TestReport>,
+        of::<MappingPreview>,
+        of::<problem::Document>,
+    ] {
+        register(generator);
+    }
+    let status = of::<Status>(generator);
+    let text = || json!({ "type": "string" });
+    let text_or_null = || json!({ "type": ["string", "null"] });
+    let time = || json!({ "type": "string", "format": "date-time" });
+    let time_or_null = || json!({ "type": ["string", "null"], "format": "date-time" });
+    let health = |more: Value| {
+        let mut properties = json!({
+            "name": text(), "status": colour, "reason": text(), "since": time_or_null(),
+        });
+        merge(&mut properties, more);
+        object(properties)
+    };
+    let of_profile = health(json!({
+        "lastAttempt": time_or_null(), "lastCompleteRead": time_or_null(), "nextRunAt": time_or_null(),
+        "runningJobId": { "anyOf": [job_id, { "type": "null" }] },
+    }));
+    let of_directory = health(json!({ "id": directory_id, "profiles": list(of_profile) }));
+    let token = json!({
+        "id": token_id, "name": text(), "tenants": list(text()), "permissions": list(permission),
+        "createdAt": time(), "expiresAt": time_or_null(), "lastUsedAt": time_or_null(),
+    });
+    let mut issued = token.clone();
+    merge(
+        &mut issued,
+        json!({ "token": { "type": "string", "pattern": "^srt_" } }),
+    );
+    let mut issued = object(issued);
+    let replaced = object(json!({ "id": token_id, "expiresAt": time_or_null() }));
+    issued["properties"]["replaces"] = replaced;
+    let deeds: Vec<&str> = Deed::ALL.iter().map(|deed| deed.as_str()).collect();
+    let named = [
+        (
+            "Health",
+            object(json!({ "status": colour, "directories": list(of_directory) })),
+        ),
+        ("Statistics", statistics(&directory_id, &status)),
+        ("Token", object(token)),
+        ("IssuedToken", issued),
+        (
+            "StartedJob",
+            object(
+                json!({ "jobId": job_id, "status": { "const": "running" }, "startedAt": time() }),
+            ),
+        ),
+        ("Action", json!({ "type": "string", "enum": deeds })),
+        (
+            "AuditRecord",
+            object(json!({
+                "sequence": { "type": "integer", "minimum": 1 }, "at": time(), "actor": text(),
+                "tenant": text_or_null(), "action": { "$ref": "#/components/schemas/Action" }, "subject": text(),
+                "details": { "type": "object", "additionalProperties": text() }, "digest": text(),
+            })),
+        ),
+        ("Change", change(generator)),
+        ("LinkedUser", linked(generator, "userName")),
+        ("LinkedGroup", linked(generator, "displayName")),
+    ];
+    named.map(|(name, schema)| (name.to_owned(), schema)).into()
+}
+
+/// A reference to a type's schema.
+fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+    generator.subschema_for::<T>().to_value()
+}
+
+fn merge(properties: &mut Value, more: Value) {
+    if let (Value::Object(properties), Value::Object(more)) = (properties, more) {
+        properties.extend(more);
+    }
+}
+
+fn statistics(directory_id: &Value, status: &Value) -> Value {
+    let count = json!({ "type": "integer", "minimum": 0 });
+    let time = json!({ "type": ["string", "null"], "format": "date-time" });
+    let counts = |more: Value| {
+        let mut properties = json!({
+            "profiles": count,
+            "users": object(json!({ "linked": count, "active": count, "inactive": count })),
+            "groups": object(json!({ "linked": count })),
+            "memberships": count,
+            "jobsLast24Hours": { "type": "object", "propertyNames": status, "additionalProperties": count },
+            "lastAttempt": time,
+            "lastCompleteRead": time,
+        });
+        merge(&mut properties, more);
+        object(properties)
+    };
+    let of_directory = counts(json!({ "id": directory_id, "name": { "type": "string" } }));
+    object(
+        json!({ "total": counts(json!({ "directories": count })), "directories": list(of_directory) }),
+    )
+}
+
+/// A line of a job's journal.
+fn change(generator: &mut SchemaGenerator) -> Value {
+    let text = json!({ "type": "string" });
+    let text_or_null = json!({ "type": ["string", "null"] });
+    let error = of::<Option<crate::job::ObjectError>>(generator);
+    let attribute = object(json!({ "attribute": text, "before": true, "after": true }));
+    object(json!({
+        "at": { "type": "string", "format": "date-time" }, "kind": text, "anchor": text_or_null, "dn": text_or_null,
+        "id": text_or_null, "operation": text, "reason": text_or_null, "attributes": list(attribute),
+        "members": list(text), "error": error,
+    }))
+}
+
+/// A user or a group of a directory, with how it stands.
+fn linked(generator: &mut SchemaGenerator, name: &str) -> Value {
+    let text = json!({ "type": "string" });
+    let text_or_null = json!({ "type": ["string", "null"] });
+    let time = json!({ "type": "string", "format": "date-time" });
+    let error = object(json!({
+        "at": time, "operation": text, "fault": of::<crate::fault::Fault>(generator),
+        "status": { "type": ["integer", "null"] }, "detail": text,
+    }));
+    let mut properties = json!({
+        "anchor": text, "dn": text_or_null, "id": text_or_null, "state": of::<LinkState>(generator),
+        "profile": text_or_null, "lastError": { "anyOf": [error, { "type": "null" }] },
+        "lastChangedAt": { "type": ["string", "null"], "format": "date-time" },
+        name: text_or_null,
+    });
+    of::<Kind>(generator);
+    if name == "userName" {
+        properties["active"] = json!({ "type": ["boolean", "null"] });
+    }
+    object(properties)
+}
