@@ -187,9 +187,18 @@ fn success(route: &Route) -> Value {
         }
         Answer::Events => {
             let about = "Server-sent events: `job` at each change and `end` at the end, each with the Job as its data";
+            let event = json!({
+                "type": "object",
+                "properties": {
+                    "event": { "enum": ["job", "end"] },
+                    "id": { "type": "string" },
+                    "data": { "type": "string", "contentMediaType": "application/json", "contentSchema": named("Job") },
+                },
+                "required": ["event", "id", "data"],
+            });
             (
                 about,
-                Some(json!({ "text/event-stream": { "schema": { "type": "string" } } })),
+                Some(json!({ "text/event-stream": { "schema": event } })),
             )
         }
     };

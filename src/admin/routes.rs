@@ -14,13 +14,15 @@ mod trials;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
+use axum::{Json, Router};
 use chrono::Utc;
+use serde_json::Value;
+use url::form_urlencoded;
 use uuid::Uuid;
 
 use crate::access::Permission;
@@ -137,7 +139,7 @@ pub(super) const ROUTES: &[Route] = &[
     route!(GET "/directories/{id}" DirectoryRead Tenant directories::read,
         getDirectory "Shows a directory" => 200 One("Directory")),
     route!(PUT "/directories/{id}" DirectoryWrite Tenant directories::update,
-        updateDirectory "Changes the fields that are sent" body "DirectoryChange" => 200 One("Directory") 409),
+        updateDirectory "Changes the fields that are sent" maybe "DirectoryChange" => 200 One("Directory") 409),
     route!(DELETE "/directories/{id}" DirectoryWrite Tenant directories::delete,
         deleteDirectory "Forgets a directory; accounts in the target stay as they are" => 204 Nothing 409),
     route!(POST "/directories/test" DirectoryWrite Tenant trials::test_unsaved,
@@ -153,7 +155,7 @@ pub(super) const ROUTES: &[Route] = &[
     route!(GET "/directories/{id}/profiles/{profileId}" DirectoryRead Tenant profiles::read,
         getProfile "Shows a profile" => 200 One("Profile")),
     route!(PUT "/directories/{id}/profiles/{profileId}" DirectoryWrite Tenant profiles::update,
-        updateProfile "Changes the fields that are sent" body "ProfileChange" => 200 One("Profile") 409),
+        updateProfile "Changes the fields that are sent" maybe "ProfileChange" => 200 One("Profile") 409),
     route!(DELETE "/directories/{id}/profiles/{profileId}" DirectoryWrite Tenant profiles::delete,
         deleteProfile "Removes a profile and releases its users" => 204 Nothing 409),
     route!(POST "/directories/{id}/sync" DirectoryWrite Tenant jobs::start,
@@ -179,7 +181,7 @@ pub(super) const ROUTES: &[Route] = &[
     route!(GET "/tenants/{name}" Admin Relay tenants::read,
         getTenant "Shows a tenant" => 200 One("Tenant")),
     route!(PUT "/tenants/{name}" Admin Relay tenants::update,
-        updateTenant "Changes the fields that are sent" body "TenantChange" => 200 One("Tenant") 409),
+        updateTenant "Changes the fields that are sent" maybe "TenantChange" => 200 One("Tenant") 409),
     route!(DELETE "/tenants/{name}" Admin Relay tenants::delete,
         deleteTenant "Deletes a tenant without directories" => 204 Nothing 409),
     route!(GET "/tokens" Admin Relay tokens::list,
@@ -316,6 +318,21 @@ fn entry_name(text: &str) -> Result<String, String> {
         1..=ENTRY_BYTES_MAX => Ok(text.to_owned()),
         _ => Err(format!("is longer than {ENTRY_BYTES_MAX} bytes")),
     }
+}
+
+/// 201 with where the new object is, and the object as it is shown.
+fn created(place: &[&str], shown: Value) -> Response {
+    let mut response = (StatusCode::CREATED, Json(shown)).into_response();
+    // A name may have characters that stand for themselves in no address.
+    let place: Vec<String> = place
+        .iter()
+        .map(|part| form_urlencoded::byte_serialize(part.as_bytes()).collect())
+        .map(|part: String| part.replace('+', "%20"))
+        .collect();
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/{}", place.join("/"))) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
 }
 
 /// An id from a path; what is none names nothing.

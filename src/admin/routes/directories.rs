@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::admin::auth::Caller;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
-use crate::admin::routes::directory_id;
+use crate::admin::routes::{created, directory_id};
 use crate::catalog::{Entry, Kept};
 use crate::directory::{Directory, shown};
 use crate::scheduler::Scheduled;
@@ -56,13 +56,11 @@ pub(super) async fn create(
         .catalog
         .create_directory(&caller.tenant, fields, &caller.hand())
         .await?;
-    let location = format!("/api/v1/directories/{}", entry.definition.id);
-    let body = Json(as_json(&admin, &entry).await?);
-    let mut response = (StatusCode::CREATED, body).into_response();
-    if let Ok(location) = HeaderValue::from_str(&location) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    let id = entry.definition.id.to_string();
+    Ok(created(
+        &["directories", &id],
+        as_json(&admin, &entry).await?,
+    ))
 }
 
 /// GET /directories/{id}

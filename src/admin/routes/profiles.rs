@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use crate::admin::auth::Caller;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
-use crate::admin::routes::directory_id;
+use crate::admin::routes::{created, directory_id};
 use crate::directory::profile::Profile;
 use crate::directory::{Directory, shown};
 use crate::id::ProfileName;
@@ -55,7 +56,7 @@ pub(super) async fn create(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Document(fields): Document,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<Response, Problem> {
     let id = directory_id(&id)?;
     let hand = caller.hand();
     let entry = admin
@@ -64,8 +65,9 @@ pub(super) async fn create(
         .await?;
     let directory = &entry.definition;
     let profile = directory.profiles.last().ok_or_else(Problem::not_found)?;
-    let created = as_json(&admin, directory, profile).await?;
-    Ok((StatusCode::CREATED, Json(created)))
+    let place = ["directories", &id.to_string(), "profiles", &profile.name.0];
+    let shown = as_json(&admin, directory, profile).await?;
+    Ok(created(&place, shown))
 }
 
 /// GET /directories/{id}/profiles/{profileId}

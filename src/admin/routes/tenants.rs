@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
@@ -12,6 +13,7 @@ use crate::admin::auth::Administrator;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
+use crate::admin::routes::created;
 use crate::admin::routes::directories::kept_word;
 use crate::catalog::{Entry, Kept};
 use crate::directory::shown;
@@ -46,7 +48,7 @@ pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
     Extension(administrator): Extension<Administrator>,
     Document(fields): Document,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<Response, Problem> {
     if !administrator.may_manage_all() {
         return Err(Problem::only_for_all_tenants());
     }
@@ -54,7 +56,8 @@ pub(super) async fn create(
         .catalog
         .create_tenant(fields, &administrator.hand())
         .await?;
-    Ok((StatusCode::CREATED, Json(as_json(&entry))))
+    let name = &entry.definition.name.0;
+    Ok(created(&["tenants", name], as_json(&entry)))
 }
 
 /// GET /tenants/{name}

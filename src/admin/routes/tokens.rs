@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::{Extension, Json};
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::access::{Token, TokenId};
+use crate::access::TokenId;
 use crate::admin::Admin;
 use crate::admin::auth::Administrator;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
+use crate::admin::routes::created;
 use crate::admin::tokens;
 use crate::document::{Fields, Problems};
 
@@ -23,22 +25,10 @@ const OVERLAP_SECONDS: i64 = 86_400;
 /// The longest that it may: 30 days.
 const OVERLAP_SECONDS_MAX: i64 = 30 * OVERLAP_SECONDS;
 
-type Created = (StatusCode, [(HeaderName, String); 1], Json<Value>);
-
 fn token_id(text: &str) -> Result<TokenId, Problem> {
     Uuid::parse_str(text)
         .map(TokenId)
         .map_err(|_| Problem::not_found())
-}
-
-/// 201 with the token's text, this once.
-fn created(token: &Token, shown: Value) -> Created {
-    let location = format!("/api/v1/tokens/{}", token.id);
-    (
-        StatusCode::CREATED,
-        [(header::LOCATION, location)],
-        Json(shown),
-    )
 }
 
 /// GET /tokens
@@ -62,13 +52,15 @@ pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
     Extension(administrator): Extension<Administrator>,
     Document(body): Document,
-) -> Result<Created, Problem> {
+) -> Result<Response, Problem> {
     let now = Utc::now();
     let mut tenants = admin.tenants();
     tenants.retain(|tenant| administrator.tenants.include(tenant));
     let grant = tokens::read(&body, &tenants, now).map_err(Problem::invalid)?;
     let (token, text) = admin.keyring.issue(grant, administrator, now).await?;
-    Ok(created(&token, tokens::shown_once(&token, &text)))
+    let id = token.id.to_string();
+    let shown = tokens::shown_once(&token, &text);
+    Ok(created(&["tokens", &id], shown))
 }
 
 /// GET /tokens/{tokenId}
@@ -98,7 +90,7 @@ pub(super) async fn rotate(
     Extension(administrator): Extension<Administrator>,
     Path(id): Path<String>,
     Document(body): Document,
-) -> Result<Created, Problem> {
+) -> Result<Response, Problem> {
     // What a foreign token's answer says must not depend on the body.
     let id = admin.keyring.get(token_id(&id)?, &administrator)?.id;
     let mut problems = Problems::default();
@@ -118,5 +110,6 @@ pub(super) async fn rotate(
     let rotated = admin.keyring.rotate(id, end, administrator, now).await?;
     let mut shown = tokens::shown_once(&rotated.new, &rotated.text);
     shown["replaces"] = json!({ "id": rotated.old.id, "expiresAt": rotated.old.expires_at });
-    Ok(created(&rotated.new, shown))
+    let id = rotated.new.id.to_string();
+    Ok(created(&["tokens", &id], shown))
 }
