@@ -277,10 +277,17 @@ mod tests {
             let schema = document.pointer(reference.trim_start_matches('#'));
             assert!(schema.is_some(), "{reference} leads nowhere");
         }
-        for name in document["components"]["schemas"].as_object().unwrap().keys() {
+        for name in document["components"]["schemas"]
+            .as_object()
+            .unwrap()
+            .keys()
+        {
             let reference = format!("#/components/schemas/{name}");
             let is_watched = name == "Job";
-            assert!(is_watched || found.contains(&reference), "{name} is not used");
+            assert!(
+                is_watched || found.contains(&reference),
+                "{name} is not used"
+            );
         }
     }
 

@@ -7,6 +7,7 @@ mod health;
 mod jobs;
 mod listings;
 mod requests;
+mod schema;
 mod serving;
 mod trials;
 

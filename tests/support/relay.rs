@@ -255,6 +255,16 @@ impl Relay {
         self
     }
 
+    /// Adds the table `secrets` with these lines.
+    pub fn secrets(mut self, lines: &str) -> Self {
+        let table = self
+            .config
+            .entry("secrets")
+            .or_insert_with(|| toml::Table::new().into());
+        merge(table.as_table_mut().expect("a table"), lines);
+        self
+    }
+
     /// Adds lines to `server`, `store` or `log`, each in place of an earlier one with the same key.
     pub fn section(mut self, name: &str, lines: &str) -> Self {
         let table = self

@@ -14,9 +14,10 @@ pub(super) struct Field {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Text,
+    /// A text in a notation of this name.
+    Format(&'static str),
     /// A text that is never shown.
     Secret,
-    Time,
     Truth,
     Number(i64, i64),
     Words(&'static [&'static str]),
@@ -53,12 +54,12 @@ const CONNECTION: &[Field] = &[
     field("port", Kind::Number(1, 65_535)),
     field("useTLS", Kind::Truth),
     field("startTLS", Kind::Truth),
-    field("url", Kind::Text),
+    field("url", Kind::Format("uri")),
     field("allowPlainLdap", Kind::Truth),
     field("caCertificate", Kind::Text),
     needed("bindDN", Kind::Text),
     needed("bindPassword", Kind::Secret),
-    needed("baseDN", Kind::Text),
+    needed("baseDN", Kind::Format("ldap-dn")),
     field("anchorAttribute", Kind::Text),
     field("pageEntries", Kind::Number(1, 10_000)),
     field("connectTimeoutSeconds", Kind::Number(1, 300)),
@@ -67,13 +68,13 @@ const CONNECTION: &[Field] = &[
 
 /// What every profile has; that of the profile `default` stands on the level of its directory.
 const PROFILE: &[Field] = &[
-    field("usersDN", Kind::Text),
+    field("usersDN", Kind::Format("ldap-dn")),
     field("userObjectClasses", Kind::Texts),
-    field("userSearchFilter", Kind::Text),
-    field("exclusionFilter", Kind::Text),
+    field("userSearchFilter", Kind::Format("ldap-filter")),
+    field("exclusionFilter", Kind::Format("ldap-filter")),
     field("synchronizeGroups", Kind::Truth),
-    field("groupsDN", Kind::Text),
-    field("groupSearchFilter", Kind::Text),
+    field("groupsDN", Kind::Format("ldap-dn")),
+    field("groupSearchFilter", Kind::Format("ldap-filter")),
     field("disabledWhen", Kind::Texts),
     field("attributeMapping", Kind::Mapping),
     field(
@@ -92,9 +93,9 @@ const PROFILE: &[Field] = &[
     ),
     field("absentGroups", Kind::Words(&["empty", "keep"])),
     field("linking", Kind::Words(&["propose", "automatic"])),
-    field("syncSchedule", Kind::Text),
-    field("syncInterval", Kind::Text),
-    field("reconcileInterval", Kind::Text),
+    field("syncSchedule", Kind::Format("cron")),
+    field("syncInterval", Kind::Format("interval")),
+    field("reconcileInterval", Kind::Format("interval")),
     field(
         "guard",
         Kind::Table(&[
@@ -111,7 +112,7 @@ const PROFILE: &[Field] = &[
 /// A tenant, but for how its requests are authenticated.
 const TENANT: &[Field] = &[
     needed("name", Kind::Text),
-    needed("baseUrl", Kind::Text),
+    needed("baseUrl", Kind::Format("uri")),
     field("rateLimit", Kind::Number(1, 100_000)),
     field("concurrency", Kind::Number(1, 256)),
     field("caCertificate", Kind::Text),
@@ -142,7 +143,7 @@ const BEARER: &[Field] = &[
 /// A tenant's authentication by OAuth 2.0 client credentials.
 const OAUTH2: &[Field] = &[
     needed("type", Kind::Words(&["oauth2"])),
-    needed("tokenUrl", Kind::Text),
+    needed("tokenUrl", Kind::Format("uri")),
     needed("clientId", Kind::Text),
     needed("clientSecret", Kind::Secret),
     field("scope", Kind::Text),
@@ -153,7 +154,7 @@ const TOKEN: &[Field] = &[
     needed("name", Kind::Text),
     needed("tenants", Kind::Texts),
     needed("permissions", Kind::Texts),
-    field("expiresAt", Kind::Time),
+    field("expiresAt", Kind::Format("date-time")),
     field("expiresInDays", Kind::Number(1, 3_650)),
 ];
 
@@ -301,7 +302,7 @@ fn object(fields: &[Field], purpose: Use) -> Value {
             continue;
         }
         let mut schema = of(field.kind, purpose);
-        if field.required && matches!(field.kind, Kind::Text) {
+        if field.required && matches!(field.kind, Kind::Text | Kind::Format(_)) {
             schema["minLength"] = json!(1);
         }
         let may_be_null = match purpose {
@@ -328,7 +329,7 @@ fn of(kind: Kind, purpose: Use) -> Value {
         Kind::Secret => {
             json!({ "type": "string", "minLength": 1, "format": "password", "writeOnly": true })
         }
-        Kind::Time => json!({ "type": "string", "format": "date-time" }),
+        Kind::Format(format) => json!({ "type": "string", "format": format }),
         Kind::Truth => json!({ "type": "boolean" }),
         Kind::Number(least, most) => {
             json!({ "type": "integer", "minimum": least, "maximum": most })
@@ -431,7 +432,7 @@ mod tests {
     fn check(read: Reader, within: &[&str], field: &Field) {
         let said = |value| said(read, within, field.name, value);
         let (value, answer) = match field.kind {
-            Kind::Text | Kind::Secret | Kind::Time => {
+            Kind::Text | Kind::Format(_) | Kind::Secret => {
                 (Value::Null, "a text is expected".to_owned())
             }
             Kind::Truth => (Value::Null, "true or false is expected".to_owned()),
