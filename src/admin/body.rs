@@ -20,6 +20,8 @@ pub(super) const BODY_BYTES_MAX: usize = 256 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest name that a message repeats.
 const NAME_CHARS_MAX: usize = 64;
+/// Whole numbers below this one are exact however they are written: 2 to the power of 53.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// A request's body as a document; an empty one is an empty table.
 pub(super) struct Document(pub(super) Node);
@@ -100,8 +102,13 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(i64::try_from(number).map_or(Value::Other("too large a number"), Value::Integer))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Other("a fraction or too large a number"))
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        // To JSON Schema, and to some languages' writers, 1.0 is a whole number.
+        let is_whole = number.fract() == 0.0 && number.abs() < WHOLE_MAX;
+        Ok(match is_whole {
+            true => Value::Integer(number as i64),
+            false => Value::Other("a fraction or too large a number"),
+        })
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
@@ -141,16 +148,19 @@ mod tests {
 
     #[test]
     fn admin_body_becomes_a_document() {
-        let node = parse(br#"{"a": [1, -2, "x", true, null, 1.5, 99999999999999999999]}"#).unwrap();
+        let node =
+            parse(br#"{"a": [1, -2, "x", true, null, 1.5, 99999999999999999999, 3.0, 1e300]}"#)
+                .unwrap();
         assert_eq!(
             format!("{:?}", node.value).matches("Node").count(),
-            8,
+            10,
             "{node:?}"
         );
         let shown = format!("{:?}", node.value);
         for part in [
             "Integer(1)",
             "Integer(-2)",
+            "Integer(3)",
             "Text(\"x\")",
             "Bool(true)",
             "Other(\"null\")",
@@ -164,9 +174,11 @@ mod tests {
     fn admin_body_that_is_no_document_is_refused_with_its_place() {
         let nested = "[".repeat(200_000);
         let objects = "{\"a\":".repeat(50_000);
-        let cases: [(&[u8], &str); 7] = [
+        let cases: [(&[u8], &str); 9] = [
             (b"{\"mode\":\n  nonsense}", "line 2 column 4"),
             (b"{\"mode\": \"\xff\xfe\"}", "line 1 column"),
+            (b"{\"mode\": \"\\ud800\"}", "line 1 column"),
+            (b"{\"mode\": 1e400}", "line 1 column"),
             (b"{} {}", "line 1 column 4"),
             (nested.as_bytes(), "line 1 column 128"),
             (objects.as_bytes(), "line 1 column"),
