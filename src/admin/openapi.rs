@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::admin::problem::MEDIA_TYPE;
 use crate::admin::query::{LIMIT, LIMIT_MAX, VALUE_CHARS_MAX};
+use crate::admin::routes::tokens::{OVERLAP_SECONDS, OVERLAP_SECONDS_MAX};
 use crate::admin::routes::{Answer, Body, ROUTES, Route, Scope};
 
 /// The document.
@@ -144,7 +145,7 @@ fn body_schema(body: &Body) -> Value {
             json!(["entry"]),
         ),
         "Rotate" => object(
-            json!({ "overlapSeconds": { "type": "integer", "minimum": 0, "maximum": 2_592_000, "default": 86_400 } }),
+            json!({ "overlapSeconds": { "type": "integer", "minimum": 0, "maximum": OVERLAP_SECONDS_MAX, "default": OVERLAP_SECONDS } }),
             json!([]),
         ),
         name => named(name),

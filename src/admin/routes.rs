@@ -8,7 +8,7 @@ mod jobs;
 mod profiles;
 pub(super) mod resources;
 mod tenants;
-mod tokens;
+pub(super) mod tokens;
 mod trials;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -10,10 +10,10 @@ use crate::admin::probe::{MappingPreview, TestReport};
 use crate::admin::problem;
 use crate::admin::routes::resources::LinkState;
 use crate::audit::Deed;
-use crate::id::DirectoryId;
-use crate::identity::Kind;
+use crate::fault::Fault;
+use crate::id::{DirectoryId, JobId};
 use crate::job::health::Colour;
-use crate::job::{Job, Status};
+use crate::job::{Job, ObjectError, Status};
 
 /// All schemas, by name.
 pub(super) fn schemas() -> Map<String, Value> {
@@ -63,7 +63,7 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
     let permission = of::<Permission>(generator);
     let token_id = of::<TokenId>(generator);
     let directory_id = of::<DirectoryId>(generator);
-    let job_id = of::<crate::id::JobId>(generator);
+    let job_id = of::<JobId>(generator);
     for register in [
         of::<Job>,
         of::<TestReport>,
@@ -77,18 +77,6 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
     let text_or_null = || json!({ "type": ["string", "null"] });
     let time = || json!({ "type": "string", "format": "date-time" });
     let time_or_null = || json!({ "type": ["string", "null"], "format": "date-time" });
-    let health = |more: Value| {
-        let mut properties = json!({
-            "name": text(), "status": colour, "reason": text(), "since": time_or_null(),
-        });
-        merge(&mut properties, more);
-        object(properties)
-    };
-    let of_profile = health(json!({
-        "lastAttempt": time_or_null(), "lastCompleteRead": time_or_null(), "nextRunAt": time_or_null(),
-        "runningJobId": { "anyOf": [job_id, { "type": "null" }] },
-    }));
-    let of_directory = health(json!({ "id": directory_id, "profiles": list(of_profile) }));
     let token = json!({
         "id": token_id, "name": text(), "tenants": list(text()), "permissions": list(permission),
         "createdAt": time(), "expiresAt": time_or_null(), "lastUsedAt": time_or_null(),
@@ -103,10 +91,7 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
     issued["properties"]["replaces"] = replaced;
     let deeds: Vec<&str> = Deed::ALL.iter().map(|deed| deed.as_str()).collect();
     let named = [
-        (
-            "Health",
-            object(json!({ "status": colour, "directories": list(of_directory) })),
-        ),
+        ("Health", health(&directory_id, &job_id, &colour)),
         ("Statistics", statistics(&directory_id, &status)),
         ("Token", object(token)),
         ("IssuedToken", issued),
@@ -143,6 +128,25 @@ fn merge(properties: &mut Value, more: Value) {
     }
 }
 
+/// How each directory is, and each of its profiles.
+fn health(directory_id: &Value, job_id: &Value, colour: &Value) -> Value {
+    let text = json!({ "type": "string" });
+    let time_or_null = json!({ "type": ["string", "null"], "format": "date-time" });
+    let of = |more: Value| {
+        let mut properties = json!({
+            "name": text, "status": colour, "reason": text, "since": time_or_null,
+        });
+        merge(&mut properties, more);
+        object(properties)
+    };
+    let of_profile = of(json!({
+        "lastAttempt": time_or_null, "lastCompleteRead": time_or_null, "nextRunAt": time_or_null,
+        "runningJobId": { "anyOf": [job_id, { "type": "null" }] },
+    }));
+    let of_directory = of(json!({ "id": directory_id, "profiles": list(of_profile) }));
+    object(json!({ "status": colour, "directories": list(of_directory) }))
+}
+
 fn statistics(directory_id: &Value, status: &Value) -> Value {
     let count = json!({ "type": "integer", "minimum": 0 });
     let time = json!({ "type": ["string", "null"], "format": "date-time" });
@@ -169,7 +173,7 @@ fn statistics(directory_id: &Value, status: &Value) -> Value {
 fn change(generator: &mut SchemaGenerator) -> Value {
     let text = json!({ "type": "string" });
     let text_or_null = json!({ "type": ["string", "null"] });
-    let error = of::<Option<crate::job::ObjectError>>(generator);
+    let error = of::<Option<ObjectError>>(generator);
     let attribute = object(json!({ "attribute": text, "before": true, "after": true }));
     object(json!({
         "at": { "type": "string", "format": "date-time" }, "kind": text, "anchor": text_or_null, "dn": text_or_null,
@@ -184,7 +188,7 @@ fn linked(generator: &mut SchemaGenerator, name: &str) -> Value {
     let text_or_null = json!({ "type": ["string", "null"] });
     let time = json!({ "type": "string", "format": "date-time" });
     let error = object(json!({
-        "at": time, "operation": text, "fault": of::<crate::fault::Fault>(generator),
+        "at": time, "operation": text, "fault": of::<Fault>(generator),
         "status": { "type": ["integer", "null"] }, "detail": text,
     }));
     let mut properties = json!({
@@ -193,7 +197,6 @@ fn linked(generator: &mut SchemaGenerator, name: &str) -> Value {
         "lastChangedAt": { "type": ["string", "null"], "format": "date-time" },
         name: text_or_null,
     });
-    of::<Kind>(generator);
     if name == "userName" {
         properties["active"] = json!({ "type": ["boolean", "null"] });
     }

@@ -21,9 +21,9 @@ use crate::admin::tokens;
 use crate::document::{Fields, Problems};
 
 /// How long a token works beside its successor unless asked otherwise: a day.
-const OVERLAP_SECONDS: i64 = 86_400;
+pub(in crate::admin) const OVERLAP_SECONDS: i64 = 86_400;
 /// The longest that it may: 30 days.
-const OVERLAP_SECONDS_MAX: i64 = 30 * OVERLAP_SECONDS;
+pub(in crate::admin) const OVERLAP_SECONDS_MAX: i64 = 30 * OVERLAP_SECONDS;
 
 fn token_id(text: &str) -> Result<TokenId, Problem> {
     Uuid::parse_str(text)
