@@ -211,6 +211,8 @@ pub(super) fn schemas() -> Vec<(String, Value)> {
 fn directory(purpose: Use) -> Value {
     let fields: Vec<Field> = CONNECTION.iter().chain(PROFILE).copied().collect();
     let mut schema = object(&fields, purpose);
+    schema["properties"]["name"]["maxLength"] = json!(128);
+    schema["properties"]["name"]["pattern"] = json!("^[^\\s\\u0000-\\u001f]");
     match purpose {
         Use::Create => {
             // Its address has two forms.
@@ -245,6 +247,7 @@ fn profile(purpose: Use) -> Value {
 
 fn tenant(purpose: Use) -> Value {
     let mut schema = object(TENANT, purpose);
+    schema["properties"]["name"]["pattern"] = json!("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$");
     // How it is authenticated changes as a whole, and may keep its secret.
     let of_auth = |fields: &[Field]| {
         let optional = |mut field: Field| {
