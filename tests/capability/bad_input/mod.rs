@@ -49,6 +49,16 @@ impl Company {
         self.slapd.add(&joiner());
     }
 
+    /// A first run with a store of its own and the tenant changed, which must fail, tell all of this, and leave the target as
+    /// it is.
+    fn first_run(&self, tenant: &str, words: &[&str]) -> Finished {
+        let users = self.target.users();
+        let finished = Relay::new(&self.slapd, &self.target).tenant(tenant).sync();
+        tells(&finished, 1, words);
+        assert_eq!(self.target.users(), users);
+        finished
+    }
+
     /// A run that must end with this code, tell all of this, and leave the target as it is.
     fn refuses(&self, code: i32, words: &[&str]) -> Finished {
         let before = (self.target.users(), self.target.groups());
