@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::document::{Fields, Node, Problems, Value};
 use crate::identity::DirectoryType;
 use crate::mapping::default_rules;
+use crate::mapping::roles::{GroupName, RoleRule};
 use crate::mapping::rule::{Rule, Source};
 use crate::scim::path::AttributePath;
 
@@ -14,6 +15,7 @@ pub(super) struct Rules {
     pub(super) users: Vec<Rule>,
     pub(super) group_name: Option<Source>,
     pub(super) anchor: Option<String>,
+    pub(super) roles: Vec<RoleRule>,
 }
 
 /// The usual rules of the directory's type, with the administrator's in their places.
@@ -39,6 +41,7 @@ pub(super) fn rules_of(
     if let Some(node) = fields.node("attributeMapping") {
         custom_rules(node, &pointer, &mut users, &mut rules.anchor, problems);
     }
+    rules.roles = role_rules(fields, &users, problems);
     rules.users = users.into_values().collect();
     rules
 }
@@ -96,6 +99,48 @@ fn custom_rules(
             None => {}
         }
     }
+}
+
+/// Rows of roleMapping: what the members of a group get.
+fn role_rules(
+    fields: &mut Fields<'_>,
+    users: &BTreeMap<AttributePath, Rule>,
+    problems: &mut Problems,
+) -> Vec<RoleRule> {
+    let mut rules: Vec<RoleRule> = Vec::new();
+    for (pointer, node) in fields.tables("roleMapping", problems) {
+        let mut row = Fields::of(node, &pointer, problems);
+        row.required_text("group", "the DN or the anchor of a group", problems);
+        let group = row.parsed("group", problems, str::parse::<GroupName>);
+        let mut value = |name, problems: &mut Problems| {
+            row.parsed(name, problems, |text| match text.trim() {
+                "" => Err("must not be empty".to_owned()),
+                text => Ok(text.to_owned()),
+            })
+        };
+        let given = [
+            ("roles", value("role", problems)),
+            ("entitlements", value("entitlement", problems)),
+        ];
+        row.finish(problems);
+        let mut given = given
+            .into_iter()
+            .filter_map(|(name, value)| Some((AttributePath::core(name), value?)));
+        let mut refuse = |message: String| problems.add(node.line, &pointer, message);
+        match (group, given.next(), given.next()) {
+            (Some(group), Some((path, value)), None) => {
+                if users.contains_key(&path) {
+                    refuse(format!(
+                        "gives {path}, which attributeMapping maps too; keep one of the two"
+                    ));
+                }
+                rules.push(RoleRule { group, path, value });
+            }
+            (Some(_), _, _) => refuse("needs exactly one of role and entitlement".to_owned()),
+            (None, _, _) => {}
+        }
+    }
+    rules
 }
 
 /// What one row of attributeMapping says.

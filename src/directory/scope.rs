@@ -91,8 +91,9 @@ pub(super) fn profile(
         .take()
         .unwrap_or_else(|| Source::Attribute("cn".to_owned()));
     let definition = format!(
-        "{}{population:?}{nested_groups:?}{absent_groups:?}{linking:?}",
-        serde_json::to_string(&(&rules.users, &group_name, &disabled)).unwrap_or_default()
+        "{}{population:?}{nested_groups:?}{absent_groups:?}{linking:?}{}",
+        serde_json::to_string(&(&rules.users, &group_name, &disabled)).unwrap_or_default(),
+        roles(fields, scope.as_ref(), &rules, problems)
     );
     let mapping = mapping(
         fields,
@@ -130,6 +131,23 @@ fn population(fields: &mut Fields<'_>, problems: &mut Problems) -> Population {
     )
 }
 
+/// The role mapping as text; nothing where there is none. Without groups it would be without effect.
+fn roles(
+    fields: &Fields<'_>,
+    scope: Option<&Scope>,
+    rules: &Rules,
+    problems: &mut Problems,
+) -> String {
+    if rules.roles.is_empty() {
+        return String::new();
+    }
+    if scope.is_some_and(|scope| scope.groups_dn.is_none()) {
+        let message = "needs groups, and synchronizeGroups is false; take one of the two out";
+        fields.refuse("roleMapping", message, problems);
+    }
+    serde_json::to_string(&rules.roles).unwrap_or_default()
+}
+
 /// Checks the rules as a whole; each mistake is named with its rule.
 fn mapping(
     fields: &mut Fields<'_>,
@@ -140,6 +158,7 @@ fn mapping(
 ) -> Option<Mapping> {
     let mapping = Mapping::new(rules.users, group_name, status);
     mapping
+        .map(|mapping| mapping.with_roles(rules.roles))
         .map_err(|wrong| {
             for (name, message) in wrong {
                 let pointer = format!("{}/{name}", fields.pointer_of("attributeMapping"));

@@ -77,6 +77,7 @@ pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryTy
         "disabledWhen": [],
         "population": profile.population,
         "nestedGroups": profile.nested_groups,
+        "roleMapping": [],
         "absentGroups": profile.absent_groups,
         "linking": profile.linking,
         "syncSchedule": "",
@@ -222,6 +223,7 @@ mod tests {
             let few = entered(json!({
                 "name": "hq", "type": kind, "host": "dc.example.org", "bindDN": "cn=r,dc=x", "baseDN": "dc=x",
                 "attributeMapping": { "phone": false, "title": "title", "name.givenName": { "constant": "A" } },
+                "roleMapping": [{ "group": "cn=a,dc=x", "role": "r" }, { "group": "cn=b,dc=x", "entitlement": "e" }],
                 "syncSchedule": "0 3 * * *", "guard": { "deactivations": 9 },
             }));
             let mut shown = directory(&few);

@@ -2,6 +2,7 @@
 //!
 //! Pure: the same entry and the same time give the same answer. Absent on purpose: anything that was read or sent.
 
+pub mod roles;
 pub mod rule;
 pub mod status;
 
@@ -12,6 +13,7 @@ use chrono::{DateTime, Utc};
 use minijinja::Environment;
 
 use crate::identity::{DirectoryType, Identity, Kind};
+use crate::mapping::roles::RoleRule;
 use crate::mapping::rule::{FieldProblem, Rule, Source};
 use crate::mapping::status::StatusRules;
 use crate::scim::path::AttributePath;
@@ -33,6 +35,7 @@ pub struct Desired {
 pub struct Mapping {
     users: Vec<Rule>,
     groups: Vec<Rule>,
+    roles: Vec<RoleRule>,
     status: StatusRules,
     expressions: Arc<Environment<'static>>,
 }
@@ -82,12 +85,23 @@ impl Mapping {
             Ok(Self {
                 users,
                 groups,
+                roles: Vec::new(),
                 status,
                 expressions: Arc::new(expressions),
             })
         } else {
             Err(problems)
         }
+    }
+
+    /// With rules that give roles to the members of groups; none of their attributes is mapped already.
+    pub fn with_roles(self, roles: Vec<RoleRule>) -> Self {
+        Self { roles, ..self }
+    }
+
+    /// The rules that give roles to the members of groups.
+    pub fn roles(&self) -> &[RoleRule] {
+        &self.roles
     }
 
     /// The attributes that must be read of users.
@@ -104,13 +118,15 @@ impl Mapping {
 
     /// The attributes that the relay maintains: no other one is ever compared or sent.
     pub fn maintained(&self, kind: Kind) -> BTreeSet<AttributePath> {
-        let rules = match kind {
-            Kind::User => &self.users,
-            Kind::Group => &self.groups,
+        let (rules, roles) = match kind {
+            Kind::User => (&self.users, self.roles.as_slice()),
+            Kind::Group => (&self.groups, &[][..]),
         };
+        let given = roles.iter().map(|rule| rule.path.clone());
         rules
             .iter()
             .map(|rule| rule.path.clone())
+            .chain(given)
             .chain([AttributePath::external_id()])
             .collect()
     }
@@ -148,7 +164,8 @@ impl Mapping {
             .flat_map(|rule| rule.attributes(&self.expressions))
     }
 
-    /// What an entry shall be at the target, at a point in time (accounts expire).
+    /// What an entry shall be at the target, at a point in time (accounts expire), by itself: what membership in groups
+    /// gives (see [`roles`]) is added by those who know it.
     pub fn desired(&self, identity: &Identity, now: DateTime<Utc>) -> Desired {
         let (rules, active) = match identity.kind {
             Kind::User => (&self.users, self.status.active(identity, now)),

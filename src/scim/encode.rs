@@ -1,6 +1,6 @@
 //! Requests from intentions: bodies of POST and PATCH as the default manner writes them (specification page 4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json, json};
 
@@ -155,6 +155,7 @@ pub fn update(
     let mut added: BTreeMap<String, Vec<&AttributeChange>> = BTreeMap::new();
     for change in changes {
         match &change.after {
+            _ if change.path.takes_many() => operations.extend(of_values(change)),
             None => operations.push(removal(base, changes, &change.path)),
             Some(_) if needs_new_element(base, &change.path) => {
                 added
@@ -176,6 +177,24 @@ pub fn update(
     );
     operations.dedup();
     patch(resource_type, id, operations)
+}
+
+/// Values of `roles` and `entitlements` leave one by one and come together, so that those of others stay.
+fn of_values(change: &AttributeChange) -> impl Iterator<Item = Json> {
+    let texts = |value: &Option<Value>| -> BTreeSet<String> {
+        let texts = value.as_ref().map_or(&[][..], Value::as_texts);
+        texts.iter().cloned().collect()
+    };
+    let (before, after) = (texts(&change.before), texts(&change.after));
+    let path = &change.path;
+    let gone = before.difference(&after).map(|value| {
+        let filter = crate::scim::filter::eq("value", value);
+        json!({ "op": "remove", "path": format!("{path}[{filter}]") })
+    });
+    let new = Value::Texts(after.difference(&before).cloned().collect());
+    let added = (!new.as_texts().is_empty())
+        .then(|| json!({ "op": "add", "path": path.to_string(), "value": new.to_json() }));
+    gone.chain(added).collect::<Vec<_>>().into_iter()
 }
 
 fn needs_new_element(base: &Attributes, path: &AttributePath) -> bool {
@@ -342,6 +361,43 @@ mod tests {
                 {"op": "add", "path": "phoneNumbers", "value": [{"type": "work", "value": "1"}]},
             ])
         );
+    }
+
+    #[test]
+    fn roles_are_put_and_taken_one_by_one() {
+        let roles = AttributePath::core("roles");
+        let value = |texts: &[&str]| {
+            (!texts.is_empty())
+                .then(|| Value::Texts(texts.iter().map(|text| (*text).to_owned()).collect()))
+        };
+        for (before, after, wanted) in [
+            (
+                &[][..],
+                &["a", "b"][..],
+                json!([{"op": "add", "path": "roles", "value": [{"value": "a"}, {"value": "b"}]}]),
+            ),
+            (
+                &["a", "b"],
+                &["b", "c"],
+                json!([
+                    {"op": "remove", "path": "roles[value eq \"a\"]"},
+                    {"op": "add", "path": "roles", "value": [{"value": "c"}]},
+                ]),
+            ),
+            (
+                &["a"],
+                &[],
+                json!([{"op": "remove", "path": "roles[value eq \"a\"]"}]),
+            ),
+        ] {
+            let change = AttributeChange {
+                path: roles.clone(),
+                before: value(before),
+                after: value(after),
+            };
+            let request = update(ResourceType::User, "7", &Attributes::new(), &[change]);
+            assert_eq!(operations(request), wanted);
+        }
     }
 
     #[test]

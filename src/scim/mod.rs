@@ -74,6 +74,14 @@ impl Value {
         }
     }
 
+    /// The values of a multi-valued attribute; none of any other.
+    pub fn as_texts(&self) -> &[String] {
+        match self {
+            Self::Texts(texts) => texts,
+            Self::Text(_) | Self::Bool(_) => &[],
+        }
+    }
+
     /// The text of a textual value.
     pub fn as_text(&self) -> Option<&str> {
         match self {

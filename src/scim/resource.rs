@@ -55,15 +55,32 @@ pub fn member_ids(resource: &Json) -> Option<Vec<String>> {
     )
 }
 
-/// The values of certain attributes of a resource, as far as it has them: the inverse of writing them.
+/// The values of certain attributes of a resource, as far as it has them: the inverse of writing them. Of `roles` and
+/// `entitlements` only the values for which `is_ours` is true: the others somebody else put there, as members of a
+/// group may be (specification page 8, 15).
 pub fn project<'a>(
     resource: &Json,
     paths: impl IntoIterator<Item = &'a AttributePath>,
+    is_ours: impl Fn(&AttributePath, &str) -> bool,
 ) -> Attributes {
+    let of_ours = |path: &AttributePath, value| match value {
+        Value::Texts(mut texts) => {
+            texts.retain(|text| is_ours(path, text));
+            (!texts.is_empty()).then_some(Value::Texts(texts))
+        }
+        value => Some(value),
+    };
     paths
         .into_iter()
-        .filter_map(|path| Some((path.clone(), value_at(resource, path)?)))
+        .filter_map(|path| Some((path.clone(), of_ours(path, value_at(resource, path)?)?)))
         .collect()
+}
+
+/// Whether a value is among those of an attribute.
+pub fn has_value(attributes: &Attributes, path: &AttributePath, value: &str) -> bool {
+    attributes
+        .get(path)
+        .is_some_and(|held| held.as_texts().iter().any(|text| text == value))
 }
 
 fn value_at(resource: &Json, path: &AttributePath) -> Option<Value> {
@@ -222,9 +239,22 @@ mod tests {
         let body = crate::scim::encode::create(crate::scim::ResourceType::User, &wanted, &[])
             .body
             .unwrap();
-        assert_eq!(project(&body, wanted.keys()), wanted);
+        assert_eq!(project(&body, wanted.keys(), |_, _| true), wanted);
         let title = AttributePath::core("title");
-        assert_eq!(project(&json!({"title": ""}), [&title]), Attributes::new());
+        let empty = project(&json!({"title": ""}), [&title], |_, _| true);
+        assert_eq!(empty, Attributes::new());
+    }
+
+    #[test]
+    fn roles_of_others_are_not_ours() {
+        let roles = AttributePath::core("roles");
+        let ours = Attributes::from([(roles.clone(), Value::Texts(vec!["b".into(), "c".into()]))]);
+        let is_ours = |path: &AttributePath, value: &str| has_value(&ours, path, value);
+        let held = json!({"roles": [{"value": "c", "primary": true}, {"value": "a"}]});
+        let wanted = Attributes::from([(roles.clone(), Value::Texts(vec!["c".into()]))]);
+        assert_eq!(project(&held, [&roles], is_ours), wanted);
+        let held = json!({"roles": [{"value": "a"}]});
+        assert_eq!(project(&held, [&roles], is_ours), Attributes::new());
     }
 
     #[test]

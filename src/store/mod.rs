@@ -315,13 +315,13 @@ pub trait Store: Records + Send + Sync {
         names: Vec<MemberKey>,
     ) -> Result<Vec<Option<RowKey>>, Error>;
 
-    /// The groups that name any of these rows as a member, by the names that the rows have now.
+    /// The groups that name each of these rows as a member, by the names that it has now; for each in the given order.
     async fn groups_naming(
         &self,
         directory: DirectoryId,
         profiles: &[ProfileName],
         rows: Vec<RowKey>,
-    ) -> Result<Vec<RowKey>, Error>;
+    ) -> Result<Vec<Vec<RowKey>>, Error>;
 
     /// The members that the relay put into a group, in order.
     async fn applied_members(

@@ -64,7 +64,8 @@ pub(super) async fn bring_up_to_date(
         .filter(|(_, id)| present.contains(id))
         .map(|(row, _)| row.clone())
         .collect();
-    let held = resource::project(&resource, &paths);
+    let is_ours = |path: &AttributePath, value: &str| resource::has_value(wanted, path, value);
+    let held = resource::project(&resource, &paths, is_ours);
     let changes = decide::changes(&held, wanted, &paths);
     let applied = |attributes| Applied {
         id: id.to_owned(),

@@ -4,14 +4,16 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 use crate::fault::Fault;
+use crate::identity::digest::Digest;
 use crate::identity::observation::{Coverage, Observation, ReadEnd, Statement, Unreadable};
+use crate::identity::{Identity, RowKey};
 use crate::job::ObjectError;
 use crate::plan::guard;
 use crate::snapshot::{Baseline, ProfileState};
 use crate::store::Lease;
 use crate::sync::proof::Reader;
 use crate::sync::tracker::Tracker;
-use crate::sync::{Error, Relay};
+use crate::sync::{Error, Relay, roles};
 
 /// Observations between the reader and the store; a slow store holds the directory's server back.
 const OBSERVATIONS_WAITING_MAX: usize = 1_024;
@@ -103,19 +105,38 @@ async fn write_observations(
             }),
         }
         if entries.len() == ENTRIES_PER_WRITE {
-            relay
-                .store
-                .record_seen(lease, &relay.key(), std::mem::take(&mut entries))
-                .await?;
+            record_seen(relay, lease, std::mem::take(&mut entries)).await?;
         }
     }
     if !entries.is_empty() {
-        relay
-            .store
-            .record_seen(lease, &relay.key(), entries)
-            .await?;
+        record_seen(relay, lease, entries).await?;
     }
     Ok(())
+}
+
+/// Writes entries into *seen*.
+pub(super) async fn record_seen(
+    relay: &Relay,
+    lease: &Lease,
+    entries: Vec<(Identity, Digest)>,
+) -> Result<(), Error> {
+    roles::mark_before_seen(relay, lease, entries.iter().map(|(entry, _)| entry)).await?;
+    let store = &relay.store;
+    Ok(store.record_seen(lease, &relay.key(), entries).await?)
+}
+
+/// Marks rows as absent.
+pub(super) async fn record_absent(
+    relay: &Relay,
+    lease: &Lease,
+    rows: Vec<RowKey>,
+    since: DateTime<Utc>,
+) -> Result<(), Error> {
+    roles::mark_before_absent(relay, lease, &rows).await?;
+    let store = &relay.store;
+    Ok(store
+        .record_absent(lease, &relay.key(), rows, since)
+        .await?)
 }
 
 /// The error of an entry that was read and cannot be used.
@@ -143,10 +164,7 @@ async fn mark_absent(
     }
     let absent = relay.store.unmet(&relay.key(), known).await?;
     for rows in absent.chunks(ABSENCES_PER_WRITE) {
-        relay
-            .store
-            .record_absent(lease, &relay.key(), rows.to_vec(), now)
-            .await?;
+        record_absent(relay, lease, rows.to_vec(), now).await?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod problems;
 mod proof;
 mod propose;
 mod recover;
+mod roles;
 mod send;
 mod settle;
 pub mod stop;

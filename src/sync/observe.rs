@@ -171,7 +171,11 @@ async fn compare(
             continue; // no profile sees it, so nothing is desired of it
         }
         let paths = adopt::maintained(relay.profile_of(&row), key.kind);
-        let mut held = resource::project(&resource, &paths);
+        let is_ours = |path: &AttributePath, value: &str| {
+            let applied = row.applied.as_ref();
+            applied.is_some_and(|applied| resource::has_value(&applied.attributes, path, value))
+        };
+        let mut held = resource::project(&resource, &paths, is_ours);
         let active = AttributePath::active();
         if let Some(applied) = &row.applied
             && let Some(acknowledged) = applied.attributes.get(&active)

@@ -37,8 +37,7 @@ pub(super) async fn read_entry(
             });
             if !is_known(relay, &key, digest).await? {
                 let entries = vec![(*identity, digest)];
-                let store = &relay.store;
-                store.record_seen(lease, &relay.key(), entries).await?;
+                ingest::record_seen(relay, lease, entries).await?;
             }
             key
         }
@@ -50,10 +49,7 @@ pub(super) async fn read_entry(
         }
         Found::Gone(key) => {
             let rows = vec![key.clone()];
-            let store = &relay.store;
-            store
-                .record_absent(lease, &relay.key(), rows, Utc::now())
-                .await?;
+            ingest::record_absent(relay, lease, rows, Utc::now()).await?;
             key
         }
     };

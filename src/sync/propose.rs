@@ -1,5 +1,6 @@
 //! Propose: the rows that differ become a stored plan, and the guard says what of it waits.
 
+mod members;
 mod names;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -18,6 +19,7 @@ use crate::plan::{Action, Class, Plan, Reason, Step, guard};
 use crate::snapshot::{MatchedBy, Row, Seen, Standing};
 use crate::store::Lease;
 use crate::sync::problems::Problems;
+use crate::sync::roles::Roles;
 use crate::sync::tracker::{Tracker, row_error, target_error};
 use crate::sync::{Error, Relay, adopt, ownership};
 
@@ -95,6 +97,7 @@ struct Draft<'a> {
     /// Who is to be created under which userName, by a short digest of the name in lower case.
     names: HashMap<[u8; 16], (RowKey, String)>,
     colliding: BTreeSet<RowKey>,
+    roles: Roles,
     problems: Problems<'a>,
     /// Rows of which it is not known what an earlier run did; they are left alone.
     in_doubt: &'a HashSet<RowKey>,
@@ -129,6 +132,7 @@ impl<'a> Draft<'a> {
             joining: HashSet::new(),
             names: HashMap::new(),
             colliding: BTreeSet::new(),
+            roles: Roles::find(relay, tracker).await?,
             problems: Problems::new(relay, lease, tracker),
             in_doubt,
             anybody_linked: linked.users > 0,
@@ -187,6 +191,9 @@ impl<'a> Draft<'a> {
         let mut clean = Vec::new();
         let mine: Vec<&Row> = rows.iter().filter(|row| self.is_mine(row)).collect();
         let named = self.named_members(&mine).await?;
+        let users = mine.iter().filter(|row| row.key.kind == Kind::User);
+        let users = users.map(|row| row.key.clone()).collect();
+        let groups = self.roles.groups_of(self.relay, users).await?;
         for row in mine {
             let Some((_, seen)) = row.owner() else {
                 continue;
@@ -201,7 +208,7 @@ impl<'a> Draft<'a> {
             };
             let row = fresh.as_ref().unwrap_or(row);
             let mut verdict = match row.key.kind {
-                Kind::User => self.decide_user(row, seen).await?,
+                Kind::User => self.decide_user(row, seen, &groups).await?,
                 Kind::Group => self.decide_group(row, seen, &named).await?,
             };
             let stays_marked = self.stays_marked(seen);
@@ -240,6 +247,7 @@ impl<'a> Draft<'a> {
         let groups = store
             .groups_naming(self.relay.directory.id, &names, joiners)
             .await?;
+        let groups = groups.into_iter().flatten().collect();
         Ok(store.mark_dirty(self.lease, groups).await?)
     }
 
@@ -322,8 +330,16 @@ impl<'a> Draft<'a> {
         }
     }
 
-    async fn decide_user(&mut self, row: &Row, seen: &Seen) -> Result<Verdict, Error> {
-        let desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
+    async fn decide_user(
+        &mut self,
+        row: &Row,
+        seen: &Seen,
+        groups: &HashMap<RowKey, BTreeSet<RowKey>>,
+    ) -> Result<Verdict, Error> {
+        let mut desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
+        if let Ok(attributes) = &mut desired.resource {
+            self.roles.add_to(attributes, row, groups);
+        }
         let verdict = decide::user(row, seen, desired, &self.policy);
         let Some(step) = verdict.steps.first() else {
             return Ok(verdict);
@@ -347,29 +363,6 @@ impl<'a> Draft<'a> {
                 }
             }
             _ => Ok(verdict),
-        }
-    }
-
-    /// The members that the groups among these rows name, with all groups within where they are flattened.
-    async fn named_members(&self, rows: &[&Row]) -> Result<Named, Error> {
-        let groups: Vec<RowKey> = rows
-            .iter()
-            .filter(|row| row.key.kind == Kind::Group)
-            .map(|row| row.key.clone())
-            .collect();
-        let mut named = Named::new();
-        loop {
-            let missing = membership::missing(&groups, self.relay.profile.nested_groups, &named);
-            if missing.is_empty() {
-                return Ok(named);
-            }
-            let names = self.relay.directory.profile_names();
-            let members = self
-                .relay
-                .store
-                .members(self.relay.directory.id, &names, missing.clone())
-                .await?;
-            named.extend(missing.into_iter().zip(members));
         }
     }
 
@@ -400,36 +393,6 @@ impl<'a> Draft<'a> {
             self.joining.insert(short(&[&row.key.to_key()]));
         }
         Ok(verdict)
-    }
-
-    /// Members that have, or will have, a resource at the target; and how many have none.
-    async fn linked_or_joining(&self, members: Vec<RowKey>) -> Result<(Vec<RowKey>, u64), Error> {
-        let joins = |row: &RowKey| self.joining.contains(&short(&[&row.to_key()]));
-        let asked: Vec<RowKey> = members
-            .iter()
-            .filter(|row| row.kind == Kind::Group || !joins(row))
-            .cloned()
-            .collect();
-        let links = self
-            .relay
-            .store
-            .links(self.relay.directory.id, asked.clone())
-            .await?;
-        let unlinked: HashSet<RowKey> = asked
-            .into_iter()
-            .zip(links)
-            // A group within a group may be planned after it; it is resolved when members are sent.
-            .filter(|(row, link)| link.is_none() && row.kind == Kind::User)
-            .map(|(row, _)| row)
-            .collect();
-        let count = unlinked.len() as u64;
-        Ok((
-            members
-                .into_iter()
-                .filter(|row| !unlinked.contains(row))
-                .collect(),
-            count,
-        ))
     }
 
     async fn seal(mut self) -> Result<Plan, Error> {

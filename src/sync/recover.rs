@@ -1,23 +1,23 @@
 //! Recovery: what an earlier process was about to send when it ended is looked at before anything else is sent.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use serde_json::Value as Json;
 
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::mapping::resource_type;
 use crate::plan::{Action, Class, Reason, decide};
 use crate::provider::Refusal;
-use crate::scim::path::AttributePath;
-use crate::scim::resource;
+use crate::scim::{Attributes, resource};
 use crate::snapshot::{Applied, Row};
 use crate::store::{Change, Effect, Intent, Lease, Settlement};
 use crate::sync::tracker::{Tracker, target_error};
-use crate::sync::{Error, Relay, adopt};
+use crate::sync::{Error, Relay, adopt, roles};
 
 /// Settlements written in one transaction.
 const SETTLEMENTS_PER_WRITE: usize = 512;
@@ -172,38 +172,41 @@ async fn look(relay: &Relay, intent: &Intent) -> Result<Option<Effect>, Error> {
     let Some(row) = relay.rows(vec![intent.key.clone()]).await?.pop() else {
         return Ok(Some(Effect::Nothing)); // not reached: each key is answered with a row
     };
-    let paths = adopt::maintained(relay.profile_of(&row), row.key.kind);
-    match (intent.class, row.applied.map(|applied| applied.id)) {
+    let id = row.applied.as_ref().map(|applied| applied.id.clone());
+    match (intent.class, id) {
         (Class::CreateUser | Class::Link | Class::Group, None) => {
-            Ok(look_for_resource(relay, intent, &paths).await?)
+            Ok(look_for_resource(relay, intent, &row).await?)
         }
         (Class::AddMembers | Class::RemoveMembers, Some(id)) => {
             Ok(Some(look_at_members(relay, intent, &id).await?))
         }
-        (_, Some(id)) => Ok(Some(look_at_attributes(relay, intent, id, &paths).await?)),
+        (_, Some(id)) => Ok(Some(look_at_attributes(relay, &row, id).await?)),
         (_, None) => Ok(Some(Effect::Nothing)),
     }
 }
 
-async fn look_at_attributes(
-    relay: &Relay,
-    intent: &Intent,
-    id: String,
-    paths: &BTreeSet<AttributePath>,
-) -> Result<Effect, Refusal> {
-    let kind = resource_type(intent.key.kind);
+async fn look_at_attributes(relay: &Relay, row: &Row, id: String) -> Result<Effect, Refusal> {
+    let kind = resource_type(row.key.kind);
     let found = relay.provider.get(kind, &id).await?;
     // What is gone is noticed by the next change, or by a reconcile.
     Ok(found.map_or(Effect::Nothing, |found| {
-        let attributes = resource::project(&found, paths);
+        let attributes = held(relay, row, &found);
         Effect::Applied(Applied { id, attributes })
     }))
+}
+
+/// What the target holds of the attributes that the relay maintains.
+fn held(relay: &Relay, row: &Row, found: &Json) -> Attributes {
+    let paths = adopt::maintained(relay.profile_of(row), row.key.kind);
+    resource::project(found, &paths, |path, value| {
+        roles::may_be_ours(relay, row, path, value)
+    })
 }
 
 async fn look_for_resource(
     relay: &Relay,
     intent: &Intent,
-    paths: &BTreeSet<AttributePath>,
+    row: &Row,
 ) -> Result<Option<Effect>, Error> {
     let Some(id) = adopt::find_by_external_id(relay, &intent.key).await? else {
         return Ok(None);
@@ -212,7 +215,7 @@ async fn look_for_resource(
     let Some(found) = relay.provider.get(kind, &id).await? else {
         return Ok(None);
     };
-    let attributes = resource::project(&found, paths);
+    let attributes = held(relay, row, &found);
     let applied = Applied { id, attributes };
     Ok(Some(match intent.key.kind {
         Kind::User => Effect::Applied(applied),

@@ -323,7 +323,7 @@ impl Store for RedbStore {
         directory: DirectoryId,
         profiles: &[ProfileName],
         rows: Vec<RowKey>,
-    ) -> Result<Vec<RowKey>, Error> {
+    ) -> Result<Vec<Vec<RowKey>>, Error> {
         let profiles = profiles.to_vec();
         self.read(move |txn| rows::groups_naming(txn, directory, &profiles, &rows))
             .await

@@ -222,22 +222,22 @@ pub(super) fn named(
     names.iter().map(|name| columns.named(name)).collect()
 }
 
-/// The groups that name any of these rows.
+/// The groups that name each of these rows.
 pub(super) fn groups_naming(
     txn: &ReadTransaction,
     directory: DirectoryId,
     profiles: &[ProfileName],
     rows: &[RowKey],
-) -> Result<Vec<RowKey>, Failure> {
+) -> Result<Vec<Vec<RowKey>>, Failure> {
     let profiles = ProfileTables::read_some(txn, directory, profiles)?;
-    let mut names = BTreeSet::new();
-    for row in rows {
-        names.extend(seen::names_of(&profiles, &row.to_key())?);
-    }
-    seen::groups_naming(&profiles, &names)?
-        .iter()
-        .map(|group| codec::row_key(group))
-        .collect()
+    let of_row = |row: &RowKey| {
+        let names = seen::names_of(&profiles, &row.to_key())?;
+        seen::groups_naming(&profiles, &names)?
+            .iter()
+            .map(|group| codec::row_key(group))
+            .collect()
+    };
+    rows.iter().map(of_row).collect()
 }
 
 /// The members that the relay put into a group.

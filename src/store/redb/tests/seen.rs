@@ -178,11 +178,14 @@ async fn groups_are_marked_when_a_member_appears_is_renamed_or_leaves() {
     fixture.clean().await;
     let naming = fixture
         .store
-        .groups_naming(DIRECTORY, names(), vec![user(1)])
+        .groups_naming(DIRECTORY, names(), vec![user(2), user(1)])
         .await;
     let naming = naming.unwrap();
-    assert_eq!(naming, [group(2)]);
-    let marked = fixture.store.mark_dirty(&fixture.lease, naming).await;
+    assert_eq!(naming, [vec![], vec![group(2)]]);
+    let marked = fixture
+        .store
+        .mark_dirty(&fixture.lease, vec![group(2)])
+        .await;
     marked.unwrap();
     assert_eq!(fixture.dirty().await, [group(2)]);
     fixture.clean().await;

@@ -1,0 +1,68 @@
+//! Who shall belong to a group: the rows that it names, and those of them that have a resource at the target.
+
+use std::collections::HashSet;
+
+use crate::identity::digest::short;
+use crate::identity::{Kind, RowKey};
+use crate::plan::membership::{self, Named};
+use crate::snapshot::Row;
+use crate::sync::Error;
+use crate::sync::propose::Draft;
+
+impl Draft<'_> {
+    /// The members that the groups among these rows name, with all groups within where they are flattened.
+    pub(super) async fn named_members(&self, rows: &[&Row]) -> Result<Named, Error> {
+        let groups: Vec<RowKey> = rows
+            .iter()
+            .filter(|row| row.key.kind == Kind::Group)
+            .map(|row| row.key.clone())
+            .collect();
+        let mut named = Named::new();
+        loop {
+            let missing = membership::missing(&groups, self.relay.profile.nested_groups, &named);
+            if missing.is_empty() {
+                return Ok(named);
+            }
+            let names = self.relay.directory.profile_names();
+            let members = self
+                .relay
+                .store
+                .members(self.relay.directory.id, &names, missing.clone())
+                .await?;
+            named.extend(missing.into_iter().zip(members));
+        }
+    }
+
+    /// Members that have, or will have, a resource at the target; and how many have none.
+    pub(super) async fn linked_or_joining(
+        &self,
+        members: Vec<RowKey>,
+    ) -> Result<(Vec<RowKey>, u64), Error> {
+        let joins = |row: &RowKey| self.joining.contains(&short(&[&row.to_key()]));
+        let asked: Vec<RowKey> = members
+            .iter()
+            .filter(|row| row.kind == Kind::Group || !joins(row))
+            .cloned()
+            .collect();
+        let links = self
+            .relay
+            .store
+            .links(self.relay.directory.id, asked.clone())
+            .await?;
+        let unlinked: HashSet<RowKey> = asked
+            .into_iter()
+            .zip(links)
+            // A group within a group may be planned after it; it is resolved when members are sent.
+            .filter(|(row, link)| link.is_none() && row.kind == Kind::User)
+            .map(|(row, _)| row)
+            .collect();
+        let count = unlinked.len() as u64;
+        Ok((
+            members
+                .into_iter()
+                .filter(|row| !unlinked.contains(row))
+                .collect(),
+            count,
+        ))
+    }
+}

@@ -1,0 +1,297 @@
+//! Roles by membership: which groups a user belongs to, what they give him, and who is looked at when a group changes.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::fault::Fault;
+use crate::identity::dn::Dn;
+use crate::identity::{Identity, Kind, MemberKey, RowKey};
+use crate::job::ObjectError;
+use crate::mapping::roles::{Grants, Group, GroupName, concerned};
+use crate::plan::membership::{AbsentGroups, NestedGroups};
+use crate::scim::Attributes;
+use crate::scim::path::AttributePath;
+use crate::scim::resource::has_value;
+use crate::snapshot::{Row, Standing};
+use crate::store::Lease;
+use crate::sync::tracker::Tracker;
+use crate::sync::{Error, Relay};
+
+/// Rows looked at in one turn.
+const ROWS_PER_TURN: usize = 1_000;
+
+/// What the role mapping of the profile that runs gives to whom.
+pub(super) struct Roles {
+    grants: Grants,
+    /// The groups that name a group, looked up once in a run.
+    holders: HashMap<RowKey, Vec<RowKey>>,
+}
+
+impl Roles {
+    /// Looks for the groups that the mapping names. One that cannot be found is told of in each run.
+    pub(super) async fn find(relay: &Relay, tracker: &Tracker) -> Result<Self, Error> {
+        let rules = relay.profile.mapping.roles();
+        let mut groups = Vec::with_capacity(rules.len());
+        for rule in rules {
+            let group = group(relay, &rule.group).await?;
+            if group == Group::Unknown {
+                let detail = format!(
+                    "roleMapping names the group {}, which is not among the groups in scope; whoever has {} `{}` by it \
+                     keeps it, and nobody gets it. Correct the name, or take the row out; an anchor in place of a DN \
+                     survives a rename",
+                    rule.group.text(),
+                    rule.path,
+                    rule.value
+                );
+                tracker
+                    .record(ObjectError::of_job("map", Fault::Rejected, detail))
+                    .await;
+            }
+            groups.push(match group {
+                Group::Gone if relay.profile.absent_groups == AbsentGroups::Keep => Group::Unknown,
+                group => group,
+            });
+        }
+        Ok(Self {
+            grants: Grants::new(rules.iter().zip(groups)),
+            holders: HashMap::new(),
+        })
+    }
+
+    /// The groups that each of these users belongs to, at any depth where groups within groups count.
+    pub(super) async fn groups_of(
+        &mut self,
+        relay: &Relay,
+        users: Vec<RowKey>,
+    ) -> Result<HashMap<RowKey, BTreeSet<RowKey>>, Error> {
+        if self.grants.is_empty() || users.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let direct = groups_naming(relay, users.clone()).await?;
+        if relay.profile.nested_groups != NestedGroups::Direct {
+            self.climb(relay, direct.iter().flatten()).await?;
+        }
+        let belongs = |direct: Vec<RowKey>| {
+            let mut groups = BTreeSet::new();
+            let mut waiting = direct;
+            while let Some(group) = waiting.pop() {
+                if groups.insert(group.clone()) {
+                    waiting.extend(self.holders.get(&group).into_iter().flatten().cloned());
+                }
+            }
+            groups
+        };
+        Ok(users
+            .into_iter()
+            .zip(direct.into_iter().map(belongs))
+            .collect())
+    }
+
+    /// Looks up which groups hold these, and which hold those.
+    async fn climb(
+        &mut self,
+        relay: &Relay,
+        groups: impl Iterator<Item = &RowKey>,
+    ) -> Result<(), Error> {
+        let mut waiting: BTreeSet<RowKey> = groups.cloned().collect();
+        loop {
+            waiting.retain(|group| !self.holders.contains_key(group));
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            let groups: Vec<RowKey> = std::mem::take(&mut waiting).into_iter().collect();
+            let holders = groups_naming(relay, groups.clone()).await?;
+            waiting.extend(holders.iter().flatten().cloned());
+            self.holders.extend(groups.into_iter().zip(holders));
+        }
+    }
+
+    /// Adds to what a user shall be what his groups give him.
+    pub(super) fn add_to(
+        &self,
+        attributes: &mut Attributes,
+        row: &Row,
+        groups: &HashMap<RowKey, BTreeSet<RowKey>>,
+    ) {
+        let held = row.applied.as_ref().map(|applied| &applied.attributes);
+        let groups = groups.get(&row.key).into_iter().flatten();
+        self.grants.add_to(attributes, groups, held);
+    }
+}
+
+async fn groups_naming(relay: &Relay, rows: Vec<RowKey>) -> Result<Vec<Vec<RowKey>>, Error> {
+    let names = relay.directory.profile_names();
+    let groups = relay
+        .store
+        .groups_naming(relay.directory.id, &names, rows)
+        .await?;
+    Ok(groups)
+}
+
+/// What became of a group that the mapping names.
+async fn group(relay: &Relay, name: &GroupName) -> Result<Group, Error> {
+    if let Some(key) = name.row() {
+        let row = relay.rows(vec![key]).await?.pop();
+        let owned = row.as_ref().and_then(Row::owner);
+        return Ok(match (row.as_ref(), owned.map(|(_, seen)| seen.standing)) {
+            (Some(row), Some(Standing::Present)) => Group::There(row.key.clone()),
+            (_, Some(Standing::Absent { .. })) => Group::Gone,
+            _ => Group::Unknown,
+        });
+    }
+    let names = relay.directory.profile_names();
+    let keys = name.key().into_iter().collect();
+    let found = relay
+        .store
+        .named(relay.directory.id, &names, keys)
+        .await?
+        .pop();
+    match found.flatten() {
+        Some(key) if key.kind == Kind::Group => Ok(Group::There(key)),
+        Some(_) => Ok(Group::Unknown),
+        None => Ok(match was_seen(relay, name).await? {
+            true => Group::Gone,
+            false => Group::Unknown,
+        }),
+    }
+}
+
+/// Whether a group that is absent had this DN when it was last there. Reads all groups, and only when a rule names none.
+async fn was_seen(relay: &Relay, name: &GroupName) -> Result<bool, Error> {
+    let names = relay.directory.profile_names();
+    let mut after = None;
+    loop {
+        let rows = relay
+            .store
+            .listed_rows(
+                relay.directory.id,
+                &names,
+                Kind::Group,
+                after,
+                ROWS_PER_TURN,
+            )
+            .await?;
+        let Some(last) = rows.last() else {
+            return Ok(false);
+        };
+        let had_name = |row: &Row| {
+            row.owner().is_some_and(|(_, seen)| {
+                let dn = seen.identity.dn.parse::<Dn>().ok();
+                seen.standing != Standing::Present
+                    && dn.map(|dn| MemberKey::of_dn(&dn)) == name.key()
+            })
+        };
+        if rows.iter().any(had_name) {
+            return Ok(true);
+        }
+        after = Some(last.key.clone());
+    }
+}
+
+/// Marks the users whose roles may change by these entries. It comes before they are recorded, so that a kill between
+/// the two costs a look and never a change.
+pub(super) async fn mark_before_seen<'a>(
+    relay: &Relay,
+    lease: &Lease,
+    entries: impl IntoIterator<Item = &'a Identity>,
+) -> Result<(), Error> {
+    let groups = entries
+        .into_iter()
+        .filter(|entry| entry.kind == Kind::Group)
+        .map(|entry| (entry.key(), Some(entry)));
+    mark_concerned(relay, lease, groups.collect()).await
+}
+
+/// The same for entries that are about to be marked as absent.
+pub(super) async fn mark_before_absent(
+    relay: &Relay,
+    lease: &Lease,
+    rows: &[RowKey],
+) -> Result<(), Error> {
+    let groups = rows.iter().filter(|row| row.kind == Kind::Group);
+    mark_concerned(
+        relay,
+        lease,
+        groups.map(|row| (row.clone(), None)).collect(),
+    )
+    .await
+}
+
+async fn mark_concerned(
+    relay: &Relay,
+    lease: &Lease,
+    groups: Vec<(RowKey, Option<&Identity>)>,
+) -> Result<(), Error> {
+    let profiles = &relay.directory.profiles;
+    let matters = profiles
+        .iter()
+        .any(|profile| !profile.mapping.roles().is_empty());
+    if !matters || groups.is_empty() {
+        return Ok(());
+    }
+    let keys = groups.iter().map(|(key, _)| key.clone()).collect();
+    let mut members = BTreeSet::new();
+    for (row, (_, after)) in relay.rows(keys).await?.iter().zip(groups) {
+        let own = row
+            .seen
+            .iter()
+            .find(|(profile, _)| *profile == relay.profile.name);
+        let before = own
+            .filter(|(_, seen)| seen.standing == Standing::Present)
+            .map(|(_, seen)| &seen.identity);
+        members.extend(concerned(before, after));
+    }
+    let names = relay.directory.profile_names();
+    let rows = relay
+        .store
+        .named(relay.directory.id, &names, members.into_iter().collect())
+        .await?;
+    let users = users_below(relay, rows.into_iter().flatten().collect()).await?;
+    Ok(relay.store.mark_dirty(lease, users).await?)
+}
+
+/// The users among these rows and in the groups among them, at any depth.
+async fn users_below(relay: &Relay, rows: Vec<RowKey>) -> Result<Vec<RowKey>, Error> {
+    let names = relay.directory.profile_names();
+    let mut users = HashSet::new();
+    let mut entered = HashSet::new();
+    let mut waiting = rows;
+    while !waiting.is_empty() {
+        let mut groups = Vec::new();
+        for row in waiting {
+            match row.kind {
+                Kind::User => {
+                    users.insert(row);
+                }
+                Kind::Group if entered.insert(row.clone()) => groups.push(row),
+                Kind::Group => {}
+            }
+        }
+        let members = relay
+            .store
+            .members(relay.directory.id, &names, groups)
+            .await?;
+        waiting = members
+            .into_iter()
+            .flatten()
+            .filter_map(|member| member.row)
+            .collect();
+    }
+    Ok(users.into_iter().collect())
+}
+
+/// Whether a value that a row's resource has may come from a request of which no answer arrived.
+pub(super) fn may_be_ours(relay: &Relay, row: &Row, path: &AttributePath, value: &str) -> bool {
+    let applied = row.applied.as_ref();
+    let mapping = &relay.profile_of(row).mapping;
+    let by_itself = || {
+        let (_, seen) = row.owner()?;
+        let desired = mapping.desired(&seen.identity, chrono::Utc::now());
+        Some(has_value(&desired.resource.ok()?, path, value))
+    };
+    applied.is_some_and(|applied| has_value(&applied.attributes, path, value))
+        || mapping
+            .roles()
+            .iter()
+            .any(|rule| rule.path == *path && rule.value == value)
+        || by_itself() == Some(true)
+}
