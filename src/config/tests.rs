@@ -300,3 +300,54 @@ fn mistakes_of_further_profiles_are_found() {
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
+
+#[test]
+fn mistakes_of_a_role_mapping_are_found() {
+    let text = format!(
+        "{SMALLEST}attributeMapping = {{ entitlements = \"rights\" }}\nroleMapping = [\n{}]\n",
+        [
+            "{ group = \"cn=a,dc=x\", role = \"admin\" },\n",
+            "{ group = \"admins\", role = \"admin\" },\n",
+            "{ group = \"cn=a,dc=x\" },\n",
+            "{ group = \"cn=a,dc=x\", role = \"a\", entitlement = \"b\" },\n",
+            "{ group = \"cn=a,dc=x\", role = \" \" },\n",
+            "{ role = \"admin\" },\n",
+            "{ group = \"cn=a,dc=x\", entitlement = \"vpn\" },\n",
+            "{ group = \"cn=a,dc=x\", role = \"a\", roles = \"b\" },\n",
+        ]
+        .concat()
+    );
+    let found = mistakes(&text).join("\n");
+    for (key, cure) in [
+        ("roleMapping.1.group", "nor its anchor"),
+        ("roleMapping.2", "exactly one of role and entitlement"),
+        ("roleMapping.3", "exactly one of role and entitlement"),
+        ("roleMapping.4.role", "must not be empty"),
+        ("roleMapping.5.group", "is missing"),
+        ("roleMapping.6", "attributeMapping maps too"),
+        ("roleMapping.7.roles", "did you mean `role`"),
+    ] {
+        let told = found
+            .lines()
+            .any(|line| line.contains(key) && line.contains(cure));
+        assert!(told, "{key}: {cure}\n{found}");
+    }
+    assert!(!found.contains("roleMapping.0"), "{found}");
+    let none = format!(
+        "{SMALLEST}synchronizeGroups = false\nroleMapping = [{{ group = \"cn=a,dc=x\", role = \"a\" }}]\n"
+    );
+    assert!(mistakes(&none)[0].contains("synchronizeGroups"));
+}
+
+#[test]
+fn a_role_mapping_that_changes_makes_every_row_be_looked_at() {
+    let with = |rows: &str| {
+        let config = read(&format!("{SMALLEST}roleMapping = [{rows}]\n"));
+        let directory = &config.directories[0];
+        directory.profiles[0].fingerprint(&directory.profile_names())
+    };
+    let one = with("{ group = \"cn=a,dc=x\", role = \"a\" }");
+    assert_ne!(one, with(""));
+    assert_ne!(one, with("{ group = \"cn=a,dc=x\", role = \"b\" }"));
+    assert_ne!(one, with("{ group = \"cn=a,dc=x\", entitlement = \"a\" }"));
+}

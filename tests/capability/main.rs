@@ -25,6 +25,7 @@ mod outcomes;
 mod probe;
 mod profiles;
 mod program;
+mod roles;
 mod source_ldap;
 mod support_itself;
 mod sync_only;
