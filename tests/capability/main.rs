@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod active_directory;
 mod admin_api;
 mod authorization;
 mod bad_input;

@@ -60,7 +60,7 @@ impl Nesting {
 }
 
 /// Users or groups by their anchor, as they are compared.
-type Resources = BTreeMap<String, Value>;
+pub type Resources = BTreeMap<String, Value>;
 
 /// Compares with the default profile: see [`assert_equal_with`].
 pub fn assert_equal_to_directory(slapd: &Slapd, target: &impl Held) {
@@ -124,7 +124,8 @@ pub fn assert_equal_with(slapd: &Slapd, target: &impl Held, nesting: Nesting) {
 const GROUP_CLASSES: &str =
     "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))";
 
-fn assert_same(kind: &str, wanted: &Resources, held: &Resources) {
+/// The target has each of these, exactly so.
+pub fn assert_same(kind: &str, wanted: &Resources, held: &Resources) {
     for (anchor, resource) in wanted {
         let found = held.get(anchor);
         assert_eq!(
@@ -136,7 +137,7 @@ fn assert_same(kind: &str, wanted: &Resources, held: &Resources) {
 }
 
 /// The resources by externalId, each of which must be there once.
-fn by_anchor(resources: &[Value], essence: impl Fn(&Value) -> Value) -> Resources {
+pub fn by_anchor(resources: &[Value], essence: impl Fn(&Value) -> Value) -> Resources {
     let mut found = Resources::new();
     for resource in resources {
         let anchor = text(resource, "externalId").to_owned();
@@ -146,7 +147,8 @@ fn by_anchor(resources: &[Value], essence: impl Fn(&Value) -> Value) -> Resource
     found
 }
 
-fn text<'a>(resource: &'a Value, name: &str) -> &'a str {
+/// A text of a resource, which must be there.
+pub fn text<'a>(resource: &'a Value, name: &str) -> &'a str {
     resource[name]
         .as_str()
         .unwrap_or_else(|| panic!("no {name} in {resource}"))
@@ -186,7 +188,8 @@ fn wanted_user(entry: &Entry) -> (String, Value) {
     (anchor(entry), user)
 }
 
-fn user_essence(user: &Value) -> Value {
+/// What is compared of a user.
+pub fn user_essence(user: &Value) -> Value {
     let list = |name: &str| match &user[name] {
         Value::Null => json!([]),
         list => list.clone(),
@@ -204,7 +207,8 @@ fn user_essence(user: &Value) -> Value {
     })
 }
 
-fn group_essence(group: &Value, anchors: &BTreeMap<&str, &str>) -> Value {
+/// What is compared of a group.
+pub fn group_essence(group: &Value, anchors: &BTreeMap<&str, &str>) -> Value {
     let members = group["members"].as_array().cloned().unwrap_or_default();
     let mut members: Vec<&str> = members
         .iter()
@@ -277,6 +281,6 @@ impl<'a> Names<'a> {
 }
 
 /// A name in the form in which these tests compare it; their names need no more.
-fn folded(dn: &str) -> String {
+pub fn folded(dn: &str) -> String {
     dn.to_lowercase().replace(", ", ",")
 }

@@ -1,16 +1,18 @@
-//! The servers and the harness that the tests share: real slapd, real scim2-server, a made-up company, the relay itself.
+//! The servers and the harness that the tests share: real slapd, real Samba, real scim2-server, a made-up company, the relay itself.
 
 // Every test binary takes what it needs; the rest is not dead, it is used by the others.
 #![allow(dead_code)]
 
 pub mod fault_ldap;
 pub mod fault_target;
+pub mod ldap_tools;
 pub mod ldif;
 pub mod mirror;
 pub mod nginx;
 pub mod process;
 pub mod proxy;
 pub mod relay;
+pub mod samba;
 pub mod scim2_server;
 pub mod slapd;
 pub mod tls;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::support::ldif::{self, Entry};
+use crate::support::ldap_tools::LdapTools;
+use crate::support::ldif::Entry;
 use crate::support::process::{INSTALL, Process, run_tool};
 use crate::support::tls::Certificates;
 use crate::support::wait_for;
@@ -179,32 +180,27 @@ impl Slapd {
 
     /// Applies LDIF change records, as the administrator.
     pub fn modify(&self, ldif: &str) {
-        run_tool(&mut self.tool("ldapmodify"), ldif);
+        self.tools(&self.url()).modify(ldif);
     }
 
     /// Adds LDIF entries, as the administrator.
     pub fn add(&self, ldif: &str) {
-        run_tool(&mut self.tool("ldapadd"), ldif);
+        self.tools(&self.url()).add(ldif);
     }
 
     /// Deletes one entry, as the administrator.
     pub fn delete(&self, dn: &str) {
-        run_tool(self.tool("ldapdelete").arg(dn), "");
+        self.tools(&self.url()).delete(dn);
     }
 
     /// Renames an entry and, with `superior`, moves it; the old name's value goes.
     pub fn modrdn(&self, dn: &str, rdn: &str, superior: Option<&str>) {
-        let mut tool = self.tool("ldapmodrdn");
-        tool.arg("-r");
-        if let Some(superior) = superior {
-            tool.args(["-s", superior]);
-        }
-        run_tool(tool.args([dn, rdn]), "");
+        self.tools(&self.url()).modrdn(dn, rdn, superior);
     }
 
     /// Searches the subtree of `base`, as the administrator; no attributes named: all user attributes.
     pub fn search(&self, base: &str, filter: &str, attributes: &[&str]) -> Vec<Entry> {
-        self.search_as(ADMIN, &self.password, base, filter, attributes)
+        self.tools(&self.url()).search(base, filter, attributes)
     }
 
     /// The same with the eyes of another account.
@@ -216,10 +212,13 @@ impl Slapd {
         filter: &str,
         attributes: &[&str],
     ) -> Vec<Entry> {
-        let mut tool = self.tool_as("ldapsearch", dn, password);
-        tool.args(["-LLL", "-o", "ldif-wrap=no", "-b", base, filter])
-            .args(attributes);
-        ldif::parse(&String::from_utf8_lossy(&run_tool(&mut tool, "")))
+        let url = self.url();
+        let tools = LdapTools {
+            url: &url,
+            dn,
+            password,
+        };
+        tools.search(base, filter, attributes)
     }
 
     /// Ends the server at once, as a crash would.
@@ -258,14 +257,13 @@ impl Slapd {
         self.directory.path().join(name)
     }
 
-    fn tool(&self, name: &str) -> Command {
-        self.tool_as(name, ADMIN, &self.password)
-    }
-
-    fn tool_as(&self, name: &str, dn: &str, password: &str) -> Command {
-        let mut command = Command::new(name);
-        command.args(["-x", "-H", &self.url(), "-D", dn, "-w", password]);
-        command
+    /// The tools with the eyes of the administrator.
+    fn tools<'a>(&'a self, url: &'a str) -> LdapTools<'a> {
+        LdapTools {
+            url,
+            dn: ADMIN,
+            password: &self.password,
+        }
     }
 
     /// Writes certificates, configuration and entries.
@@ -363,7 +361,8 @@ access to * by dn.exact={READER} read by * none
     }
 
     fn answers(&self) -> bool {
-        self.tool("ldapsearch")
+        self.tools(&self.url())
+            .tool("ldapsearch")
             .args(["-LLL", "-s", "base", "-b", SUFFIX, "1.1"])
             .output()
             .unwrap_or_else(|error| panic!("ldapsearch does not start ({error}); {INSTALL}"))
