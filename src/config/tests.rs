@@ -210,7 +210,7 @@ fn active_directory_has_its_own_defaults() {
     let filter = &directory.profiles[0].scope.users_filter;
     assert_eq!(
         filter,
-        "(&(&(objectCategory=person)(objectClass=user))(!(objectClass=computer)))"
+        "(&(&(objectCategory=person)(objectClass=user))(!(objectClass=computer))(!(objectClass=contact)))"
     );
     assert!(
         directory.profiles[0]

@@ -22,8 +22,11 @@ const AD_USERS: &str = "(&(objectCategory=person)(objectClass=user))";
 const LDAP_GROUPS: &str =
     "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))";
 const AD_GROUPS: &str = "(objectClass=group)";
-/// In Active Directory a computer is a person by its object classes.
+/// Computers; group and other managed service accounts are computers by their object classes too.
 const COMPUTER: &str = "(objectClass=computer)";
+/// What is a person by its object classes in Active Directory and has no account, or one that no person logs in with:
+/// computers, managed service accounts among them, and contacts.
+const NO_PEOPLE: [&str; 2] = [COMPUTER, "(objectClass=contact)"];
 
 /// The filter for users when none is written.
 pub(super) fn usual_users(directory_type: DirectoryType) -> &'static str {
@@ -208,7 +211,7 @@ fn scope(
         parts.push(COMPUTER.to_owned());
         computers_filter = Some(all_of(&parts));
         parts.pop();
-        parts.push(format!("(!{COMPUTER})"));
+        parts.extend(NO_PEOPLE.map(|other| format!("(!{other})")));
     }
     let users_filter = all_of(&parts);
     let groups_filter = filter(fields, "groupSearchFilter", problems)

@@ -1,6 +1,7 @@
 //! Active Directory: a real domain controller, read over LDAPS as a plain account.
 
 mod domain;
+mod kinds;
 mod lifecycle;
 
 use serde_json::json;
