@@ -230,6 +230,7 @@ fn plain_warning(plain: bool) -> Vec<String> {
 /// What an administrator should know before the first run.
 fn warnings(examination: &Examination) -> Vec<String> {
     let mut warnings = plain_warning(examination.plain);
+    warnings.extend(examination.server.caveats.iter().map(ToString::to_string));
     let users = &examination.users;
     count_warnings("users", users, &mut warnings);
     if let Some(groups) = &examination.groups {

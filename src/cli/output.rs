@@ -83,6 +83,8 @@ fn text(job: &Job) -> Vec<String> {
         "  requests to the target: {} read, {} write",
         job.requests.read, job.requests.write
     ));
+    let warnings = job.warnings.iter();
+    lines.extend(warnings.map(|warning| format!("  warning: {warning}")));
     lines.extend(job.holds.iter().map(|hold| format!("  waits: {hold}")));
     lines.extend(job.errors.iter().map(|error| {
         let who = error

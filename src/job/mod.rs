@@ -280,6 +280,12 @@ pub struct Job {
     pub errors: Vec<ObjectError>,
     /// What waits for a person or for proof, in words.
     pub holds: Vec<String>,
+    /// The directory server that answered, as it calls itself; absent where it does not say.
+    #[serde(default)]
+    pub directory_server: Option<String>,
+    /// What an administrator should know of how the directory was read, in words.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The rung of the change-detection ladder, and why.
     pub change_detection: Option<String>,
     /// Whether the read was proved complete; absent until it ended.
@@ -320,6 +326,8 @@ impl Job {
             error_count: 0,
             errors: Vec::new(),
             holds: Vec::new(),
+            directory_server: None,
+            warnings: Vec::new(),
             change_detection: None,
             complete_read: None,
             plan_digest: None,

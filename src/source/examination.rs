@@ -1,5 +1,7 @@
 //! What an examination of a directory asks and finds: counts, a sample, and facts about the server and the account.
 
+use std::fmt;
+
 use crate::identity::observation::Observation;
 
 /// What is asked beside the scope of the settings.
@@ -31,6 +33,8 @@ pub struct Examination {
     pub plain: bool,
     /// What the account may do that reading does not need.
     pub excess: Vec<Excess>,
+    /// The server that answered.
+    pub server: Server,
     /// What the server offers for noticing changes without reading everything.
     pub offers: Vec<Offer>,
 }
@@ -60,4 +64,37 @@ pub struct Offer {
     pub name: &'static str,
     /// What is in its way; absent when nothing was found to be.
     pub obstacle: Option<&'static str>,
+}
+
+/// The server that answers, as it says itself; a domain controller of Active Directory only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Server {
+    /// Its own name, which tells one domain controller from another behind the same address.
+    pub name: Option<String>,
+    /// Why another one is better to read from.
+    pub caveats: Vec<Caveat>,
+}
+
+/// Why another server is better to read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caveat {
+    /// It is asked as a global catalog.
+    GlobalCatalog,
+    /// It is a read-only domain controller.
+    ReadOnly,
+}
+
+impl fmt::Display for Caveat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::GlobalCatalog => {
+                "the port is that of the global catalog, which holds only a part of the attributes: members of most groups, \
+                 expiry dates and others are missing there; use port 636 (LDAPS) or 389 (StartTLS) of a domain controller"
+            }
+            Self::ReadOnly => {
+                "the server is a read-only domain controller, which gets changes late and may be set up not to have all \
+                 attributes; read from a writable one where that can be reached"
+            }
+        })
+    }
 }

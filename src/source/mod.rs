@@ -15,7 +15,7 @@ use crate::identity::known::Known;
 use crate::identity::observation::{Look, Observation, ReadEnd, Statement};
 use crate::identity::{DirectoryType, RowKey};
 use crate::secret::Secret;
-use crate::source::examination::{Examination, Questions};
+use crate::source::examination::{Examination, Questions, Server};
 
 /// Everything that is needed to read one profile of one directory.
 #[derive(Clone, Debug)]
@@ -133,6 +133,9 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When a search base is not there or may not be read, or when the server refuses a filter.
     async fn examine(&self, questions: &Questions) -> Result<Examination, Error>;
+
+    /// Which server answers, as it said when the connection was opened.
+    async fn server(&self) -> Server;
 
     /// Closes the connection politely (unbind).
     async fn close(&self);

@@ -10,6 +10,7 @@ use crate::identity::{Identity, RowKey};
 use crate::job::ObjectError;
 use crate::plan::guard;
 use crate::snapshot::{Baseline, ProfileState};
+use crate::source::Source;
 use crate::store::Lease;
 use crate::sync::proof::Reader;
 use crate::sync::tracker::Tracker;
@@ -33,6 +34,7 @@ pub(super) async fn read_directory(
     tracker.phase("reading").await;
     let mut state = relay.store.profile_state(&relay.key()).await?;
     let source = reader.source().await?;
+    note_server(source.as_ref(), tracker).await;
     let mut known = relay.store.known(&relay.key()).await?;
     let (sink, observations) = mpsc::channel(OBSERVATIONS_WAITING_MAX);
     let read = async { source.read(&mut known, sink).await.map_err(Error::from) };
@@ -65,6 +67,15 @@ pub(super) async fn read_directory(
         .save_profile_state(lease, &relay.key(), &state)
         .await?;
     Ok(())
+}
+
+/// Notes with the job which server answers, and why another one may be better to read from.
+pub(super) async fn note_server(source: &dyn Source, tracker: &Tracker) {
+    let server = source.server().await;
+    tracker.update(|job| {
+        job.directory_server = server.name;
+        job.warnings = server.caveats.iter().map(ToString::to_string).collect();
+    });
 }
 
 /// Notes that a run was tried, and marks every row where scope or mapping are not what they were.

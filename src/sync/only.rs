@@ -28,7 +28,9 @@ pub(super) async fn read_entry(
 ) -> Result<Option<RowKey>, Error> {
     tracker.update(|job| job.change_detection = Some("one entry, by itself".to_owned()));
     tracker.phase("reading").await;
-    let key = match find(relay, reader.source().await?.as_ref(), selector).await? {
+    let source = reader.source().await?;
+    ingest::note_server(source.as_ref(), tracker).await;
+    let key = match find(relay, source.as_ref(), selector).await? {
         Found::There(Observation::Present(identity, digest)) => {
             let key = identity.key();
             tracker.update(|job| match key.kind {

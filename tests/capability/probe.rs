@@ -67,7 +67,8 @@ groupsDN = "{GROUPS}""#,
     (connected.remove(0), files)
 }
 
-async fn test(port: u16, lines: &str, stage: Stage) -> Value {
+/// Tests a directory with these lines in place of the usual ones.
+pub async fn test(port: u16, lines: &str, stage: Stage) -> Value {
     let (connected, _files) = saved(port, lines);
     let report = app::probe::test(&connected.source, &connected.profile, stage).await;
     serde_json::to_value(report).unwrap()
@@ -105,7 +106,8 @@ fn warnings(report: &Value) -> Vec<&str> {
     warnings.iter().map(|w| w.as_str().unwrap()).collect()
 }
 
-fn warned(report: &Value, word: &str) -> bool {
+/// Whether a test warns of something.
+pub fn warned(report: &Value, word: &str) -> bool {
     warnings(report)
         .iter()
         .any(|warning| warning.contains(word))

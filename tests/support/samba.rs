@@ -58,6 +58,11 @@ pub struct Samba {
 impl Samba {
     /// Starts a domain controller of a domain with the units above, the crowd and the plain account.
     pub fn start() -> Self {
+        Self::start_after("")
+    }
+
+    /// The same after these changes of the database itself, such as of the root DSE, which LDAP does not allow.
+    pub fn start_after(ldif: &str) -> Self {
         let template = provisioned();
         let directory = tempfile::Builder::new()
             .prefix("scim-relay-samba-")
@@ -77,6 +82,10 @@ impl Samba {
             directory,
         };
         samba.prepare();
+        if !ldif.is_empty() {
+            let database = samba.path("private/sam.ldb");
+            run_tool(Command::new("ldbmodify").arg("-H").arg(database), ldif);
+        }
         samba.launch();
         samba
     }

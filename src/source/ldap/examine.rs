@@ -78,6 +78,7 @@ pub(super) async fn examine(
         hidden_bases,
         plain: session.plain,
         excess: Vec::new(),
+        server: session.answering.clone(),
         offers: Vec::new(),
     };
     if let Some(scope) = session.scope(Kind::User) {

@@ -8,13 +8,14 @@
 //! the process, and nothing pushes back.
 //!
 //! From the socket upwards: [`socket`] and [`tls`], [`frame`] over [`ber`], [`wire`] with [`request`] and [`answer`],
-//! [`session`] with [`bind`], its [`scope`]s and what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`]
+//! [`session`] with [`bind`], its [`scope`]s, which [`controller`] answers, what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`]
 //! and [`examine`]; whoever reads entries follows [`ranges`].
 
 mod anchor;
 mod answer;
 mod ber;
 mod bind;
+mod controller;
 mod entry;
 mod examine;
 mod find;
@@ -37,7 +38,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::identity::RowKey;
 use crate::identity::known::Known;
 use crate::identity::observation::{Look, Observation, ReadEnd, Statement};
-use crate::source::examination::{Examination, Questions};
+use crate::source::examination::{Examination, Questions, Server};
 use crate::source::ldap::session::Session;
 use crate::source::{Depth, Error, Names, Settings, Source};
 
@@ -89,6 +90,10 @@ impl Source for Ldap {
     async fn examine(&self, questions: &Questions) -> Result<Examination, Error> {
         let mut session = self.session.lock().await;
         examine::examine(&mut session, questions).await
+    }
+
+    async fn server(&self) -> Server {
+        self.session.lock().await.answering.clone()
     }
 
     async fn close(&self) {

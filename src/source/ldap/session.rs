@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::identity::dn::Dn;
 use crate::identity::{DirectoryType, Kind};
+use crate::source::examination::Server;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::request::{self, Reach, Search};
 use crate::source::ldap::scope::Scope;
 use crate::source::ldap::wire::{Wire, WireError};
-use crate::source::ldap::{bind, missing, socket, words};
+use crate::source::ldap::{bind, controller, missing, socket, words};
 use crate::source::{Error, Security, Settings};
 
 /// The attribute of the root DSE that names the naming contexts of a server (RFC 4512 §5.1).
@@ -29,6 +30,8 @@ pub(super) struct Session {
     pub(super) message_bytes_max: usize,
     /// Whether the connection is not protected.
     pub(super) plain: bool,
+    /// Which server answers; known of Active Directory.
+    pub(super) answering: Server,
     scopes: Vec<Searched>,
     naming_contexts: Vec<Dn>,
 }
@@ -74,16 +77,24 @@ impl Session {
             page_entries: settings.page_entries.max(1),
             message_bytes_max: settings.message_bytes_max,
             plain: settings.security == Security::Plain,
+            answering: Server::default(),
             scopes,
             naming_contexts: Vec::new(),
         };
         let active_directory = settings.directory_type == DirectoryType::ActiveDirectory;
         if active_directory || proof == bind::Proof::Unsupported {
-            let contexts = session.root(&[NAMING_CONTEXTS]).await?;
-            session.naming_contexts = contexts
+            let [host_name, capabilities] = controller::ATTRIBUTES;
+            let root = session
+                .root(&[NAMING_CONTEXTS, host_name, capabilities])
+                .await?;
+            session.naming_contexts = root
                 .iter()
+                .filter(|(name, _)| *name == NAMING_CONTEXTS)
                 .filter_map(|(_, text)| text.parse().ok())
                 .collect();
+            if active_directory {
+                session.answering = controller::server(settings.port, &root);
+            }
         }
         Ok(session)
     }

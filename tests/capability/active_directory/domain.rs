@@ -18,11 +18,16 @@ const PEOPLE_ONLY: &str = "(sAMAccountType=805306368)";
 
 /// A relay that reads people and groups of the company over LDAPS, as the plain account.
 pub fn relay_of(samba: &Samba, target: &FaultTarget) -> Relay {
-    Relay::of_ldap_port(samba.ldaps_port(), target.base_url(), "any").directory(&format!(
+    Relay::of_ldap_port(samba.ldaps_port(), target.base_url(), "any").directory(&lines(samba))
+}
+
+/// How people and groups of the company are read.
+pub fn lines(samba: &Samba) -> String {
+    format!(
         "type = \"active_directory\"\nuseTLS = true\nallowPlainLdap = false\ncaCertificate = \"file:{}\"\n\
          bindDN = \"{READER}\"\nbaseDN = \"{DOMAIN}\"\nusersDN = \"{PEOPLE}\"\ngroupsDN = \"{GROUPS}\"",
         samba.ca_pem_path().display()
-    ))
+    )
 }
 
 /// 100 ns since 1601 at so many seconds from now.

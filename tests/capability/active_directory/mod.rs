@@ -3,6 +3,7 @@
 mod domain;
 mod kinds;
 mod lifecycle;
+mod servers;
 
 use serde_json::json;
 

@@ -1,0 +1,65 @@
+//! What a domain controller of Active Directory says of itself in its root DSE, which is read on every connection.
+
+use crate::source::examination::{Caveat, Server};
+
+/// The attribute with the server's own name (MS-ADTS §3.1.1.3.2.3).
+const HOST_NAME: &str = "dnsHostName";
+/// The attribute with what the server is able to do (MS-ADTS §3.1.1.3.2.16).
+const CAPABILITIES: &str = "supportedCapabilities";
+/// The attributes of the root DSE that tell which server it is.
+pub(super) const ATTRIBUTES: [&str; 2] = [HOST_NAME, CAPABILITIES];
+/// The capability of a read-only domain controller (MS-ADTS §3.1.1.3.4.3.6, LDAP_CAP_ACTIVE_DIRECTORY_PARTIAL_SECRETS_OID).
+const READ_ONLY: &str = "1.2.840.113556.1.4.1920";
+/// The ports of the global catalog. Nothing else tells it apart: the same server says the same on its other ports.
+const GLOBAL_CATALOG_PORTS: [u16; 2] = [3268, 3269];
+
+/// Which server it is that answers on a port and has this root DSE.
+pub(super) fn server(port: u16, root: &[(&'static str, String)]) -> Server {
+    let values = |name: &'static str| {
+        root.iter()
+            .filter(move |(found, _)| *found == name)
+            .map(|(_, value)| value.as_str())
+    };
+    let mut caveats = Vec::new();
+    if GLOBAL_CATALOG_PORTS.contains(&port) {
+        caveats.push(Caveat::GlobalCatalog);
+    }
+    if values(CAPABILITIES).any(|oid| oid == READ_ONLY) {
+        caveats.push(Caveat::ReadOnly);
+    }
+    Server {
+        name: values(HOST_NAME).next().map(str::to_owned),
+        caveats,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalog_is_known_by_its_port_and_a_read_only_controller_by_what_it_says() {
+        let full = "1.2.840.113556.1.4.800";
+        for (port, capabilities, caveats) in [
+            (636, vec![full], vec![]),
+            (3268, vec![full], vec![Caveat::GlobalCatalog]),
+            (3269, vec![full], vec![Caveat::GlobalCatalog]),
+            (389, vec![full, READ_ONLY], vec![Caveat::ReadOnly]),
+            (
+                3269,
+                vec![READ_ONLY],
+                vec![Caveat::GlobalCatalog, Caveat::ReadOnly],
+            ),
+        ] {
+            let mut root = vec![(HOST_NAME, "dc1.example.org".to_owned())];
+            root.extend(
+                capabilities
+                    .iter()
+                    .map(|oid| (CAPABILITIES, (*oid).to_owned())),
+            );
+            let name = Some("dc1.example.org".to_owned());
+            assert_eq!(server(port, &root), Server { name, caveats }, "{port}");
+        }
+        assert_eq!(server(389, &[]), Server::default());
+    }
+}
