@@ -146,6 +146,25 @@ impl Grants {
     }
 }
 
+/// Puts back what a user holds by a role mapping and shall not have any more; answers whether there was any.
+pub fn keep(rules: &[RoleRule], attributes: &mut Attributes, held: &Attributes) -> bool {
+    let mut kept = false;
+    let paths: BTreeSet<&AttributePath> = rules.iter().map(|rule| &rule.path).collect();
+    for path in paths {
+        let texts = |of: &Attributes| -> BTreeSet<String> {
+            let value = of.get(path).map_or(&[][..], Value::as_texts);
+            value.iter().cloned().collect()
+        };
+        let (wanted, held) = (texts(attributes), texts(held));
+        if !held.is_subset(&wanted) {
+            kept = true;
+            let all = wanted.union(&held).cloned().collect();
+            attributes.insert(path.clone(), Value::Texts(all));
+        }
+    }
+    kept
+}
+
 /// The members whose roles may change when one entry of a group takes the place of another; `None` where there is none.
 /// A group that comes, goes or is renamed concerns all of its members.
 pub fn concerned(before: Option<&Identity>, after: Option<&Identity>) -> BTreeSet<MemberKey> {
@@ -252,6 +271,28 @@ mod tests {
         let mut attributes = Attributes::new();
         grants.add_to(&mut attributes, [], None);
         assert_eq!(attributes, Attributes::new());
+    }
+
+    #[test]
+    fn what_may_not_be_taken_yet_is_put_back() {
+        let rules = [rule("cn=a", "roles", "admin")];
+        let roles = AttributePath::core("roles");
+        let of = |values: &[&str]| Attributes::from([(roles.clone(), texts(values))]);
+        for (wanted, held, after, kept) in [
+            (of(&["b"]), of(&["a", "b"]), of(&["a", "b"]), true),
+            (Attributes::new(), of(&["a"]), of(&["a"]), true),
+            (of(&["a", "b"]), of(&["a"]), of(&["a", "b"]), false),
+            (
+                Attributes::new(),
+                Attributes::new(),
+                Attributes::new(),
+                false,
+            ),
+        ] {
+            let mut attributes = wanted;
+            assert_eq!(keep(&rules, &mut attributes, &held), kept);
+            assert_eq!(attributes, after);
+        }
     }
 
     #[test]

@@ -56,11 +56,13 @@ pub(super) async fn make_plan(
         }
         Rows::These(keys) => draft.add_these(keys).await?,
     }
+    let withheld = draft.roles.told();
     let plan = draft.seal().await?;
     tracker.update(|job| {
         job.plan_digest = Some(plan.digest.clone());
         job.progress.steps_planned = plan.steps();
-        job.holds = plan.holds.iter().map(|hold| hold.message.clone()).collect();
+        let holds = plan.holds.iter().map(|hold| hold.message.clone());
+        job.holds = holds.chain(withheld).collect();
         if mode == Mode::Preview {
             job.counters = would_change(&plan, job.counters);
         }
@@ -211,7 +213,7 @@ impl<'a> Draft<'a> {
                 Kind::User => self.decide_user(row, seen, &groups).await?,
                 Kind::Group => self.decide_group(row, seen, &named).await?,
             };
-            let stays_marked = self.stays_marked(seen);
+            let stays_marked = self.stays_marked(seen) || self.roles.withholds_from(&row.key);
             if stays_marked {
                 verdict
                     .steps
@@ -338,7 +340,7 @@ impl<'a> Draft<'a> {
     ) -> Result<Verdict, Error> {
         let mut desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
         if let Ok(attributes) = &mut desired.resource {
-            self.roles.add_to(attributes, row, groups);
+            self.roles.add_to(self.relay, attributes, row, groups);
         }
         let verdict = decide::user(row, seen, desired, &self.policy);
         let Some(step) = verdict.steps.first() else {

@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::fault::Fault;
+use crate::identity::digest::short;
 use crate::identity::dn::Dn;
 use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::job::ObjectError;
-use crate::mapping::roles::{Grants, Group, GroupName, concerned};
+use crate::mapping::roles::{Grants, Group, GroupName, concerned, keep};
 use crate::plan::membership::{AbsentGroups, NestedGroups};
 use crate::scim::Attributes;
 use crate::scim::path::AttributePath;
@@ -24,6 +25,10 @@ pub(super) struct Roles {
     grants: Grants,
     /// The groups that name a group, looked up once in a run.
     holders: HashMap<RowKey, Vec<RowKey>>,
+    /// Whether absence proves nothing, so that nobody loses a role by this plan.
+    withholds: bool,
+    /// Users who keep a role for that reason, by a short digest of their keys; they are decided anew in the next run.
+    withheld: HashSet<[u8; 16]>,
 }
 
 impl Roles {
@@ -54,6 +59,8 @@ impl Roles {
         Ok(Self {
             grants: Grants::new(rules.iter().zip(groups)),
             holders: HashMap::new(),
+            withholds: proves_nothing(relay, tracker).await?,
+            withheld: HashSet::new(),
         })
     }
 
@@ -107,7 +114,8 @@ impl Roles {
 
     /// Adds to what a user shall be what his groups give him.
     pub(super) fn add_to(
-        &self,
+        &mut self,
+        relay: &Relay,
         attributes: &mut Attributes,
         row: &Row,
         groups: &HashMap<RowKey, BTreeSet<RowKey>>,
@@ -115,7 +123,36 @@ impl Roles {
         let held = row.applied.as_ref().map(|applied| &applied.attributes);
         let groups = groups.get(&row.key).into_iter().flatten();
         self.grants.add_to(attributes, groups, held);
+        if let Some(held) = held.filter(|_| self.withholds)
+            && keep(relay.profile.mapping.roles(), attributes, held)
+        {
+            self.withheld.insert(short(&[&row.key.to_key()]));
+        }
     }
+
+    /// Whether a user keeps a role only because this run may not take it.
+    pub(super) fn withholds_from(&self, user: &RowKey) -> bool {
+        self.withheld.contains(&short(&[&user.to_key()]))
+    }
+
+    /// What the job says of those.
+    pub(super) fn told(&self) -> Option<String> {
+        let count = self.withheld.len();
+        (count > 0).then(|| {
+            format!(
+                "{count} users keep roles that their groups do not give them any more, because the directory was not \
+                 read completely and plausibly; a run that does so takes them away"
+            )
+        })
+    }
+}
+
+/// Whether the last read leaves open what is absent, as it does for members of groups (see [`crate::plan::guard`]).
+async fn proves_nothing(relay: &Relay, tracker: &Tracker) -> Result<bool, Error> {
+    let job = tracker.job();
+    let state = relay.store.profile_state(&relay.key()).await?;
+    let complete = job.complete_read == Some(true) || job.only.is_some();
+    Ok(!complete || state.implausible.is_some())
 }
 
 async fn groups_naming(relay: &Relay, rows: Vec<RowKey>) -> Result<Vec<Vec<RowKey>>, Error> {

@@ -190,6 +190,31 @@ async fn roles_that_somebody_else_gave_are_left_and_the_relays_own_are_brought_b
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_that_are_all_missing_take_no_role_away() {
+    let slapd = directory();
+    let target = FaultTarget::start(Vec::new()).await;
+    let usual = "groupSearchFilter = \"(objectClass=groupOfNames)\"";
+    let relay = relay(&slapd, &target, usual);
+    relay.sync().completed();
+    let before = writes(&target).len();
+    let relay = relay.directory("groupSearchFilter = \"(objectClass=groupOfNmes)\"");
+    for _ in 0..2 {
+        let run = relay.sync();
+        assert_eq!(run.job["completeRead"], true, "{run:?}");
+        let holds = run.job["holds"].to_string();
+        assert!(holds.contains("users keep roles"), "{run:?}");
+        assert_eq!(of_users(&target, before), [], "{run:?}");
+    }
+    // A member who left in the meantime loses the role when the groups are back, and nobody else does.
+    member(&slapd, "admins", "delete", &user(2));
+    let relay = relay.directory(usual);
+    relay.sync().completed();
+    let wanted = json!([{"op": "remove", "path": "roles[value eq \"admin\"]"}]);
+    assert_eq!(of_users(&target, before), [(path(&target, 2), wanted)]);
+    assert_quiet(&relay);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_is_not_found_takes_nothing_away_and_is_told_of() {
     let slapd = directory();
     let target = FaultTarget::start(Vec::new()).await;
