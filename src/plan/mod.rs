@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::id::{DirectoryId, JobId, ProfileName};
 use crate::identity::RowKey;
 use crate::identity::digest::Digest;
-use crate::scim::{AttributeChange, Attributes};
+use crate::scim::{AttributeChange, Attributes, Value};
 
 /// The classes of steps in the order in which they are carried out: leavers first, references after what they name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -154,6 +154,20 @@ pub struct Step {
     pub based_on: Digest,
     /// Whether this is the row's last step, after which nothing differs any more.
     pub last_of_row: bool,
+}
+
+impl Step {
+    /// Whether it takes a role or an entitlement from a user.
+    pub fn takes_roles(&self) -> bool {
+        let Action::Change { changes } = &self.action else {
+            return false;
+        };
+        changes.iter().any(|change| {
+            let after = change.after.as_ref().map_or(&[][..], Value::as_texts);
+            let before = change.before.as_ref().map_or(&[][..], Value::as_texts);
+            before.iter().any(|text| !after.contains(text))
+        })
+    }
 }
 
 /// Why a class of steps waits.

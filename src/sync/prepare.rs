@@ -188,7 +188,8 @@ async fn operations(flight: &Flight<'_>, steps: Vec<Step>) -> Result<Vec<Operati
     let rows = flight.relay.rows(keys).await?;
     let mut operations = Vec::with_capacity(steps.len());
     for (step, row) in steps.into_iter().zip(rows) {
-        if step.class.is_removal() && !is_proved(flight, &step, &row).await? {
+        let takes = step.class.is_removal() || step.takes_roles();
+        if takes && !is_proved(flight, &step, &row).await? {
             continue;
         }
         operations.extend(of_step(flight, step, row).await?);

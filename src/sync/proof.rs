@@ -144,7 +144,8 @@ pub(super) enum Proof {
 }
 
 /// Looks at the entry of a removal. The look answers the removal's own reason: was it absent, is it still; was it
-/// disabled, is it still; did the group's entry name these members, does it still (specification page 8, 1).
+/// disabled, is it still; did the group's entry name these members, does it still; does the user who loses a role still
+/// have the names by which it was looked for in groups (specification page 8, 1).
 pub(super) async fn of_removal(
     relay: &Relay,
     reader: &Reader<'_>,
@@ -191,6 +192,12 @@ pub(super) async fn of_removal(
             } else {
                 Proof::Fails("the group's members changed since it was read".to_owned())
             }
+        }
+        // Groups may name the entry by its new name already, and not have been found by the old one.
+        (_, Look::Present(identity))
+            if step.takes_roles() && identity.names != seen.identity.names =>
+        {
+            Proof::Fails("the entry was renamed since it was read".to_owned())
         }
         (_, Look::Present(_)) => Proof::Holds,
     })

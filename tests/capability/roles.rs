@@ -1,11 +1,15 @@
 //! Roles by membership: directory groups give SCIM roles and entitlements, exactly and to nobody else.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::linking::edit;
-use crate::support::fault_target::FaultTarget;
+use crate::program::PATIENCE;
+use crate::support::fault_target::{Fault, FaultTarget, Rule};
 use crate::support::relay::Relay;
 use crate::support::slapd::{GROUPS, PEOPLE, Slapd};
+use crate::support::wait_for;
 use crate::support::world::World;
 use crate::truth::{operations, writes};
 
@@ -211,6 +215,34 @@ async fn groups_that_are_all_missing_take_no_role_away() {
     relay.sync().completed();
     let wanted = json!([{"op": "remove", "path": "roles[value eq \"admin\"]"}]);
     assert_eq!(of_users(&target, before), [(path(&target, 2), wanted)]);
+    assert_quiet(&relay);
+}
+
+/// The group names a user by a name that he gets only after he was read: for the run he is no member any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_who_is_renamed_while_the_directory_is_read_keeps_his_roles() {
+    let slapd = directory();
+    let target = FaultTarget::start(Vec::new()).await;
+    let relay = relay(&slapd, &target, "");
+    relay.sync().completed();
+    let before = writes(&target).len();
+    member(&slapd, "admins", "delete", &user(2));
+    member(&slapd, "admins", "add", &user(98));
+    // Members leave before users are updated: while that request is on its way, the user gets the new name.
+    let slow = Fault::Slow(Duration::from_secs(3));
+    target.set_rules(vec![Rule::on("PATCH", "/Groups", slow).first(1)]);
+    let run = relay.spawn_sync();
+    wait_for("the member's removal at the target", PATIENCE, || {
+        (writes(&target).len() > before).then_some(())
+    });
+    slapd.modrdn(&user(2), "uid=u0000098", None);
+    let run = run.wait();
+    let told = run.job["errors"].to_string();
+    assert!(told.contains("renamed since it was read"), "{run:?}");
+    assert_eq!(of_users(&target, before), [], "{run:?}");
+    assert_eq!(held(&target, 2, "roles"), ["admin"]);
+    relay.sync().completed();
+    assert_eq!(held(&target, 98, "roles"), ["admin"]);
     assert_quiet(&relay);
 }
 
