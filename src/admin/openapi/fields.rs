@@ -23,6 +23,8 @@ pub(super) enum Kind {
     Words(&'static [&'static str]),
     Texts,
     Table(&'static [Field]),
+    /// A list of tables.
+    Tables(&'static [Field]),
     /// SCIM attributes, each with where its value comes from.
     Mapping,
     /// Further profiles of a directory.
@@ -84,6 +86,14 @@ const PROFILE: &[Field] = &[
             field("membership", Kind::Text),
             field("membershipAttributeType", Kind::Words(&["DN", "UID"])),
             field("userAttribute", Kind::Text),
+        ]),
+    ),
+    field(
+        "roleMapping",
+        Kind::Tables(&[
+            needed("group", Kind::Text),
+            field("role", Kind::Text),
+            field("entitlement", Kind::Text),
         ]),
     ),
     field("population", Kind::Words(&["all", "active", "inactive"])),
@@ -339,7 +349,8 @@ fn of(kind: Kind, purpose: Use) -> Value {
         }
         Kind::Words(words) => json!({ "type": "string", "enum": words }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
-        // A table within another is replaced as a whole, and null does nothing in it.
+        // A table within another is changed field by field, as the whole is.
+        Kind::Table(fields) if purpose == Use::Change => object(fields, Use::Change),
         Kind::Table(fields) => {
             let mut table = object(fields, Use::Create);
             if purpose == Use::Shown {
@@ -347,6 +358,7 @@ fn of(kind: Kind, purpose: Use) -> Value {
             }
             table
         }
+        Kind::Tables(fields) => json!({ "type": "array", "items": object(fields, Use::Create) }),
         Kind::Mapping => json!({ "type": "object", "additionalProperties": row() }),
         Kind::Profiles => {
             json!({ "type": "array", "items": { "$ref": "#/components/schemas/NewProfile" } })
@@ -440,7 +452,9 @@ mod tests {
             }
             Kind::Truth => (Value::Null, "true or false is expected".to_owned()),
             Kind::Texts => (Value::Null, "a list of texts is expected".to_owned()),
-            Kind::Profiles => (Value::Null, "a list of tables is expected".to_owned()),
+            Kind::Profiles | Kind::Tables(_) => {
+                (Value::Null, "a list of tables is expected".to_owned())
+            }
             Kind::Mapping => (Value::Null, "must be a table".to_owned()),
             Kind::Table(_) => (Value::Null, "a table is expected".to_owned()),
             Kind::Number(least, most) => {
