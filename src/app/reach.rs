@@ -172,6 +172,7 @@ fn source_settings(
             })
             .collect(),
         uid_attribute: scope.uid_attribute.clone(),
+        primary_group: scope.primary_group,
         page_entries: connection.page_entries,
         connect_timeout: Duration::from_secs(u64::from(connection.connect_timeout_s)),
         answer_timeout: Duration::from_secs(u64::from(connection.answer_timeout_s)),

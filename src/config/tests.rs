@@ -180,6 +180,26 @@ fn a_password_without_tls_needs_leave_and_a_tenant_must_exist() {
 }
 
 #[test]
+fn primary_groups_are_those_of_active_directory_by_name() {
+    let ldap = SMALLEST.replace("type = \"ldap\"", "type = \"ldap\"\nprimaryGroup = true");
+    assert!(
+        mistakes(&ldap)[0].contains("only Active Directory"),
+        "{:?}",
+        mistakes(&ldap)
+    );
+    let domain = ldap.replace("\"ldap\"", "\"active_directory\"");
+    assert!(read(&domain).directories[0].profiles[0].scope.primary_group);
+    let by_uid = "groupAttributeMapping = { membership = \"memberUid\", membershipAttributeType = \"UID\" }\n\
+                  primaryGroup = true";
+    let by_uid = domain.replace("primaryGroup = true", by_uid);
+    assert!(
+        mistakes(&by_uid)[0].contains("found by DN"),
+        "{:?}",
+        mistakes(&by_uid)
+    );
+}
+
+#[test]
 fn what_is_no_toml_is_told_with_its_line() {
     assert!(
         mistakes("[server]\nlisten = \n")[0].starts_with("line 2: this is not TOML"),

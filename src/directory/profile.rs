@@ -68,6 +68,8 @@ pub struct Scope {
     pub membership: Vec<(String, MembershipType)>,
     /// The user's attribute that a membership by uid names.
     pub uid_attribute: String,
+    /// Whether the users whose primary group a group is are members of it.
+    pub primary_group: bool,
 }
 
 /// What a membership attribute holds.

@@ -217,6 +217,14 @@ fn scope(
     let groups_filter = filter(fields, "groupSearchFilter", problems)
         .unwrap_or_else(|| usual_groups(directory_type).to_owned());
     let with_groups = fields.boolean("synchronizeGroups", true, problems);
+    let primary_group = fields.boolean("primaryGroup", false, problems);
+    if primary_group && directory_type != DirectoryType::ActiveDirectory {
+        let cure = "only Active Directory has primary groups; leave it out, or set type = \"active_directory\"";
+        fields.refuse("primaryGroup", cure, problems);
+    } else if primary_group && membership.iter().any(|(_, by)| *by == MembershipType::Uid) {
+        let cure = "the users of a primary group are found by DN; leave out membershipAttributeType = \"UID\"";
+        fields.refuse("primaryGroup", cure, problems);
+    }
     let base = &connection?.base_dn;
     Some(Scope {
         users_dn: users_dn.unwrap_or_else(|| base.clone()),
@@ -226,6 +234,7 @@ fn scope(
         groups_filter,
         membership,
         uid_attribute,
+        primary_group,
     })
 }
 

@@ -76,6 +76,7 @@ pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryTy
         "groupSearchFilter": usual_groups(directory_type),
         "disabledWhen": [],
         "population": profile.population,
+        "primaryGroup": scope.primary_group,
         "nestedGroups": profile.nested_groups,
         "roleMapping": [],
         "absentGroups": profile.absent_groups,

@@ -44,6 +44,8 @@ pub struct Settings {
     pub membership: Vec<MembershipAttribute>,
     /// The user's attribute that a membership by uid names.
     pub uid_attribute: String,
+    /// Whether the users whose primary group a group is are members of it; Active Directory only.
+    pub primary_group: bool,
     /// Entries asked for in one page (RFC 2696).
     pub page_entries: u16,
     /// How long to wait for a connection, TLS included.

@@ -106,7 +106,7 @@ pub(super) async fn whole(
 ) -> Result<Result<Vec<Message>, String>, WireError> {
     let messages = vec![entry];
     let parts = scope.parts(&messages)?;
-    if !parts.ranged {
+    if !parts.ranged && scope.primary_group_id(&parts).is_none() {
         return Ok(Ok(messages));
     }
     let dn = match readable_dn(parts.dn) {

@@ -9,7 +9,8 @@
 //!
 //! From the socket upwards: [`socket`] and [`tls`], [`frame`] over [`ber`], [`wire`] with [`request`] and [`answer`],
 //! [`session`] with [`bind`], its [`scope`]s, which [`controller`] answers, what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`]
-//! and [`examine`]; whoever reads entries follows [`ranges`].
+//! and [`examine`]; whoever reads entries follows [`ranges`] and
+//! members by [`primary`] group.
 
 mod anchor;
 mod answer;
@@ -22,6 +23,7 @@ mod find;
 mod frame;
 mod look;
 mod missing;
+mod primary;
 mod ranges;
 mod reader;
 mod request;

@@ -1,4 +1,5 @@
-//! Attributes of which the server gives only a part at a time (`member;range=0-1499`), followed to their end.
+//! Attributes of which the server gives only a part at a time (`member;range=0-1499`), followed to their end, and members
+//! that it keeps elsewhere.
 
 use crate::source::ldap::ber::Malformed;
 use crate::source::ldap::entry::{Description, Entry, ValueRange};
@@ -94,6 +95,14 @@ async fn attempt(
                 )));
             }
             messages.push(part);
+        }
+    }
+    let group_id = scope.primary_group_id(&scope.parts(&messages)?);
+    if let (Some(group_id), Some(users)) = (group_id, &scope.primary) {
+        let left = bytes_max.saturating_sub(bytes);
+        match users.of_group(wire, group_id, left).await? {
+            Ok(users) => messages.extend(users),
+            Err(why) => return Ok(gap(why)),
         }
     }
     Ok(Attempt::Ended(Followed::Whole(messages)))

@@ -1,6 +1,6 @@
 //! The paged read (RFC 2696) of everything in scope, and the proof that it was complete.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokio::sync::mpsc;
 
@@ -11,6 +11,7 @@ use crate::identity::{Anchor, Kind, RowKey};
 use crate::source::Error;
 use crate::source::ldap::answer::Answer;
 use crate::source::ldap::frame::Message;
+use crate::source::ldap::primary;
 use crate::source::ldap::ranges::{self, Followed};
 use crate::source::ldap::request::{self, Reach, Search};
 use crate::source::ldap::scope::{Parts, Scope, readable_dn};
@@ -100,6 +101,8 @@ struct Reading<'a> {
     gaps: u64,
     /// The names behind anchors that an administrator chose, since those may not be unique.
     chosen: HashMap<[u8; 16], [u8; 16]>,
+    /// The groups that are the primary ones of users, where that counts; unknown when not all users were read.
+    primary_groups: Option<HashSet<u32>>,
 }
 
 /// Reads users, then groups.
@@ -122,6 +125,7 @@ pub(super) async fn read(
         gap: None,
         gaps: 0,
         chosen: HashMap::new(),
+        primary_groups: Some(HashSet::new()),
     };
     for scope in reading.session.scopes() {
         let Err(stop) = reading.search(&scope).await else {
@@ -134,6 +138,7 @@ pub(super) async fn read(
             Kind::User => reading.end.users,
             Kind::Group => reading.end.groups,
         };
+        reading.primary_groups = None;
         reading.lack(format!(
             "the search for {}s below `{}` broke off after {read}: {}",
             scope.kind,
@@ -226,7 +231,16 @@ impl Reading<'_> {
         let messages = [message];
         let parts = scope.parts(&messages).map_err(WireError::from)?;
         let anchor = scope.anchor(&parts);
-        if !parts.ranged {
+        if let Some(groups) = &mut self.primary_groups {
+            let ids = parts.values(primary::GROUP_ID).iter();
+            groups.extend(ids.filter_map(|id| std::str::from_utf8(id).ok()?.parse::<u32>().ok()));
+        }
+        let is_primary = scope.primary_group_id(&parts).is_some_and(|id| {
+            self.primary_groups
+                .as_ref()
+                .is_none_or(|ids| ids.contains(&id))
+        });
+        if !parts.ranged && !is_primary {
             self.take(scope, parts, anchor).await?;
             return Ok(None);
         }

@@ -11,6 +11,7 @@ use crate::source::ldap::anchor::AnchorForm;
 use crate::source::ldap::ber::Malformed;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::frame::Message;
+use crate::source::ldap::primary;
 use crate::source::ldap::request::{self, Reach, Search};
 use crate::source::{Error, MembershipAttribute, MembershipBy, Settings, Stage};
 
@@ -34,6 +35,8 @@ pub(super) struct Scope {
     mapped: Vec<String>,
     membership: Vec<MembershipAttribute>,
     uid_attribute: String,
+    /// Who may belong to a group without being named by it.
+    pub(super) primary: Option<primary::Users>,
 }
 
 /// The wanted part of an entry.
@@ -110,6 +113,18 @@ impl Scope {
         let mut wanted = mapped.clone();
         wanted.push(anchor_attribute.clone());
         wanted.extend(membership.iter().map(|member| member.name.clone()));
+        let mut primary = None;
+        if settings.primary_group {
+            let (attribute, users) = match kind {
+                Kind::User => (primary::GROUP_ID, None),
+                Kind::Group => {
+                    let users = request::filter(&settings.users.filter).ok();
+                    (primary::SID, users)
+                }
+            };
+            wanted.push(attribute.to_owned());
+            primary = users.map(|filter| primary::Users::of(settings, filter));
+        }
         if kind == Kind::User {
             wanted.push(uid_attribute.clone());
         }
@@ -130,6 +145,7 @@ impl Scope {
             mapped,
             membership,
             uid_attribute,
+            primary,
         }))
     }
 
@@ -154,7 +170,8 @@ impl Scope {
         }
     }
 
-    /// The wanted parts of an entry. The first message is the entry; the others add ranges of values to it.
+    /// The wanted parts of an entry. The first message is the entry; the others add ranges of values to it, or are users
+    /// whose primary group it is.
     pub(super) fn parts<'a>(&self, messages: &'a [Message]) -> Result<Parts<'a>, Malformed> {
         let mut dn: &[u8] = &[];
         let mut ranged = false;
@@ -166,6 +183,15 @@ impl Scope {
             }
             while let Some(attribute) = entry.next()? {
                 let range = attribute.description.range;
+                let name = attribute.description.name;
+                if index > 0
+                    && name.eq_ignore_ascii_case(primary::GROUP_ID)
+                    && let Some(member) = self.membership.first()
+                    && let Some(at) = self.position(&member.name)
+                {
+                    values[at].push(entry.dn);
+                    continue;
+                }
                 let Some(at) = self.position(attribute.description.name) else {
                     continue;
                 };
@@ -188,6 +214,12 @@ impl Scope {
             attributes,
             ranged,
         })
+    }
+
+    /// The number by which users name the entry as their primary group, where those count as its members.
+    pub(super) fn primary_group_id(&self, parts: &Parts<'_>) -> Option<u32> {
+        self.primary.as_ref()?;
+        primary::group_id(parts.values(primary::SID).first()?)
     }
 
     /// Where an attribute stands among the wanted ones.

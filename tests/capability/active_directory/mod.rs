@@ -3,6 +3,7 @@
 mod domain;
 mod kinds;
 mod lifecycle;
+mod primary_group;
 mod servers;
 
 use serde_json::json;

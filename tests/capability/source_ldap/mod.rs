@@ -52,6 +52,7 @@ fn settings(port: u16) -> Settings {
             },
         ],
         uid_attribute: "uid".into(),
+        primary_group: false,
         page_entries: 400,
         connect_timeout: Duration::from_secs(5),
         answer_timeout: Duration::from_secs(10),
