@@ -88,6 +88,7 @@ const PROFILE: &[Field] = &[
             field("userAttribute", Kind::Text),
         ]),
     ),
+    field("primaryGroup", Kind::Truth),
     field(
         "roleMapping",
         Kind::Tables(&[
