@@ -357,7 +357,8 @@ const AD_SCHEMA: &str = "attributetype ( 1.2.840.113556.1.4.914 NAME 'allowedAtt
 attributetype ( 1.2.840.113556.1.4.8 NAME 'userAccountControl' EQUALITY integerMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
 attributetype ( 1.2.840.113556.1.4.221 NAME 'sAMAccountName' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
 objectclass ( 1.2.840.113556.1.5.9 NAME 'user' SUP top AUXILIARY MAY ( userAccountControl $ sAMAccountName $ allowedAttributesEffective ) )
-objectclass ( 1.2.840.113556.1.3.30 NAME 'computer' SUP user AUXILIARY )";
+objectclass ( 1.2.840.113556.1.3.30 NAME 'computer' SUP user AUXILIARY )
+objectclass ( 1.2.840.113556.1.5.15 NAME 'contact' SUP top AUXILIARY )";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn probe_counts_computers_apart_and_notes_rights_to_write() {
