@@ -5,6 +5,7 @@ mod directories;
 mod events;
 mod health;
 mod jobs;
+mod metrics;
 mod profiles;
 pub(super) mod resources;
 mod tenants;
@@ -15,11 +16,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use chrono::Utc;
 use serde_json::Value;
 use url::form_urlencoded;
@@ -27,7 +28,7 @@ use uuid::Uuid;
 
 use crate::access::Permission;
 use crate::admin::Admin;
-use crate::admin::auth;
+use crate::admin::auth::{self, Bearer};
 use crate::admin::body::BODY_BYTES_MAX;
 use crate::admin::middleware::handle;
 use crate::admin::openapi;
@@ -226,6 +227,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/openapi.json", get(document))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
+        .route("/metrics", get(measured))
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -244,13 +246,35 @@ async fn admitted(admin: &Admin, route: &Route, mut request: Request, next: Next
     }
 }
 
+/// GET /metrics: what the token's tenants have, for a token that may see directories.
+async fn measured(
+    State(admin): State<Arc<Admin>>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let peer = peer.map(|peer| peer.0.0);
+    let bearer = known(&admin, &headers, peer).await?;
+    bearer.must_have(Permission::DirectoryRead)?;
+    metrics::metrics(&admin, &bearer.for_relay()).await
+}
+
+/// Whoever sent a request, by its token.
+async fn known(
+    admin: &Admin,
+    headers: &HeaderMap,
+    peer: Option<SocketAddr>,
+) -> Result<Bearer, Problem> {
+    // A request whose address nobody knows is counted with all others like it.
+    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let bearer = auth::admit(&admin.keyring, headers, address, Utc::now()).await?;
+    Ok(bearer.without_newer(&admin.catalog.contents()))
+}
+
 /// Lets a request in, and tells its handler from whom it comes, and the access log too.
 async fn admit(admin: &Admin, route: &Route, request: &mut Request) -> Result<Actor, Problem> {
-    // A request whose address nobody knows is counted with all others like it.
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-    let bearer = auth::admit(&admin.keyring, request.headers(), address, Utc::now()).await?;
-    let bearer = bearer.without_newer(&admin.catalog.contents());
+    let peer = peer.map(|peer| peer.0);
+    let bearer = known(admin, request.headers(), peer).await?;
     bearer.must_have(route.permission)?;
     let actor = bearer.actor.clone();
     query::only(route.query, request.uri())?;

@@ -6,6 +6,7 @@ mod events;
 mod health;
 mod jobs;
 mod listings;
+mod metrics;
 mod requests;
 mod schema;
 mod serving;

@@ -135,6 +135,16 @@ async fn profile_health(
     Ok((health, shown))
 }
 
+/// How a profile is, in a word.
+pub(super) async fn of_profile(
+    admin: &Admin,
+    directory: &Directory,
+    profile: &Profile,
+) -> Result<Colour, Problem> {
+    let (health, _) = profile_health(admin, directory, profile, Utc::now()).await?;
+    Ok(health.status)
+}
+
 /// What is counted, of one directory or of all.
 #[derive(Default)]
 struct Counts {
