@@ -311,12 +311,8 @@ impl Runner for Relays {
         let contents = self.catalog.contents();
         let mut profiles = Vec::new();
         for directory in contents.directories().map(|entry| &entry.definition) {
-            profiles.extend(directory.profiles.iter().map(|profile| Scheduled {
-                key: directory.profile_key(&profile.name),
-                tenant: directory.tenant.clone(),
-                schedule: profile.schedule.clone(),
-                enabled: directory.enabled && profile.enabled,
-            }));
+            let of = |profile| Scheduled::of(directory, profile);
+            profiles.extend(directory.profiles.iter().map(of));
         }
         profiles
     }

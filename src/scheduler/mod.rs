@@ -20,6 +20,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::audit::Actor;
+use crate::directory::Directory;
+use crate::directory::profile::Profile;
 use crate::fault::Fault;
 use crate::id::{DirectoryId, JobId, ProfileKey, TenantName};
 use crate::job::schedule::Schedule;
@@ -56,6 +58,18 @@ pub struct Scheduled {
     pub schedule: Schedule,
     /// Whether the schedule is in force.
     pub enabled: bool,
+}
+
+impl Scheduled {
+    /// When a directory's profile runs; a disabled directory's profiles do not, and neither does a disabled profile.
+    pub fn of(directory: &Directory, profile: &Profile) -> Self {
+        Self {
+            key: directory.profile_key(&profile.name),
+            tenant: directory.tenant.clone(),
+            schedule: profile.schedule.clone(),
+            enabled: directory.enabled && profile.enabled,
+        }
+    }
 }
 
 /// Why a job was not queued.

@@ -120,12 +120,7 @@ async fn as_json(admin: &Admin, entry: &Entry<Directory>) -> Result<Value, Probl
         fields.insert("updatedAt".to_owned(), json!(stored.updated_at));
     }
     if let Some(profile) = directory.profiles.first() {
-        let scheduled = Scheduled {
-            key: directory.profile_key(&profile.name),
-            tenant: directory.tenant.clone(),
-            schedule: profile.schedule.clone(),
-            enabled: directory.enabled && profile.enabled,
-        };
+        let scheduled = Scheduled::of(directory, profile);
         let next = admin.scheduler.next_run(&scheduled).await?;
         fields.insert("nextRunAt".to_owned(), json!(next));
     }

@@ -106,17 +106,12 @@ async fn profile_health(
     let filter = JobFilter::of_profile(&key);
     let jobs = admin.store.jobs(filter, None, JOBS_MAX).await?;
     let state = admin.store.profile_state(&key).await?;
-    let scheduled = Scheduled {
-        key,
-        tenant: directory.tenant.clone(),
-        schedule: profile.schedule.clone(),
-        enabled: directory.enabled && profile.enabled,
-    };
+    let scheduled = Scheduled::of(directory, profile);
     let next_run = admin.scheduler.next_run(&scheduled).await?;
     let facts = Facts {
         jobs: &jobs,
         schedule: &profile.schedule,
-        enabled: directory.enabled && profile.enabled,
+        enabled: scheduled.enabled,
         next_run,
         last_complete_read: state.last_complete_read,
     };

@@ -132,12 +132,7 @@ async fn as_json(
     fields.insert("id".to_owned(), json!(profile.name));
     fields.insert("name".to_owned(), json!(profile.name));
     fields.insert("enabled".to_owned(), json!(profile.enabled));
-    let scheduled = Scheduled {
-        key: directory.profile_key(&profile.name),
-        tenant: directory.tenant.clone(),
-        schedule: profile.schedule.clone(),
-        enabled: directory.enabled && profile.enabled,
-    };
+    let scheduled = Scheduled::of(directory, profile);
     let next = admin.scheduler.next_run(&scheduled).await?;
     fields.insert("nextRunAt".to_owned(), json!(next));
     Ok(fields.into())
