@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Fault;
 use crate::id::ProfileName;
 use crate::identity::digest::Digest;
+use crate::identity::feed::Position;
 use crate::identity::{Identity, Member, RowKey};
 use crate::scim::Attributes;
 
@@ -168,6 +169,21 @@ pub struct ProfileState {
     pub first_load_done: bool,
     /// When the target was last read in full: at first contact, and to reconcile.
     pub last_observed: Option<DateTime<Utc>>,
+}
+
+/// Where a profile stands in the change feed of its directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedState {
+    /// Up to where the feed was read, together with what it gave; absent when the next run must read everything.
+    pub position: Option<Position>,
+    /// Why it is this rung and not a better one, in words.
+    pub reason: String,
+    /// Why the feed does not tell who left; absent when it does.
+    pub blind: Option<String>,
+    /// Whether the last full scan proved no absence, so that the next run reads everything again.
+    pub unsure: bool,
+    /// A position that the server lost by going back in time: until it holds again, absence proves nothing.
+    pub ahead: Option<Position>,
 }
 
 /// Entries that a complete read met.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::identity::Kind;
+use crate::job::ChangeDetection;
 use crate::secret::Secret;
 
 /// Tries directories; what stands behind it connects to them.
@@ -152,15 +153,6 @@ pub enum StageStatus {
     Failed,
     /// It was not tried.
     Skipped,
-}
-
-/// The rung of the change-detection ladder, and why it is that one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct ChangeDetection {
-    /// The rung.
-    pub rung: &'static str,
-    /// Why, and what the server would allow.
-    pub reason: String,
 }
 
 /// One entry, mapped.

@@ -8,15 +8,17 @@ use serde_json::Value as Json;
 use tokio::time::timeout;
 
 use crate::admin::probe::{
-    ChangeDetection, Code, MappingPreview, PreviewRefused, Probe, Stage, StageReport, StageStatus,
-    TestError, TestReport,
+    Code, MappingPreview, PreviewRefused, Probe, Stage, StageReport, StageStatus, TestError,
+    TestReport,
 };
 use crate::app::Relays;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::fault::Fault;
+use crate::identity::feed::Ladder;
 use crate::identity::observation::Observation;
 use crate::identity::{Identity, Kind};
+use crate::job::ChangeDetection;
 use crate::mapping::resource_type;
 use crate::scim::path::AttributePath;
 use crate::scim::{Value, encode};
@@ -137,7 +139,7 @@ async fn test_everything(settings: &source::Settings, profile: &Profile) -> Test
                 groups_found: examination.groups.map(|groups| groups.entries),
                 warnings: Some(warnings),
                 sample,
-                change_detection: Some(change_detection(&examination.offers)),
+                change_detection: Some(change_detection(&examination.ladder, profile)),
                 ..report(Code::ALL.len(), plain)
             }
         }
@@ -283,25 +285,13 @@ fn count_warnings(what: &str, count: &Count, warnings: &mut Vec<String>) {
     }
 }
 
-/// The rung, and why: of all that a server may offer, this version uses none yet.
-fn change_detection(offers: &[source::examination::Offer]) -> ChangeDetection {
-    let offered: Vec<String> = offers
-        .iter()
-        .map(|offer| match offer.obstacle {
-            None => offer.name.to_owned(),
-            Some(obstacle) => format!("{} ({obstacle})", offer.name),
-        })
-        .collect();
-    let offered = match offered.is_empty() {
-        true => "the server announces no other way of noticing changes".to_owned(),
-        false => format!("the server announces {}", offered.join(", ")),
-    };
+/// The rung that runs use, and why it is not a better one.
+fn change_detection(ladder: &Ladder, profile: &Profile) -> ChangeDetection {
+    let choice = ladder.choose(profile.change_detection);
+    let blind = choice.blind.map(|blind| format!("; {blind}"));
     ChangeDetection {
-        rung: "full scan",
-        reason: format!(
-            "every run reads all entries in scope and compares digests, which needs no right beyond reading; {offered}; \
-             this version of the relay does not use it"
-        ),
+        rung: choice.rung.as_str().to_owned(),
+        reason: format!("{}{}", choice.reason, blind.unwrap_or_default()),
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::ProfileName;
 use crate::identity::digest::{self, Digest};
+use crate::identity::feed::ChangeDetection;
 use crate::job::schedule::Schedule;
 use crate::mapping::Mapping;
 use crate::plan::decide::Population;
@@ -36,6 +37,10 @@ pub struct Profile {
     pub schedule: Schedule,
     /// How often the target is read and compared; `None` for on demand only.
     pub reconcile_interval: Option<Duration>,
+    /// How it is learnt what changed in the directory.
+    pub change_detection: ChangeDetection,
+    /// How long a run may rely on that before everything is read again.
+    pub full_sync_interval: Duration,
     /// What holds a plan for a person.
     pub limits: Limits,
 }

@@ -7,6 +7,7 @@ use crate::directory::values::{dn, filter};
 use crate::document::{Fields, Problems};
 use crate::id::ProfileName;
 use crate::identity::DirectoryType;
+use crate::identity::feed::{ChangeDetection, Rung};
 use crate::job::schedule::{CronExpression, Schedule, parse_interval};
 use crate::mapping::rule::Source;
 use crate::mapping::status::{DisabledWhen, StatusRules};
@@ -27,6 +28,32 @@ const COMPUTER: &str = "(objectClass=computer)";
 /// What is a person by its object classes in Active Directory and has no account, or one that no person logs in with:
 /// computers, managed service accounts among them, and contacts.
 const NO_PEOPLE: [&str; 2] = [COMPUTER, "(objectClass=contact)"];
+
+/// What may be written for `changeDetection`.
+const CHANGE_DETECTION: [(&str, ChangeDetection); 6] = [
+    ("automatic", ChangeDetection::Automatic),
+    ("syncrepl", ChangeDetection::Only(Rung::Syncrepl)),
+    ("dirsync", ChangeDetection::Only(Rung::Dirsync)),
+    ("usn_changed", ChangeDetection::Only(Rung::UsnChanged)),
+    (
+        "modify_timestamp",
+        ChangeDetection::Only(Rung::ModifyTimestamp),
+    ),
+    ("full_scan", ChangeDetection::Only(Rung::FullScan)),
+];
+/// How long a run may rely on a change feed when nothing is written.
+const FULL_SYNC_INTERVAL: chrono::Duration = chrono::Duration::days(1);
+
+/// How it is learnt what changed, and how long a run may rely on it.
+fn change_detection(
+    fields: &mut Fields<'_>,
+    problems: &mut Problems,
+) -> (ChangeDetection, chrono::Duration) {
+    let usual = ChangeDetection::Automatic;
+    let detection = fields.choice("changeDetection", usual, &CHANGE_DETECTION, problems);
+    let interval = fields.parsed("fullSyncInterval", problems, parse_interval);
+    (detection, interval.unwrap_or(FULL_SYNC_INTERVAL))
+}
 
 /// The filter for users when none is written.
 pub(super) fn usual_users(directory_type: DirectoryType) -> &'static str {
@@ -88,6 +115,7 @@ pub(super) fn profile(
             text => parse_interval(text).map(Some),
         })
         .unwrap_or_else(|| Some(chrono::Duration::days(1)));
+    let (change_detection, full_sync_interval) = change_detection(fields, problems);
     let limits = limits(fields.table("guard", problems), problems);
     let group_name = rules
         .group_name
@@ -117,6 +145,8 @@ pub(super) fn profile(
         linking,
         schedule,
         reconcile_interval,
+        change_detection,
+        full_sync_interval,
         limits,
     })
 }

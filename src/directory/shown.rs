@@ -84,6 +84,8 @@ pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryTy
         "syncSchedule": "",
         "syncInterval": null,
         "reconcileInterval": "1d",
+        "changeDetection": profile.change_detection.as_str(),
+        "fullSyncInterval": "1d",
         "guard": {
             "deactivations": limits.deactivations,
             "deactivationsPercent": limits.deactivations_percent,
@@ -240,6 +242,11 @@ mod tests {
                 all.profiles[0].reconcile_interval,
                 few.profiles[0].reconcile_interval
             );
+            let feed = |directory: &Directory| {
+                let profile = &directory.profiles[0];
+                (profile.change_detection, profile.full_sync_interval)
+            };
+            assert_eq!(feed(&all), feed(&few));
             assert!(few.connection.reached_otherwise(&all.connection).is_empty());
             let mut again = directory(&all);
             again.retain(|name, value| name != "id" && !value.is_null());

@@ -4,6 +4,7 @@
 
 pub mod digest;
 pub mod dn;
+pub mod feed;
 pub mod known;
 pub mod observation;
 

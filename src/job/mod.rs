@@ -27,11 +27,13 @@ pub enum Trigger {
     Schedule,
     /// A job that was cut off by the end of the process goes on.
     Resume,
+    /// The directory told of a change.
+    Feed,
 }
 
 impl Trigger {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Manual, Self::Schedule, Self::Resume];
+    pub const ALL: [Self; 4] = [Self::Manual, Self::Schedule, Self::Resume, Self::Feed];
 }
 
 /// How much a job reads, and whether it sends.
@@ -252,6 +254,37 @@ impl ObjectError {
     }
 }
 
+/// How a job learnt what changed in the directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangeDetection {
+    /// The rung of the ladder: `syncrepl`, `dirsync`, `usn_changed`, `modify_timestamp` or `full_scan`; `one_entry` for a
+    /// job about one entry alone.
+    pub rung: String,
+    /// Why it was that one, in words.
+    pub reason: String,
+}
+
+/// Jobs of earlier versions have the rung alone.
+fn change_detection<'de, D: serde::Deserializer<'de>>(
+    written: D,
+) -> Result<Option<ChangeDetection>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Now(ChangeDetection),
+        Earlier(String),
+    }
+    Ok(
+        Option::<Written>::deserialize(written)?.map(|written| match written {
+            Written::Now(detection) => detection,
+            Written::Earlier(rung) => ChangeDetection {
+                rung,
+                reason: String::new(),
+            },
+        }),
+    )
+}
+
 /// One run of a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -286,8 +319,9 @@ pub struct Job {
     /// What an administrator should know of how the directory was read, in words.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// The rung of the change-detection ladder, and why.
-    pub change_detection: Option<String>,
+    /// How it was learnt what changed; absent until that is known.
+    #[serde(default, deserialize_with = "change_detection")]
+    pub change_detection: Option<ChangeDetection>,
     /// Whether the read was proved complete; absent until it ended.
     pub complete_read: Option<bool>,
     /// The digest of the plan.
@@ -408,7 +442,12 @@ mod tests {
         if let Some(fields) = record.as_object_mut() {
             fields.remove("only");
         }
+        record["changeDetection"] = "full scan".into();
         job.only = None;
+        job.change_detection = Some(ChangeDetection {
+            rung: "full scan".to_owned(),
+            reason: String::new(),
+        });
         assert_eq!(serde_json::from_value::<Job>(record).ok(), Some(job));
     }
 

@@ -41,6 +41,8 @@ impl Default for Limits {
 pub struct Evidence {
     /// What the read's silence means.
     pub coverage: Coverage,
+    /// Whether the directory server went back in time, as one that was restored from a copy does.
+    pub went_back: bool,
     /// What the last complete read met, when that was not plausible.
     pub implausible: Option<Baseline>,
     /// Entries that the last plausible complete read met; absent before the first.
@@ -75,6 +77,15 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
             classes: vec![Class::RemoveMembers],
             release: Release::CompleteRead,
             message: format!("removals wait for a complete read, because this one was not: {why}"),
+        });
+    }
+    if evidence.went_back {
+        holds.push(Hold {
+            classes: vec![Class::Reactivate],
+            release: Release::CompleteRead,
+            message: "nobody is reactivated, because the directory server went back in time and may not know who was \
+                      disabled since"
+                .to_owned(),
         });
     }
     if let Some(met) = evidence.implausible {
@@ -140,6 +151,7 @@ mod tests {
     fn evidence(deactivations: u64, active_users: u64) -> Evidence {
         Evidence {
             coverage: Coverage::Complete,
+            went_back: false,
             implausible: None,
             baseline: Some(Baseline {
                 users: active_users,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::identity::feed::Ladder;
 use crate::identity::observation::Observation;
 
 /// What is asked beside the scope of the settings.
@@ -35,8 +36,8 @@ pub struct Examination {
     pub excess: Vec<Excess>,
     /// The server that answered.
     pub server: Server,
-    /// What the server offers for noticing changes without reading everything.
-    pub offers: Vec<Offer>,
+    /// The ways of learning what changed that the server, the account and the scope allow.
+    pub ladder: Ladder,
 }
 
 /// How many entries a search gave.
@@ -55,15 +56,6 @@ pub enum Excess {
     ReadsPasswords,
     /// The account may write attributes of users.
     WritesUsers,
-}
-
-/// A way of noticing changes that a server offers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// Its usual name.
-    pub name: &'static str,
-    /// What is in its way; absent when nothing was found to be.
-    pub obstacle: Option<&'static str>,
 }
 
 /// The server that answers, as it says itself; a domain controller of Active Directory only.

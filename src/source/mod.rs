@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::fault::Fault;
+use crate::identity::feed::{Changes, Hint, Ladder, Position, Rung};
 use crate::identity::known::Known;
 use crate::identity::observation::{Look, Observation, ReadEnd, Statement};
-use crate::identity::{DirectoryType, RowKey};
+use crate::identity::{Anchor, DirectoryType, RowKey};
 use crate::secret::Secret;
 use crate::source::examination::{Examination, Questions, Server};
 
@@ -116,6 +117,42 @@ pub trait Source: Send + Sync {
         sink: mpsc::Sender<Statement>,
     ) -> Result<ReadEnd, Error>;
 
+    /// Reads as [`Source::read`] does, of what is in scope only the entries with these anchors. What is not met may be
+    /// out of scope; [`Source::look`] proves it.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    async fn read_these(
+        &self,
+        anchors: &[Anchor],
+        known: &mut Known,
+        sink: mpsc::Sender<Statement>,
+    ) -> Result<ReadEnd, Error>;
+
+    /// The groups in scope that name one of these entries as a member, by DN.
+    ///
+    /// # Errors
+    /// When the server does not answer, or answers with an error.
+    async fn groups_naming(&self, dns: &[String]) -> Result<Vec<Anchor>, Error>;
+
+    /// Which ways of learning what changed the server, the account and the scope allow.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    async fn ladder(&self) -> Result<Ladder, Error>;
+
+    /// The position of now on a rung that is a feed. Taken before a full scan, nothing is lost between the two.
+    ///
+    /// # Errors
+    /// When the server does not give it.
+    async fn position(&self, rung: Rung) -> Result<Position, Error>;
+
+    /// What changed since a position, in scope or not.
+    ///
+    /// # Errors
+    /// When the server does not answer, or refuses the feed for another reason than that it cannot tell.
+    async fn changes(&self, since: &Position) -> Result<Changes, Error>;
+
     /// Looks at one entry by its anchor, in the same scope as [`Source::read`]. `Absent` only when the server answered
     /// success without the entry and the search base itself is readable on the same connection.
     ///
@@ -157,6 +194,33 @@ pub async fn open(settings: &Settings) -> Result<Box<dyn Source>, Error> {
 /// Says which stage failed: network, TLS, authentication.
 pub async fn reach(settings: &Settings, depth: Depth) -> Result<(), Error> {
     ldap::reach(settings, depth).await
+}
+
+/// A connection that is told of changes as they happen.
+#[async_trait]
+pub trait Bell: Send {
+    /// Waits until entries changed. A wait that is left in the middle may have ended the connection.
+    ///
+    /// # Errors
+    /// When the connection is lost, or the server gives the feed up.
+    async fn ring(&mut self) -> Result<Ring, Error>;
+}
+
+/// What a bell tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// These entries may have changed.
+    Hints(Vec<Hint>),
+    /// It cannot tell which.
+    Anything,
+}
+
+/// Connects, and listens for what changes after a position.
+///
+/// # Errors
+/// Says which stage failed: network, TLS, authentication, or that the server does not tell.
+pub async fn listen(settings: &Settings, since: &Position) -> Result<Box<dyn Bell>, Error> {
+    ldap::listen(settings, since).await
 }
 
 /// How far [`reach`] goes.

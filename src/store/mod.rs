@@ -3,6 +3,7 @@
 //! Every method is one transaction. No read stays open across a network call. Writes to a directory's rows carry a
 //! [`Lease`], which fences off a writer that has lost it.
 
+pub mod feeds;
 pub mod jobs;
 pub mod records;
 mod redb;
@@ -21,6 +22,7 @@ use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::job::{Job, ObjectError};
 use crate::plan::{Action, Class, Plan, Reason, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row, RowError};
+use crate::store::feeds::Feeds;
 use crate::store::jobs::{JobFilter, JournalLine, UnsentError};
 use crate::store::records::Records;
 
@@ -183,7 +185,7 @@ pub struct Author {
 
 /// What outlives the process.
 #[async_trait]
-pub trait Store: Records + Send + Sync {
+pub trait Store: Records + Feeds + Send + Sync {
     /// Takes the right to write a directory's rows; an earlier lease of it no longer works.
     async fn lease(&self, directory: DirectoryId) -> Result<Lease, Error>;
 

@@ -5,19 +5,21 @@ use tokio::sync::mpsc;
 
 use crate::fault::Fault;
 use crate::identity::digest::Digest;
+use crate::identity::feed::Rung;
 use crate::identity::observation::{Coverage, Observation, ReadEnd, Statement, Unreadable};
 use crate::identity::{Identity, RowKey};
-use crate::job::ObjectError;
+use crate::job::{ObjectError, Trigger};
 use crate::plan::guard;
-use crate::snapshot::{Baseline, ProfileState};
+use crate::snapshot::{Baseline, FeedState, ProfileState};
 use crate::source::Source;
 use crate::store::Lease;
+use crate::sync::feed::{self, FullScan, Way};
 use crate::sync::proof::Reader;
 use crate::sync::tracker::Tracker;
 use crate::sync::{Error, Relay, roles};
 
 /// Observations between the reader and the store; a slow store holds the directory's server back.
-const OBSERVATIONS_WAITING_MAX: usize = 1_024;
+pub(super) const OBSERVATIONS_WAITING_MAX: usize = 1_024;
 /// Entries written in one transaction.
 const ENTRIES_PER_WRITE: usize = 2_000;
 /// Rows marked absent in one transaction.
@@ -30,11 +32,33 @@ pub(super) async fn read_directory(
     reader: &Reader<'_>,
     tracker: &Tracker,
 ) -> Result<(), Error> {
-    tracker.update(|job| job.change_detection = Some("full scan".to_owned()));
     tracker.phase("reading").await;
-    let mut state = relay.store.profile_state(&relay.key()).await?;
     let source = reader.source().await?;
     note_server(source.as_ref(), tracker).await;
+    let mut scan = match feed::way(relay, source.as_ref(), tracker).await? {
+        Way::FullScan(scan) => scan,
+        Way::Changes(hints, after) => {
+            let read =
+                feed::read_changes(relay, lease, source.as_ref(), tracker, hints, &after).await?;
+            let Some(why) = read else {
+                return Ok(());
+            };
+            FullScan::instead(relay, source.as_ref(), why).await
+        }
+    };
+    tracker.detected(Rung::FullScan.as_str(), scan.told());
+    read_everything(relay, lease, source.as_ref(), tracker, &mut scan).await
+}
+
+/// Reads everything in scope.
+async fn read_everything(
+    relay: &Relay,
+    lease: &Lease,
+    source: &dyn Source,
+    tracker: &Tracker,
+    scan: &mut FullScan,
+) -> Result<(), Error> {
+    let mut state = relay.store.profile_state(&relay.key()).await?;
     let mut known = relay.store.known(&relay.key()).await?;
     let (sink, observations) = mpsc::channel(OBSERVATIONS_WAITING_MAX);
     let read = async { source.read(&mut known, sink).await.map_err(Error::from) };
@@ -42,12 +66,19 @@ pub(super) async fn read_directory(
         read,
         write_observations(relay, lease, tracker, observations)
     )?;
+    let coverage = match (&end.coverage, scan.doubt.take()) {
+        (Coverage::Complete, Some(doubt)) => Coverage::Partial(doubt),
+        (coverage, _) => coverage.clone(),
+    };
     tracker.update(|job| {
-        job.complete_read = Some(end.coverage.is_complete());
+        job.complete_read = Some(coverage.is_complete());
         job.progress.users_read = end.users;
         job.progress.groups_read = end.groups;
     });
-    match &end.coverage {
+    if !end.coverage.is_complete() {
+        scan.after.position = None;
+    }
+    match &coverage {
         Coverage::Partial(why) => {
             let detail = format!(
                 "the directory was not read completely, so nothing counts as absent: {why}"
@@ -62,6 +93,10 @@ pub(super) async fn read_directory(
             note_complete_read(relay, &mut state, &end, now);
         }
     }
+    relay
+        .store
+        .save_feed_state(lease, &relay.key(), &scan.after)
+        .await?;
     relay
         .store
         .save_profile_state(lease, &relay.key(), &state)
@@ -79,12 +114,30 @@ pub(super) async fn note_server(source: &dyn Source, tracker: &Tracker) {
 }
 
 /// Notes that a run was tried, and marks every row where scope or mapping are not what they were.
-pub(super) async fn note_attempt(relay: &Relay, lease: &Lease) -> Result<(), Error> {
+pub(super) async fn note_attempt(
+    relay: &Relay,
+    lease: &Lease,
+    trigger: Trigger,
+) -> Result<(), Error> {
     let mut state = relay.store.profile_state(&relay.key()).await?;
-    state.last_attempt = Some(Utc::now());
     let names = relay.directory.profile_names();
     let fingerprint = Some(relay.profile.fingerprint(&names));
-    if state.fingerprint != fingerprint {
+    let is_as_before = state.fingerprint == fingerprint;
+    if is_as_before && trigger == Trigger::Feed {
+        return Ok(()); // the schedule goes on as if the feed had told nothing
+    }
+    state.last_attempt = Some(Utc::now());
+    if !is_as_before {
+        // What is in scope now may have changed long ago, so everything is read.
+        let feed = relay.store.feed_state(&relay.key()).await?;
+        let feed = FeedState {
+            position: None,
+            ..feed
+        };
+        relay
+            .store
+            .save_feed_state(lease, &relay.key(), &feed)
+            .await?;
         relay.store.mark_all_dirty(lease, &names).await?;
         state.fingerprint = fingerprint;
     }
@@ -95,7 +148,8 @@ pub(super) async fn note_attempt(relay: &Relay, lease: &Lease) -> Result<(), Err
     Ok(())
 }
 
-async fn write_observations(
+/// Writes what is read into *seen*, as it comes.
+pub(super) async fn write_observations(
     relay: &Relay,
     lease: &Lease,
     tracker: &Tracker,

@@ -4,6 +4,7 @@
 mod adopt;
 mod apply;
 mod create;
+mod feed;
 mod flight;
 mod ingest;
 mod observe;
@@ -128,7 +129,7 @@ async fn up_to_the_plan(
 ) -> Result<Plan, Error> {
     if only.is_none() {
         // First of all, so that a run that fails early is not asked for again at once.
-        ingest::note_attempt(relay, lease).await?;
+        ingest::note_attempt(relay, lease, tracker.job().trigger).await?;
     }
     same_target(relay, lease).await?;
     let in_doubt = match mode.applies() {
@@ -144,7 +145,7 @@ async fn up_to_the_plan(
         return propose::make_plan(relay, lease, mode, rows, &in_doubt, tracker).await;
     }
     ingest::read_directory(relay, lease, reader, tracker).await?;
-    if let Some(occasion) = observe::occasion(relay, mode).await? {
+    if let Some(occasion) = observe::occasion(relay, mode, tracker.job().trigger).await? {
         observe::read_target(relay, lease, mode, occasion, tracker).await?;
     }
     propose::make_plan(relay, lease, mode, Rows::AllThatDiffer, &in_doubt, tracker).await

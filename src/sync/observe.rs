@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
-use crate::job::Mode;
+use crate::job::{Mode, Trigger};
 use crate::mapping::resource_type;
 use crate::plan::decide;
 use crate::scim::path::AttributePath;
@@ -30,7 +30,11 @@ pub(super) enum Occasion {
 }
 
 /// Whether the target must be read: at first contact, when a job reconciles, and when the profile's interval is over.
-pub(super) async fn occasion(relay: &Relay, mode: Mode) -> Result<Option<Occasion>, Error> {
+pub(super) async fn occasion(
+    relay: &Relay,
+    mode: Mode,
+    trigger: Trigger,
+) -> Result<Option<Occasion>, Error> {
     let state = relay.store.profile_state(&relay.key()).await?;
     let Some(last) = state.last_observed else {
         return Ok(Some(Occasion::FirstContact));
@@ -39,7 +43,8 @@ pub(super) async fn occasion(relay: &Relay, mode: Mode) -> Result<Option<Occasio
         .profile
         .reconcile_interval
         .is_some_and(|interval| last + interval <= Utc::now());
-    let reconciles = mode == Mode::Reconcile || (due && mode.applies());
+    // A change that the directory told of does not wait for the target to be read.
+    let reconciles = mode == Mode::Reconcile || (due && mode.applies() && trigger != Trigger::Feed);
     Ok(reconciles.then_some(Occasion::Reconcile))
 }
 

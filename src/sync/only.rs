@@ -26,7 +26,10 @@ pub(super) async fn read_entry(
     tracker: &Tracker,
     selector: &str,
 ) -> Result<Option<RowKey>, Error> {
-    tracker.update(|job| job.change_detection = Some("one entry, by itself".to_owned()));
+    tracker.detected(
+        "one_entry",
+        "the job is about one entry, which is read by itself",
+    );
     tracker.phase("reading").await;
     let source = reader.source().await?;
     ingest::note_server(source.as_ref(), tracker).await;

@@ -408,18 +408,20 @@ impl<'a> Draft<'a> {
                 .await?;
         }
         let state = self.relay.store.profile_state(&self.relay.key()).await?;
+        let feed = self.relay.store.feed_state(&self.relay.key()).await?;
         let limits = &self.relay.profile.limits;
         let small = self.deactivations <= limits.deactivations
             && self.emptied_groups <= limits.groups_emptied;
         let linked = ownership::linked_counts(self.relay, !small).await?;
         let coverage = match job.complete_read {
-            Some(true) => Coverage::Complete,
-            // One entry was looked at by itself, and its absence proved by an answer about it.
-            None if job.only.is_some() => Coverage::Complete,
-            _ => Coverage::Partial("see the job's errors".to_owned()),
+            Some(false) => Coverage::Partial("see the job's errors".to_owned()),
+            // Where not everything was read, entries were looked at by themselves, and each absence proved by an answer
+            // about it.
+            Some(true) | None => Coverage::Complete,
         };
         let evidence = guard::Evidence {
             coverage,
+            went_back: feed.ahead.is_some(),
             implausible: state.implausible,
             baseline: state.baseline,
             absent_users: self.absent_users,

@@ -151,8 +151,7 @@ impl Roles {
 async fn proves_nothing(relay: &Relay, tracker: &Tracker) -> Result<bool, Error> {
     let job = tracker.job();
     let state = relay.store.profile_state(&relay.key()).await?;
-    let complete = job.complete_read == Some(true) || job.only.is_some();
-    Ok(!complete || state.implausible.is_some())
+    Ok(job.complete_read == Some(false) || state.implausible.is_some())
 }
 
 async fn groups_naming(relay: &Relay, rows: Vec<RowKey>) -> Result<Vec<Vec<RowKey>>, Error> {

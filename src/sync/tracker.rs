@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::fault::Fault;
 use crate::identity::RowKey;
-use crate::job::{Job, ObjectError, Requests, Status};
+use crate::job::{ChangeDetection, Job, ObjectError, Requests, Status};
 use crate::provider::{Refusal, RequestCounts};
 use crate::store::Store;
 use crate::store::jobs::UnsentError;
@@ -57,6 +57,15 @@ impl Tracker {
     /// Changes the job; who watches it sees that, the store not yet.
     pub fn update(&self, change: impl FnOnce(&mut Job)) {
         self.job.send_modify(change);
+    }
+
+    /// Notes how it was learnt what changed, and why in that way.
+    pub fn detected(&self, rung: impl Into<String>, reason: impl Into<String>) {
+        let detection = ChangeDetection {
+            rung: rung.into(),
+            reason: reason.into(),
+        };
+        self.update(|job| job.change_detection = Some(detection));
     }
 
     /// Names the phase, and writes the job.

@@ -16,6 +16,7 @@ mod bad_input;
 mod command_line;
 mod demo;
 mod fault_target;
+mod feed;
 mod http2;
 mod incomplete_reads;
 mod kill_loop;

@@ -32,8 +32,13 @@ pub const ELSEWHERE: &str = "OU=Elsewhere,OU=Company,dc=ad,dc=example,dc=org";
 /// The plain account that the relay binds with; its password is that of the plain account of slapd.
 pub const READER: &str = "CN=reader,CN=Users,dc=ad,dc=example,dc=org";
 
+/// The lines of a directory that is read with the eyes of the administrator, who sees deleted entries.
+pub const AS_ADMINISTRATOR: &str = "bindDN = \"CN=Administrator,CN=Users,dc=ad,dc=example,dc=org\"\n\
+                                    bindPassword = \"env:ADMIN_PASSWORD\"";
+
 const ADMIN: &str = "CN=Administrator,CN=Users,dc=ad,dc=example,dc=org";
-const ADMIN_PASSWORD: &str = "admin-Pa55word";
+/// Their password.
+pub const ADMIN_PASSWORD: &str = "admin-Pa55word";
 /// Changed with whatever changes the provisioned domain, so that older copies are not used.
 const REVISION: u32 = 1;
 const READY: Duration = Duration::from_secs(60);

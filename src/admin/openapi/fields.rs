@@ -108,6 +108,18 @@ const PROFILE: &[Field] = &[
     field("syncInterval", Kind::Format("interval")),
     field("reconcileInterval", Kind::Format("interval")),
     field(
+        "changeDetection",
+        Kind::Words(&[
+            "automatic",
+            "syncrepl",
+            "dirsync",
+            "usn_changed",
+            "modify_timestamp",
+            "full_scan",
+        ]),
+    ),
+    field("fullSyncInterval", Kind::Format("interval")),
+    field(
         "guard",
         Kind::Table(&[
             field("deactivations", Kind::Number(0, 10_000_000)),

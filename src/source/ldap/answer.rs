@@ -77,20 +77,30 @@ pub(super) fn printable(bytes: &[u8]) -> String {
 
 /// The cookie of the paging control of a message; `None` when the control is not there.
 pub(super) fn paging_cookie(message: &Message) -> Result<Option<Vec<u8>>, Malformed> {
+    let Some(value) = control_value(message, PAGED_RESULTS)? else {
+        return Ok(None);
+    };
+    let value = Ber::new(value).expect(ber::SEQUENCE, "a paging control of another form")?;
+    let mut value = Ber::new(value);
+    value.expect(ber::INTEGER, "a paging control without a size")?;
+    let cookie = value.expect(ber::OCTET_STRING, "a paging control without a cookie")?;
+    Ok(Some(cookie.to_vec()))
+}
+
+/// The value of a control of a message; `None` when the control is not there.
+pub(super) fn control_value<'a>(
+    message: &'a Message,
+    oid: &str,
+) -> Result<Option<&'a [u8]>, Malformed> {
     let mut controls = Ber::new(message.controls());
     while let Some((_, control)) = controls.next()? {
         let mut parts = Ber::new(control);
-        let oid = parts.expect(ber::OCTET_STRING, "a control without a type")?;
-        if oid != PAGED_RESULTS.as_bytes() {
+        if parts.expect(ber::OCTET_STRING, "a control without a type")? != oid.as_bytes() {
             continue;
         }
         parts.take(ber::BOOLEAN)?;
-        let value = parts.expect(ber::OCTET_STRING, "a paging control without a value")?;
-        let value = Ber::new(value).expect(ber::SEQUENCE, "a paging control of another form")?;
-        let mut value = Ber::new(value);
-        value.expect(ber::INTEGER, "a paging control without a size")?;
-        let cookie = value.expect(ber::OCTET_STRING, "a paging control without a cookie")?;
-        return Ok(Some(cookie.to_vec()));
+        let value = parts.expect(ber::OCTET_STRING, "a control without its value")?;
+        return Ok(Some(value));
     }
     Ok(None)
 }

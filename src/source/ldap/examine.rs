@@ -4,17 +4,17 @@ use lber::structure::StructureTag;
 
 use crate::fault::Fault;
 use crate::identity::Kind;
-use crate::identity::dn::Dn;
-use crate::source::examination::{Count, Examination, Excess, Offer, Questions};
+use crate::identity::feed::Ladder;
+use crate::source::examination::{Count, Examination, Excess, Questions};
 use crate::source::ldap::answer::Answer;
 use crate::source::ldap::entry::Entry;
-use crate::source::ldap::find;
 use crate::source::ldap::reader::Stop;
 use crate::source::ldap::request::{self, Reach, Search};
 use crate::source::ldap::scope::Scope;
-use crate::source::ldap::session::{NAMING_CONTEXTS, Session};
+use crate::source::ldap::session::Session;
 use crate::source::ldap::wire::{Reply, WireError};
 use crate::source::ldap::words;
+use crate::source::ldap::{feed, find};
 use crate::source::{Error, Names, Stage};
 
 /// Result codes by which a server refuses a filter, once the base was found: protocolError, inappropriateMatching,
@@ -24,26 +24,6 @@ const FILTER_REFUSED: [u32; 3] = [2, 18, 21];
 const PASSWORD: &str = "userPassword";
 /// The attribute in which Active Directory names what the caller may write.
 const WRITABLE: &str = "allowedAttributesEffective";
-/// Where OpenLDAP keeps the state of its change feed.
-const FEED_STATE: &str = "contextCSN";
-
-/// Attributes of the root DSE that tell what a server can do.
-const ROOT: [&str; 5] = [
-    NAMING_CONTEXTS,
-    "supportedControl",
-    "changelog",
-    "highestCommittedUSN",
-    "objectClass",
-];
-/// Controls by which changes are noticed.
-const CONTROLS: [(&str, &str); 4] = [
-    (SYNC, "content synchronization (RFC 4533)"),
-    ("1.2.840.113556.1.4.841", "DirSync"),
-    ("1.2.840.113556.1.4.528", "change notification"),
-    ("2.16.840.1.113730.3.4.3", "persistent search"),
-];
-/// The control of RFC 4533.
-const SYNC: &str = "1.3.6.1.4.1.4203.1.9.1.1";
 
 /// Examines the directory.
 pub(super) async fn examine(
@@ -79,10 +59,10 @@ pub(super) async fn examine(
         plain: session.plain,
         excess: Vec::new(),
         server: session.answering.clone(),
-        offers: Vec::new(),
+        ladder: Ladder::default(),
     };
     if let Some(scope) = session.scope(Kind::User) {
-        examination.offers = offers(session, &scope).await?;
+        examination.ladder = feed::ladder(session).await?;
         about_users(session, &scope, questions, &mut examination).await?;
         if let Some(dn) = users.first {
             examination.sample = find::find(session, &dn, &Names::default()).await?;
@@ -270,73 +250,4 @@ async fn shows(
         }
     }
     Ok(false)
-}
-
-/// What the server offers for noticing changes.
-async fn offers(session: &mut Session, scope: &Scope) -> Result<Vec<Offer>, Error> {
-    // A server that does not show its root announces nothing.
-    let root = session.root(&ROOT).await.unwrap_or_default();
-    let values = |name: &'static str| {
-        root.iter()
-            .filter(move |(found, _)| *found == name)
-            .map(|(_, value)| value.as_str())
-    };
-    let openldap = values("objectClass").any(|class| class == "OpenLDAProotDSE");
-    let controls: Vec<&str> = values("supportedControl").collect();
-    let mut offers = Vec::new();
-    for (oid, name) in CONTROLS {
-        if !controls.contains(&oid) {
-            continue;
-        }
-        // OpenLDAP announces the control as soon as the module is loaded, whatever database has the overlay.
-        let feeds = oid != SYNC
-            || !openldap
-            || has_feed(session, scope, values(NAMING_CONTEXTS).collect()).await?;
-        offers.push(Offer {
-            name,
-            obstacle: (!feeds).then_some(
-                "its state (contextCSN) cannot be read: the overlay syncprov is missing, or the account may not read the \
-                 suffix",
-            ),
-        });
-    }
-    let more = [
-        ("changelog", "the changelog"),
-        ("highestCommittedUSN", "uSNChanged"),
-    ];
-    let more = more
-        .into_iter()
-        .filter(|(attribute, _)| values(attribute).next().is_some());
-    offers.extend(more.map(|(_, name)| Offer {
-        name,
-        obstacle: None,
-    }));
-    Ok(offers)
-}
-
-/// Whether the account can read the state of OpenLDAP's change feed for the users' part of the tree.
-async fn has_feed(
-    session: &mut Session,
-    scope: &Scope,
-    contexts: Vec<&str>,
-) -> Result<bool, Error> {
-    let base: Option<Dn> = scope.base.parse().ok();
-    let holds = |context: &&str| {
-        let context: Option<Dn> = context.parse().ok();
-        base.as_ref()
-            .zip(context)
-            .is_some_and(|(base, context)| base.is_within(&context))
-    };
-    let Some(suffix) = contexts.into_iter().find(holds) else {
-        return Ok(false);
-    };
-    let state = Search {
-        base: suffix,
-        reach: Reach::Base,
-        filter: request::any_entry(),
-        entries_max: 0,
-        attributes: &[FEED_STATE],
-        names_only: true,
-    };
-    shows(session, scope, state, FEED_STATE).await
 }

@@ -8,8 +8,8 @@
 //! the process, and nothing pushes back.
 //!
 //! From the socket upwards: [`socket`] and [`tls`], [`frame`] over [`ber`], [`wire`] with [`request`] and [`answer`],
-//! [`session`] with [`bind`], its [`scope`]s, which [`controller`] answers, what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`]
-//! and [`examine`]; whoever reads entries follows [`ranges`] and
+//! [`session`] with [`bind`], its [`scope`]s, which [`controller`] answers, what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`],
+//! [`examine`], and the change feeds: [`feed`] and [`listen`]; whoever reads entries follows [`ranges`] and
 //! members by [`primary`] group.
 
 mod anchor;
@@ -19,8 +19,10 @@ mod bind;
 mod controller;
 mod entry;
 mod examine;
+mod feed;
 mod find;
 mod frame;
+mod listen;
 mod look;
 mod missing;
 mod primary;
@@ -37,12 +39,14 @@ mod words;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::identity::RowKey;
+use crate::identity::feed::{Changes, Ladder, Position, Rung};
 use crate::identity::known::Known;
 use crate::identity::observation::{Look, Observation, ReadEnd, Statement};
+use crate::identity::{Anchor, RowKey};
 use crate::source::examination::{Examination, Questions, Server};
+use crate::source::ldap::reader::Part;
 use crate::source::ldap::session::Session;
-use crate::source::{Depth, Error, Names, Settings, Source};
+use crate::source::{Bell, Depth, Error, Names, Settings, Source};
 
 /// One connection; its operations run one after the other.
 struct Ldap {
@@ -55,6 +59,11 @@ pub(super) async fn open(settings: &Settings) -> Result<Box<dyn Source>, Error> 
     Ok(Box::new(Ldap {
         session: Mutex::new(session),
     }))
+}
+
+/// Connects, and listens for changes.
+pub(super) async fn listen(settings: &Settings, since: &Position) -> Result<Box<dyn Bell>, Error> {
+    listen::listen(settings, since).await
 }
 
 /// Connects, binds where that is asked for, and goes no further.
@@ -76,7 +85,33 @@ impl Source for Ldap {
         sink: mpsc::Sender<Statement>,
     ) -> Result<ReadEnd, Error> {
         let mut session = self.session.lock().await;
-        reader::read(&mut session, known, sink).await
+        reader::read(&mut session, Part::All, known, sink).await
+    }
+
+    async fn read_these(
+        &self,
+        anchors: &[Anchor],
+        known: &mut Known,
+        sink: mpsc::Sender<Statement>,
+    ) -> Result<ReadEnd, Error> {
+        let mut session = self.session.lock().await;
+        reader::read(&mut session, Part::These(anchors), known, sink).await
+    }
+
+    async fn groups_naming(&self, dns: &[String]) -> Result<Vec<Anchor>, Error> {
+        feed::groups_naming(&mut *self.session.lock().await, dns).await
+    }
+
+    async fn ladder(&self) -> Result<Ladder, Error> {
+        feed::ladder(&mut *self.session.lock().await).await
+    }
+
+    async fn position(&self, rung: Rung) -> Result<Position, Error> {
+        feed::position(&mut *self.session.lock().await, rung).await
+    }
+
+    async fn changes(&self, since: &Position) -> Result<Changes, Error> {
+        feed::changes(&mut *self.session.lock().await, since).await
     }
 
     async fn look(&self, key: &RowKey) -> Result<Look, Error> {

@@ -1,7 +1,9 @@
-//! The paged read (RFC 2696) of everything in scope, and the proof that it was complete.
+//! The paged read (RFC 2696) of everything in scope, or of some entries of it, and the proof that it was complete.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
+use lber::structure::StructureTag;
 use tokio::sync::mpsc;
 
 use crate::identity::digest::{self, Digest};
@@ -21,6 +23,8 @@ use crate::source::ldap::words;
 
 /// Entries between two statements of how far the read is.
 const ENTRIES_PER_STATEMENT: u64 = 1_000;
+/// Entries that one search asks for by their anchors.
+const ANCHORS_PER_SEARCH: usize = 100;
 
 /// Why a search ended before its end.
 pub(super) enum Stop {
@@ -105,13 +109,43 @@ struct Reading<'a> {
     primary_groups: Option<HashSet<u32>>,
 }
 
+/// What is read of a scope.
+#[derive(Clone, Copy)]
+pub(super) enum Part<'a> {
+    /// Everything.
+    All,
+    /// The entries with these anchors.
+    These(&'a [Anchor]),
+}
+
+impl Part<'_> {
+    /// The filters of the searches that find it.
+    fn filters(self, scope: &Scope) -> Vec<StructureTag> {
+        let Self::These(anchors) = self else {
+            return vec![scope.filter.clone()];
+        };
+        let narrowed = |anchors: &[Anchor]| {
+            let values = anchors
+                .iter()
+                .filter_map(|anchor| scope.anchor_form.encode(anchor));
+            let values: Vec<_> = values.collect();
+            let attribute = scope.anchor_attribute.as_str();
+            let values: Vec<_> = values.iter().map(|value| (attribute, &value[..])).collect();
+            request::with_any(&scope.filter, &values)
+        };
+        anchors.chunks(ANCHORS_PER_SEARCH).map(narrowed).collect()
+    }
+}
+
 /// Reads users, then groups.
 pub(super) async fn read(
     session: &mut Session,
+    part: Part<'_>,
     known: &mut Known,
     sink: mpsc::Sender<Statement>,
 ) -> Result<ReadEnd, Error> {
     session.check_bases().await?;
+    let scopes = session.scopes();
     let mut reading = Reading {
         session,
         known,
@@ -125,10 +159,16 @@ pub(super) async fn read(
         gap: None,
         gaps: 0,
         chosen: HashMap::new(),
-        primary_groups: Some(HashSet::new()),
+        primary_groups: matches!(part, Part::All).then(HashSet::new),
     };
-    for scope in reading.session.scopes() {
-        let Err(stop) = reading.search(&scope).await else {
+    let searches = |scope: &Arc<Scope>| {
+        let filters = part.filters(scope).into_iter();
+        let scope = scope.clone();
+        filters.map(move |filter| (scope.clone(), filter))
+    };
+    let searches: Vec<_> = scopes.iter().flat_map(searches).collect();
+    for (scope, filter) in searches {
+        let Err(stop) = reading.search(&scope, &filter).await else {
             continue;
         };
         if !reading.received {
@@ -154,14 +194,14 @@ pub(super) async fn read(
 
 impl Reading<'_> {
     /// Reads one search, page by page.
-    async fn search(&mut self, scope: &Scope) -> Result<(), Stop> {
+    async fn search(&mut self, scope: &Scope, filter: &StructureTag) -> Result<(), Stop> {
         let attributes: Vec<&str> = scope.wanted.iter().map(String::as_str).collect();
         let mut cookie = Vec::new();
         loop {
             let search = Search {
                 base: &scope.base,
                 reach: Reach::Subtree,
-                filter: scope.filter.clone(),
+                filter: filter.clone(),
                 entries_max: 0,
                 attributes: &attributes,
                 names_only: false,

@@ -12,6 +12,8 @@ const FILTER_BYTES_MAX: usize = 64 * 1024;
 const FILTER_DEPTH_MAX: usize = 64;
 /// LDAP_SERVER_DOMAIN_SCOPE_OID of Active Directory: no references to other naming contexts.
 const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
+/// LDAP_SERVER_SHOW_DELETED_OID of Active Directory.
+const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
 /// The extended operation StartTLS (RFC 4511 §4.14).
 const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
 /// The attribute list that asks for none (RFC 4511 §4.5.1.8).
@@ -74,17 +76,31 @@ pub(super) fn any_entry() -> StructureTag {
 
 /// The filter that an entry matches when it matches `filter` and has this value of this attribute.
 pub(super) fn narrowed(filter: &StructureTag, attribute: &str, value: &[u8]) -> StructureTag {
-    let equality = sequence(
-        TagClass::Context,
-        3,
-        vec![octet_string(attribute.as_bytes()), octet_string(value)],
-    );
-    both(filter, equality)
+    both(filter, assertion(3, attribute, value))
 }
 
 /// The filter that an entry matches when it matches `filter` and has any value of this attribute.
 pub(super) fn having(filter: &StructureTag, attribute: &str) -> StructureTag {
     both(filter, octets(TagClass::Context, 7, attribute.as_bytes()))
+}
+
+/// The filter that an entry matches when it matches `filter` and has any of these values, each of its attribute.
+pub(super) fn with_any(filter: &StructureTag, values: &[(&str, &[u8])]) -> StructureTag {
+    let equalities = values
+        .iter()
+        .map(|(attribute, value)| assertion(3, attribute, value));
+    both(filter, sequence(TagClass::Context, 1, equalities.collect()))
+}
+
+/// The filter of entries whose value of this attribute is this one or comes after it.
+pub(super) fn at_least(attribute: &str, value: &str) -> StructureTag {
+    assertion(5, attribute, value.as_bytes()).into_structure()
+}
+
+/// An attribute and a value, compared in the way that the number says (RFC 4511 §4.5.1).
+fn assertion(comparison: u64, attribute: &str, value: &[u8]) -> Tag {
+    let parts = vec![octet_string(attribute.as_bytes()), octet_string(value)];
+    sequence(TagClass::Context, comparison, parts)
 }
 
 fn both(filter: &StructureTag, other: Tag) -> StructureTag {
@@ -99,18 +115,6 @@ pub(super) fn search(search: Search<'_>) -> StructureTag {
         .iter()
         .map(|attribute| octet_string(attribute.as_bytes()))
         .collect();
-    let integer = |inner| {
-        Tag::Integer(Integer {
-            inner,
-            ..Default::default()
-        })
-    };
-    let enumerated = |inner| {
-        Tag::Enumerated(Enumerated {
-            inner,
-            ..Default::default()
-        })
-    };
     sequence(
         TagClass::Application,
         3,
@@ -153,6 +157,31 @@ pub(super) fn domain_scope() -> RawControl {
     }
 }
 
+/// The control by which deleted entries are shown (MS-ADTS §3.1.1.3.4.1.14).
+pub(super) fn show_deleted() -> RawControl {
+    RawControl {
+        ctype: SHOW_DELETED.to_owned(),
+        crit: true,
+        val: None,
+    }
+}
+
+/// A critical control whose value is a sequence.
+pub(super) fn control_of(oid: &str, parts: Vec<Tag>) -> RawControl {
+    let value = Sequence {
+        inner: parts,
+        ..Default::default()
+    };
+    let mut bytes = BytesMut::new();
+    // lber writes into memory and has no way to fail there.
+    let _ = lber::write::encode_into(&mut bytes, value.into_structure());
+    RawControl {
+        ctype: oid.to_owned(),
+        crit: true,
+        val: Some(bytes.to_vec()),
+    }
+}
+
 /// The operation StartTLS.
 pub(super) fn start_tls() -> StructureTag {
     let name = octets(TagClass::Context, 0, START_TLS.as_bytes());
@@ -171,13 +200,7 @@ pub(super) fn unbind() -> StructureTag {
 
 /// A whole message.
 pub(super) fn message(id: u32, operation: StructureTag, controls: Vec<RawControl>) -> BytesMut {
-    let mut parts = vec![
-        Tag::Integer(Integer {
-            inner: i64::from(id),
-            ..Default::default()
-        }),
-        Tag::StructureTag(operation),
-    ];
+    let mut parts = vec![integer(i64::from(id)), Tag::StructureTag(operation)];
     if !controls.is_empty() {
         let controls = controls.into_iter().map(control).collect();
         parts.push(sequence(TagClass::Context, 0, controls));
@@ -218,6 +241,22 @@ pub(super) fn primitive(class: TagClass, id: u64, content: &[u8]) -> StructureTa
     }
 }
 
+/// A number.
+pub(super) fn integer(inner: i64) -> Tag {
+    Tag::Integer(Integer {
+        inner,
+        ..Default::default()
+    })
+}
+
+/// A number that stands for a choice.
+pub(super) fn enumerated(inner: i64) -> Tag {
+    Tag::Enumerated(Enumerated {
+        inner,
+        ..Default::default()
+    })
+}
+
 fn sequence(class: TagClass, id: u64, inner: Vec<Tag>) -> Tag {
     Tag::Sequence(Sequence { id, class, inner })
 }
@@ -226,7 +265,8 @@ fn octets(class: TagClass, id: u64, content: &[u8]) -> Tag {
     Tag::StructureTag(primitive(class, id, content))
 }
 
-fn octet_string(content: &[u8]) -> Tag {
+/// A string of bytes.
+pub(super) fn octet_string(content: &[u8]) -> Tag {
     Tag::OctetString(OctetString {
         inner: content.to_vec(),
         ..Default::default()

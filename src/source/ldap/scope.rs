@@ -149,6 +149,13 @@ impl Scope {
         }))
     }
 
+    /// The attributes in which groups name members by DN.
+    pub(super) fn named_by_dn(&self) -> impl Iterator<Item = &str> {
+        let by_dn = |attribute: &&MembershipAttribute| attribute.by == MembershipBy::Dn;
+        let attributes = self.membership.iter().filter(by_dn);
+        attributes.map(|attribute| attribute.name.as_str())
+    }
+
     /// The search for the base alone, which tells whether it is there and readable.
     pub(super) fn base_search(&self) -> Search<'_> {
         Search {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use ldap3::controls::RawControl;
+
 use crate::identity::dn::Dn;
 use crate::identity::{DirectoryType, Kind};
 use crate::source::examination::Server;
@@ -30,6 +32,8 @@ pub(super) struct Session {
     pub(super) message_bytes_max: usize,
     /// Whether the connection is not protected.
     pub(super) plain: bool,
+    /// Whether the server is Active Directory.
+    pub(super) active_directory: bool,
     /// Which server answers; known of Active Directory.
     pub(super) answering: Server,
     scopes: Vec<Searched>,
@@ -71,17 +75,18 @@ impl Session {
                 });
             }
         }
+        let active_directory = settings.directory_type == DirectoryType::ActiveDirectory;
         let mut session = Self {
             wire,
             server,
             page_entries: settings.page_entries.max(1),
             message_bytes_max: settings.message_bytes_max,
             plain: settings.security == Security::Plain,
+            active_directory,
             answering: Server::default(),
             scopes,
             naming_contexts: Vec::new(),
         };
-        let active_directory = settings.directory_type == DirectoryType::ActiveDirectory;
         if active_directory || proof == bind::Proof::Unsupported {
             let [host_name, capabilities] = controller::ATTRIBUTES;
             let root = session
@@ -165,19 +170,40 @@ impl Session {
         &mut self,
         attributes: &[&'static str],
     ) -> Result<Vec<(&'static str, String)>, Error> {
-        let doing = "the root DSE";
+        let read = self.entry_at("", Vec::new(), attributes).await?;
+        let texts = read.unwrap_or_default().into_iter();
+        let texts = texts
+            .filter_map(|(name, value)| String::from_utf8(value).ok().map(|text| (name, text)));
+        Ok(texts.collect())
+    }
+
+    /// Reads attributes of one entry by its name, by the names that were asked for; `None` when it is not there, or not
+    /// to be seen.
+    pub(super) async fn entry_at(
+        &mut self,
+        dn: &str,
+        controls: Vec<RawControl>,
+        attributes: &[&'static str],
+    ) -> Result<Option<Vec<(&'static str, Vec<u8>)>>, Error> {
+        let doing = match dn {
+            "" => "the root DSE".to_owned(),
+            dn => format!("the entry `{dn}`"),
+        };
         let search = Search {
-            base: "",
+            base: dn,
             reach: Reach::Base,
             filter: request::any_entry(),
             entries_max: 0,
             attributes,
             names_only: false,
         };
-        let broken = |error: WireError| words::broken(&self.server, doing, &error);
-        let found = self.wire.find(search, Vec::new()).await.map_err(broken)?;
-        if !found.answer.is_success() {
-            return Err(words::refused(&self.server, doing, &found.answer));
+        let broken = |error: WireError| words::broken(&self.server, &doing, &error);
+        let found = self.wire.find(search, controls).await.map_err(broken)?;
+        match found.answer.code {
+            0 if found.entries.is_empty() => return Ok(None),
+            0 => {}
+            NO_SUCH_OBJECT => return Ok(None),
+            _ => return Err(words::refused(&self.server, &doing, &found.answer)),
         }
         let mut read = Vec::new();
         for message in &found.entries {
@@ -190,17 +216,15 @@ impl Session {
                 let mut values = Vec::new();
                 let collected = attribute.collect_into(&mut values);
                 collected.map_err(|error| broken(error.into()))?;
-                let texts = values
-                    .into_iter()
-                    .filter_map(|value| std::str::from_utf8(value).ok());
+                let owned = values.into_iter().map(<[u8]>::to_vec);
                 read.extend(
                     wanted
                         .into_iter()
-                        .flat_map(|name| texts.clone().map(|text| (*name, text.to_owned()))),
+                        .flat_map(|name| owned.clone().map(|value| (*name, value))),
                 );
             }
         }
-        Ok(read)
+        Ok(Some(read))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::source::ldap::request::{self, Search};
 const ENTRY: u8 = 0x64;
 const REFERENCE: u8 = 0x73;
 const SEARCH_DONE: u8 = 0x65;
+const INTERMEDIATE: u8 = 0x79;
 /// How long a polite goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -94,11 +95,31 @@ pub(super) enum Reply {
     Done(Answer, Option<Vec<u8>>),
 }
 
+/// One message of the answer to a search with which a feed is read.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// An entry, not decoded yet, with its controls.
+    Entry(Message),
+    /// Something in between (RFC 4511 §4.13), not decoded yet.
+    Intermediate(Message),
+    /// The end, with its controls.
+    Done(Answer, Message),
+}
+
 /// The most entries that a search for one entry asks for: two are enough to know that it is not one.
 const FOUND_MAX: u16 = 2;
 
 /// The most references that the answer to a search for one entry may have.
 const REFERENCES_MAX: usize = 100;
+
+/// How long a message of a feed is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// As long as for any answer.
+    Limited,
+    /// Until there is one; whoever waits can stop.
+    Endless,
+}
 
 /// What a search for one entry found.
 #[derive(Debug)]
@@ -181,6 +202,31 @@ impl Wire {
         }
     }
 
+    /// The next message of the search that was started last, as a feed is read. References are passed over: what lies
+    /// elsewhere does not change here. A search that goes on until something happens has no time limit.
+    pub(super) async fn event(&mut self, patience: Patience) -> Result<Event, WireError> {
+        loop {
+            let message = match patience {
+                Patience::Limited => self.receive().await?,
+                Patience::Endless => {
+                    let message = self.framed.next().await?.ok_or(WireError::Closed)?;
+                    self.own(message)?
+                }
+            };
+            match message.op {
+                ENTRY => return Ok(Event::Entry(message)),
+                INTERMEDIATE => return Ok(Event::Intermediate(message)),
+                REFERENCE => {}
+                SEARCH_DONE => {
+                    let (answer, _) = Answer::decode(message.body())?;
+                    self.open = None;
+                    return Ok(Event::Done(answer, message));
+                }
+                _ => return Err(WireError::Unexpected),
+            }
+        }
+    }
+
     /// Runs a search that should find one entry.
     pub(super) async fn find(
         &mut self,
@@ -245,19 +291,23 @@ impl Wire {
     }
 
     async fn receive(&mut self) -> Result<Message, WireError> {
-        let Some(open) = self.open else {
+        if self.open.is_none() {
             return Err(WireError::Broken);
-        };
-        let message = match timeout(self.answer_timeout, self.framed.next()).await {
-            Ok(message) => message?.ok_or(WireError::Closed)?,
-            Err(_) => return Err(WireError::Silent(self.answer_timeout)),
-        };
+        }
+        match timeout(self.answer_timeout, self.framed.next()).await {
+            Ok(message) => self.own(message?.ok_or(WireError::Closed)?),
+            Err(_) => Err(WireError::Silent(self.answer_timeout)),
+        }
+    }
+
+    /// A message, if it answers the request that is open.
+    fn own(&self, message: Message) -> Result<Message, WireError> {
         if message.id == 0 {
             let words = Answer::decode(message.body())
                 .map_or_else(|error| error.to_string(), |(answer, _)| answer.words());
             return Err(WireError::Disconnected(words));
         }
-        if message.id == open {
+        if Some(message.id) == self.open {
             Ok(message)
         } else {
             Err(WireError::Unexpected)

@@ -6,6 +6,7 @@ mod codec;
 mod commit;
 mod definitions;
 mod failure;
+mod feed;
 mod file;
 mod forget;
 mod jobs;

@@ -1,6 +1,6 @@
 //! Active Directory: a real domain controller, read over LDAPS as a plain account.
 
-mod domain;
+pub mod domain;
 mod kinds;
 mod lifecycle;
 mod primary_group;

@@ -1,6 +1,7 @@
 //! Examining and finding, against a server that answers what slapd cannot be brought to answer.
 
 use scim_relay::fault::Fault;
+use scim_relay::identity::feed::Rung;
 use scim_relay::identity::observation::Observation;
 use scim_relay::source::examination::{Examination, Questions};
 use scim_relay::source::{Error, Names, Settings, Stage};
@@ -116,8 +117,14 @@ async fn what_a_server_announces_is_named() {
     })
     .await;
     let examination = examined(&users_only(&server)).await.unwrap();
-    let offers: Vec<&str> = examination.offers.iter().map(|offer| offer.name).collect();
-    assert_eq!(offers, ["DirSync", "change notification", "uSNChanged"]);
+    let rungs: Vec<_> = examination.ladder.0.iter().collect();
+    let [syncrepl, timestamps, full] = rungs[..] else {
+        panic!("{rungs:?}")
+    };
+    let why = "the server does not offer it";
+    assert_eq!(syncrepl.obstacle.as_deref(), Some(why));
+    assert!(timestamps.obstacle.is_none() && timestamps.blind.is_some());
+    assert_eq!(full.rung, Rung::FullScan);
     assert!(examination.plain && examination.sample.is_none());
 }
 

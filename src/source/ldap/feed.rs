@@ -1,0 +1,285 @@
+//! Change feeds: which rungs of the ladder a server offers, up to where one was read, and what changed since.
+
+mod dirsync;
+pub(super) mod domain;
+pub(super) mod syncrepl;
+mod timestamps;
+mod usn;
+
+use lber::structure::StructureTag;
+
+use crate::fault::Fault;
+use crate::identity::dn::Dn;
+use crate::identity::feed::{Changes, Hint, Ladder, Lost, Mark, Position, Rung, Step};
+use crate::identity::{Anchor, Kind};
+use crate::source::ldap::ber::Malformed;
+use crate::source::ldap::entry::Entry;
+use crate::source::ldap::frame::Message;
+use crate::source::ldap::reader::Stop;
+use crate::source::ldap::request::{self, Reach, Search};
+use crate::source::ldap::scope::Scope;
+use crate::source::ldap::session::Session;
+use crate::source::ldap::wire::Reply;
+use crate::source::ldap::words;
+use crate::source::{Error, Stage};
+
+/// More changes than are worth reading one by one.
+const HINTS_MAX: usize = 50_000;
+/// Entries whose groups one search asks for.
+const NAMES_PER_SEARCH: usize = 50;
+/// The attribute that tells an entry's kind (RFC 4512 §2.4).
+const OBJECT_CLASS: &str = "objectClass";
+/// Classes of entries that have others below them, in lower case.
+const CONTAINERS: [&str; 9] = [
+    "organizationalunit",
+    "organization",
+    "container",
+    "builtindomain",
+    "domain",
+    "domaindns",
+    "dcobject",
+    "country",
+    "locality",
+];
+
+/// The rungs, best first.
+pub(super) async fn ladder(session: &mut Session) -> Result<Ladder, Error> {
+    let mut steps = match session.active_directory {
+        true => domain::steps(session).await?,
+        false => vec![
+            Step {
+                rung: Rung::Syncrepl,
+                obstacle: syncrepl::obstacle(session).await?,
+                blind: None,
+            },
+            Step {
+                rung: Rung::ModifyTimestamp,
+                obstacle: None,
+                blind: Some("it does not tell who left, only a full scan does".to_owned()),
+            },
+        ],
+    };
+    steps.push(Step {
+        rung: Rung::FullScan,
+        obstacle: None,
+        blind: None,
+    });
+    Ok(Ladder(steps))
+}
+
+/// The position of now: what changes later is told by [`changes`].
+pub(super) async fn position(session: &mut Session, rung: Rung) -> Result<Position, Error> {
+    match rung {
+        Rung::Syncrepl => syncrepl::position(session).await,
+        Rung::Dirsync => dirsync::position(session).await,
+        Rung::UsnChanged => usn::position(session).await,
+        Rung::ModifyTimestamp => timestamps::position(session).await,
+        Rung::FullScan => {
+            let message = format!("{}: a full scan has no position", session.server);
+            Err(Error::new(Stage::Reading, Fault::Defect, message))
+        }
+    }
+}
+
+/// What changed since a position.
+pub(super) async fn changes(session: &mut Session, since: &Position) -> Result<Changes, Error> {
+    match &since.mark {
+        Mark::Syncrepl(cookies) => syncrepl::changes(session, since, cookies).await,
+        Mark::Dirsync { cookie, usn } => dirsync::changes(session, since, cookie, *usn).await,
+        Mark::UsnChanged(usn) => usn::changes(session, since, *usn).await,
+        Mark::ModifyTimestamp { time, containers } => {
+            timestamps::changes(session, since, time, containers).await
+        }
+    }
+}
+
+/// The groups in scope that name one of these entries as a member.
+pub(super) async fn groups_naming(
+    session: &mut Session,
+    dns: &[String],
+) -> Result<Vec<Anchor>, Error> {
+    let mut groups = Vec::new();
+    let Some(scope) = session.scope(Kind::Group) else {
+        return Ok(groups);
+    };
+    for dns in dns.chunks(NAMES_PER_SEARCH) {
+        let names: Vec<(&str, &[u8])> = scope
+            .named_by_dn()
+            .flat_map(|attribute| dns.iter().map(move |dn| (attribute, dn.as_bytes())))
+            .collect();
+        let paged = Paged {
+            base: &scope.base,
+            filter: request::with_any(&scope.filter, &names),
+            attributes: &[&scope.anchor_attribute],
+            deleted: false,
+        };
+        each(session, paged, |message| {
+            let [anchors] = values(message, [&scope.anchor_attribute])?;
+            let anchor = anchors.first();
+            groups.extend(anchor.and_then(|value| scope.anchor_form.decode(value)));
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(groups)
+}
+
+/// Hints that are gathered.
+#[derive(Default)]
+pub(super) struct Hints(Vec<Hint>);
+
+impl Hints {
+    /// Adds one; passes over those that are more than are worth it.
+    pub(super) fn add(&mut self, hint: Hint) {
+        if self.0.len() <= HINTS_MAX {
+            self.0.push(hint);
+        }
+    }
+
+    /// Each hint once, with the position that follows; lost when there were too many.
+    fn ended(mut self, next: Position) -> Changes {
+        if self.0.len() > HINTS_MAX {
+            let why = format!("more than {HINTS_MAX} entries changed");
+            return Changes::Lost(Lost::harmless(why));
+        }
+        Changes::Hints(self.take(), next)
+    }
+
+    /// Each hint once.
+    pub(super) fn take(&mut self) -> Vec<Hint> {
+        let mut hints = std::mem::take(&mut self.0);
+        hints.sort_unstable();
+        hints.dedup();
+        hints
+    }
+}
+
+/// The subtrees that are in scope, none within another.
+pub(super) fn subtrees(session: &Session) -> Vec<String> {
+    let mut subtrees: Vec<(Dn, String)> = Vec::new();
+    for scope in session.scopes() {
+        let Ok(dn) = scope.base.parse::<Dn>() else {
+            continue; // checked when the search was prepared
+        };
+        if subtrees.iter().any(|(above, _)| dn.is_within(above)) {
+            continue;
+        }
+        subtrees.retain(|(below, _)| !below.is_within(&dn));
+        subtrees.push((dn, scope.base.clone()));
+    }
+    subtrees.into_iter().map(|(_, base)| base).collect()
+}
+
+/// Whether the anchor is the attribute by which a feed names entries; otherwise what is in the way.
+fn anchored_by(session: &Session, attribute: &str) -> Option<String> {
+    let scopes = session.scopes();
+    let anchor = &scopes.first()?.anchor_attribute;
+    (!anchor.eq_ignore_ascii_case(attribute))
+        .then(|| format!("it names entries by {attribute}, and the anchor is {anchor}"))
+}
+
+/// Whether an entry may have others below it.
+fn is_container(classes: &[&[u8]]) -> bool {
+    classes.iter().any(|class| {
+        CONTAINERS
+            .iter()
+            .any(|container| class.eq_ignore_ascii_case(container.as_bytes()))
+    })
+}
+
+/// The values of some attributes of an entry, in the order in which they are named.
+fn values<'a, const N: usize>(
+    message: &'a Message,
+    names: [&str; N],
+) -> Result<[Vec<&'a [u8]>; N], Malformed> {
+    let mut found: [Vec<&[u8]>; N] = std::array::from_fn(|_| Vec::new());
+    let mut entry = Entry::decode(message)?;
+    while let Some(attribute) = entry.next()? {
+        let name = attribute.description.name;
+        let at = names
+            .iter()
+            .position(|wanted| wanted.eq_ignore_ascii_case(name));
+        if let Some(at) = at {
+            attribute.collect_into(&mut found[at])?;
+        }
+    }
+    Ok(found)
+}
+
+/// One search, read page by page to its end.
+struct Paged<'a> {
+    base: &'a str,
+    filter: StructureTag,
+    attributes: &'a [&'a str],
+    /// Whether deleted entries are asked for as well.
+    deleted: bool,
+}
+
+/// Runs a search page by page; each entry goes to `take`.
+async fn each(
+    session: &mut Session,
+    paged: Paged<'_>,
+    mut take: impl FnMut(&Message) -> Result<(), Malformed>,
+) -> Result<(), Error> {
+    let doing = format!("the changes below `{}`", paged.base);
+    let server = session.server.clone();
+    pages(session, &paged, &mut take)
+        .await
+        .map_err(|stop| stop.into_error(&server, &doing))
+}
+
+async fn pages(
+    session: &mut Session,
+    paged: &Paged<'_>,
+    take: &mut impl FnMut(&Message) -> Result<(), Malformed>,
+) -> Result<(), Stop> {
+    let mut cookie = Vec::new();
+    loop {
+        let search = Search {
+            base: paged.base,
+            reach: Reach::Subtree,
+            filter: paged.filter.clone(),
+            entries_max: 0,
+            attributes: paged.attributes,
+            names_only: false,
+        };
+        let mut controls = vec![request::page(session.page_entries, cookie.clone())];
+        if session.active_directory {
+            controls.push(request::domain_scope());
+        }
+        if paged.deleted {
+            controls.push(request::show_deleted());
+        }
+        session.wire.search(search, controls).await?;
+        let mut entries = 0u64;
+        let (answer, next) = loop {
+            match session.wire.reply().await? {
+                Reply::Entry(message) => {
+                    entries += 1;
+                    take(&message).map_err(crate::source::ldap::wire::WireError::from)?;
+                }
+                Reply::Reference(_) => {}
+                Reply::Done(answer, next) => break (answer, next),
+            }
+        };
+        if !answer.is_success() {
+            return Err(Stop::Answer(answer));
+        }
+        match next {
+            None => return Err(Stop::NoCookie),
+            Some(next) if next.is_empty() => return Ok(()),
+            Some(next) if next == cookie && entries == 0 => return Err(Stop::NoProgress),
+            Some(next) => cookie = next,
+        }
+    }
+}
+
+/// An answer by which a feed is refused, as an error.
+fn refused(session: &Session, answer: &crate::source::ldap::answer::Answer) -> Error {
+    words::refused(&session.server, "the change feed", answer)
+}
+
+/// The first scope, whose anchor form is that of all.
+fn first_scope(session: &Session) -> Option<std::sync::Arc<Scope>> {
+    session.scopes().into_iter().next()
+}

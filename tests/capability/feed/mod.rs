@@ -1,0 +1,4 @@
+//! Change feeds: every rung of the ladder gives what a full scan gives, and what a feed loses is found by one.
+
+pub mod site;
+mod story;
