@@ -184,6 +184,8 @@ pub struct FeedState {
     pub unsure: bool,
     /// A position that the server lost by going back in time: until it holds again, absence proves nothing.
     pub ahead: Option<Position>,
+    /// When the next account expires, which no feed tells.
+    pub next_due: Option<DateTime<Utc>>,
 }
 
 /// Entries that a complete read met.

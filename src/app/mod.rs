@@ -6,6 +6,7 @@ mod reach;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::Utc;
@@ -28,6 +29,7 @@ use crate::source;
 use crate::store::Store;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::{Feed, Listener, Tracker};
+use crate::sync::watch::Ringer;
 use crate::sync::{self, Relay};
 use crate::vault::{self, Vault};
 
@@ -39,6 +41,9 @@ pub struct Relays {
     store: Arc<dyn Store>,
     listener: Option<Listener>,
 }
+
+/// How often it is looked whether a definition is still the one that is listened for.
+const DEFINITION_LOOK: Duration = Duration::from_secs(1);
 
 /// A tenant and the way to its IAM.
 type Reached = (Arc<Tenant>, Arc<dyn Provider>);
@@ -315,6 +320,32 @@ impl Runner for Relays {
             profiles.extend(directory.profiles.iter().map(of));
         }
         profiles
+    }
+
+    async fn listen(&self, key: &ProfileKey, ringer: &dyn Ringer) {
+        let definition = |contents: &Contents| {
+            let entry = contents.directory(key.directory);
+            entry.map(|entry| entry.definition.clone())
+        };
+        let before = definition(&self.catalog.contents());
+        let changed = async {
+            loop {
+                tokio::time::sleep(DEFINITION_LOOK).await;
+                let now = definition(&self.catalog.contents());
+                let same = before.as_ref().zip(now.as_ref());
+                if same.is_none_or(|(before, now)| !Arc::ptr_eq(before, now)) {
+                    return;
+                }
+            }
+        };
+        match self.relay(key) {
+            Ok(relay) => tokio::select! {
+                () = sync::watch::watch(&relay, ringer) => {}
+                () = changed => {}
+            },
+            // Its runs say what is wrong.
+            Err(_) => changed.await,
+        }
     }
 
     async fn run(&self, job: Feed, stop: Stop) -> Status {

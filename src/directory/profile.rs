@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::ProfileName;
 use crate::identity::digest::{self, Digest};
-use crate::identity::feed::ChangeDetection;
+use crate::identity::feed::{ChangeDetection, Rung};
 use crate::job::schedule::Schedule;
 use crate::mapping::Mapping;
 use crate::plan::decide::Population;
@@ -46,6 +46,14 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Whether it may run as soon as the directory tells of a change.
+    pub fn listens(&self) -> bool {
+        !matches!(
+            self.change_detection,
+            ChangeDetection::Only(Rung::FullScan | Rung::ModifyTimestamp)
+        )
+    }
+
     /// The digest of everything that decides what is desired, the order of the directory's profiles included; when it
     /// changes, every row is looked at again.
     pub fn fingerprint(&self, order: &[ProfileName]) -> Digest {

@@ -153,9 +153,10 @@ impl Mapping {
             .collect()
     }
 
-    /// Whether an account becomes inactive by the passing of time alone.
-    pub fn expires_later(&self, identity: &Identity, now: DateTime<Utc>) -> bool {
-        identity.kind == Kind::User && self.status.expires_later(identity, now)
+    /// When an account becomes inactive by the passing of time alone.
+    pub fn expires_later(&self, identity: &Identity, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let is_user = identity.kind == Kind::User;
+        is_user.then(|| self.status.expires_later(identity, now))?
     }
 
     fn needed<'a>(&'a self, rules: &'a [Rule]) -> impl Iterator<Item = String> + 'a {

@@ -74,11 +74,13 @@ impl StatusRules {
 }
 
 impl StatusRules {
-    /// Whether the account becomes inactive by the passing of time alone, so that it must be looked at again though its
-    /// entry does not change.
-    pub fn expires_later(&self, identity: &Identity, now: DateTime<Utc>) -> bool {
-        self.directory_type == DirectoryType::ActiveDirectory
-            && matches!(expiry_ticks(identity), Some(ticks) if !is_past(ticks, now))
+    /// When the account becomes inactive by the passing of time alone, so that it must be looked at again though its entry
+    /// does not change.
+    pub fn expires_later(&self, identity: &Identity, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let ticks = expiry_ticks(identity).filter(|ticks| !is_past(*ticks, now))?;
+        let is_read = self.directory_type == DirectoryType::ActiveDirectory;
+        // What lies beyond the calendar never comes.
+        is_read.then(|| DateTime::from_timestamp(unix_seconds(ticks), 0))?
     }
 }
 
@@ -96,7 +98,11 @@ fn expiry_ticks(identity: &Identity) -> Option<i64> {
 }
 
 fn is_past(ticks: i64, now: DateTime<Utc>) -> bool {
-    ticks / 10_000_000 - WINDOWS_EPOCH_S <= now.timestamp()
+    unix_seconds(ticks) <= now.timestamp()
+}
+
+fn unix_seconds(ticks: i64) -> i64 {
+    ticks / 10_000_000 - WINDOWS_EPOCH_S
 }
 
 fn has_expired(identity: &Identity, now: DateTime<Utc>) -> bool {
@@ -162,7 +168,9 @@ mod tests {
             let entry = user(&attributes);
             assert_eq!(rules.active(&entry, now), active, "{control:?} {expires:?}");
             let later = expires.as_deref() == Some(&at(1_700_000_001));
-            assert_eq!(rules.expires_later(&entry, now), later, "{expires:?}");
+            let due = DateTime::from_timestamp(1_700_000_001, 0);
+            let expected = due.filter(|_| later);
+            assert_eq!(rules.expires_later(&entry, now), expected, "{expires:?}");
         }
     }
 }

@@ -29,7 +29,10 @@ pub(super) async fn start(scheduler: Scheduler) -> Result<(), String> {
             tokio::select! {
                 () = stop.cancelled() => break,
                 tick = ticks.recv() => match tick {
-                    Some(()) => scheduler.queue_what_is_due().await,
+                    Some(()) => {
+                        scheduler.queue_what_is_due().await;
+                        scheduler.listen();
+                    }
                     None => break,
                 },
             }

@@ -7,8 +7,9 @@
 
 mod clock;
 pub mod forget;
+mod listen;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::store::Store;
 use crate::store::jobs::JobFilter;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::Feed;
+use crate::sync::watch::Ringer;
 
 /// Jobs that run at the same time, over all directories.
 const JOBS_AT_ONCE: usize = 4;
@@ -42,6 +44,10 @@ const JOBS_OF_A_TENANT: usize = JOBS_AT_ONCE - 1;
 pub trait Runner: Send + Sync {
     /// The profiles that can run, with their schedules, and whether these are in force.
     fn profiles(&self) -> Vec<Scheduled>;
+
+    /// Listens for changes in a profile's directory, and rings at each that concerns it. Ends when the profile's
+    /// definition is not what it was.
+    async fn listen(&self, key: &ProfileKey, ringer: &dyn Ringer);
 
     /// Runs a job to its end, and stores that end; what becomes of it on the way goes to those who watch the feed.
     async fn run(&self, job: Feed, stop: Stop) -> Status;
@@ -58,6 +64,8 @@ pub struct Scheduled {
     pub schedule: Schedule,
     /// Whether the schedule is in force.
     pub enabled: bool,
+    /// Whether it may run as soon as the directory tells of a change.
+    pub listens: bool,
 }
 
 impl Scheduled {
@@ -68,6 +76,7 @@ impl Scheduled {
             tenant: directory.tenant.clone(),
             schedule: profile.schedule.clone(),
             enabled: directory.enabled && profile.enabled,
+            listens: profile.listens(),
         }
     }
 }
@@ -110,6 +119,8 @@ struct Inner {
     queued: Mutex<HashMap<ProfileKey, DateTime<Utc>>>,
     /// Places for jobs of each tenant, fewer than there are in all.
     shares: Mutex<HashMap<TenantName, Arc<Semaphore>>>,
+    /// The profiles that are listened for.
+    listening: Mutex<HashSet<ProfileKey>>,
     /// Told whenever a job has left its place.
     left: Notify,
     tasks: TaskTracker,
@@ -142,6 +153,7 @@ impl Scheduler {
             places: Arc::new(Semaphore::new(JOBS_AT_ONCE)),
             queued: Mutex::default(),
             shares: Mutex::default(),
+            listening: Mutex::default(),
             left: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -194,7 +206,9 @@ impl Scheduler {
             self.leave_place(key, job.id);
             return Err(Refused::Unknown);
         }
-        lock(&self.0.queued).insert(key.clone(), job.queued_at);
+        if trigger != Trigger::Feed {
+            lock(&self.0.queued).insert(key.clone(), job.queued_at);
+        }
         if let Err(error) = self.0.store.queue_job(&job, actor, &tenant).await {
             self.leave_place(key, job.id);
             return Err(error.into());
@@ -356,8 +370,8 @@ impl Scheduler {
             .into_iter()
             .filter(|profile| profile.enabled)
         {
-            match self.next_run(&profile).await {
-                Ok(Some(due)) if due <= Utc::now() => {
+            match self.due(&profile).await {
+                Ok(true) => {
                     match self
                         .enqueue(
                             &profile.key,
@@ -373,12 +387,38 @@ impl Scheduler {
                         }
                     }
                 }
-                Ok(_) => {}
+                Ok(false) => {}
                 Err(error) => {
                     tracing::error!(profile = %profile.key, error = %error, "the schedule could not be read")
                 }
             }
         }
+    }
+
+    /// Whether a profile is to run now: by its schedule, or because the time has come at which an account expires.
+    async fn due(&self, profile: &Scheduled) -> Result<bool, crate::store::Error> {
+        let now = Utc::now();
+        let Some(next) = self.next_run(profile).await? else {
+            return Ok(false);
+        };
+        let state = self.0.store.feed_state(&profile.key).await?;
+        let expires = state.next_due.filter(|due| *due <= now);
+        let Some(expired) = expires.filter(|_| next > now) else {
+            return Ok(next <= now);
+        };
+        // Once for each time: a run that could do nothing about it is not asked for again before its turn.
+        let last = self.last_try(&profile.key).await?;
+        Ok(last.is_none_or(|last| last < expired))
+    }
+
+    /// When a job of a profile was last tried.
+    async fn last_try(
+        &self,
+        key: &ProfileKey,
+    ) -> Result<Option<DateTime<Utc>>, crate::store::Error> {
+        let state = self.0.store.profile_state(key).await?;
+        let queued = lock(&self.0.queued).get(key).copied();
+        Ok(state.last_attempt.max(queued))
     }
 
     /// When a profile is due next; may lie in the past.
@@ -392,9 +432,7 @@ impl Scheduler {
         if !profile.enabled || profile.schedule == Schedule::Manual {
             return Ok(None);
         }
-        let state = self.0.store.profile_state(&profile.key).await?;
-        let queued = lock(&self.0.queued).get(&profile.key).copied();
-        let last = state.last_attempt.max(queued);
+        let last = self.last_try(&profile.key).await?;
         Ok(profile.schedule.next_run(last, self.0.started))
     }
 

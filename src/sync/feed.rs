@@ -355,7 +355,7 @@ impl Rereading<'_> {
 }
 
 /// The rows that a hint may be about: an anchor does not tell a user from a group.
-fn keys_of(relay: &Relay, hints: &[Hint]) -> Vec<RowKey> {
+pub(super) fn keys_of(relay: &Relay, hints: &[Hint]) -> Vec<RowKey> {
     let groups = relay.source.groups.is_some();
     let kinds = [Kind::User, Kind::Group];
     let kinds = kinds
@@ -372,7 +372,7 @@ fn keys_of(relay: &Relay, hints: &[Hint]) -> Vec<RowKey> {
 }
 
 /// What the profile that runs saw of an entry that was there.
-fn own_present<'a>(relay: &Relay, row: &'a Row) -> Option<&'a Seen> {
+pub(super) fn own_present<'a>(relay: &Relay, row: &'a Row) -> Option<&'a Seen> {
     row.seen
         .iter()
         .find(|(profile, _)| *profile == relay.profile.name)

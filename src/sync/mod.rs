@@ -20,6 +20,7 @@ mod send;
 mod settle;
 pub mod stop;
 pub mod tracker;
+pub mod watch;
 
 use std::sync::Arc;
 

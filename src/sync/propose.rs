@@ -16,7 +16,7 @@ use crate::job::{Counters, Mode};
 use crate::plan::decide::{self, Policy, Verdict};
 use crate::plan::membership::{self, Named, NestedGroups};
 use crate::plan::{Action, Class, Plan, Reason, Step, guard};
-use crate::snapshot::{MatchedBy, Row, Seen, Standing};
+use crate::snapshot::{FeedState, MatchedBy, Row, Seen, Standing};
 use crate::store::Lease;
 use crate::sync::problems::Problems;
 use crate::sync::roles::Roles;
@@ -108,6 +108,8 @@ struct Draft<'a> {
     deactivations: u64,
     emptied_groups: u64,
     members: Counters,
+    /// When the next account becomes inactive by the passing of time alone.
+    next_due: Option<DateTime<Utc>>,
 }
 
 impl<'a> Draft<'a> {
@@ -142,6 +144,7 @@ impl<'a> Draft<'a> {
             deactivations: 0,
             emptied_groups: 0,
             members: Counters::default(),
+            next_due: None,
         })
     }
 
@@ -260,13 +263,27 @@ impl<'a> Draft<'a> {
     }
 
     /// An account that expires is looked at in each run, because its entry does not change when it does.
-    fn stays_marked(&self, seen: &Seen) -> bool {
-        seen.standing == Standing::Present
-            && self
-                .relay
-                .profile
-                .mapping
-                .expires_later(&seen.identity, self.now)
+    fn stays_marked(&mut self, seen: &Seen) -> bool {
+        if seen.standing != Standing::Present {
+            return false;
+        }
+        let mapping = &self.relay.profile.mapping;
+        let Some(due) = mapping.expires_later(&seen.identity, self.now) else {
+            return false;
+        };
+        self.next_due = Some(self.next_due.map_or(due, |earlier| earlier.min(due)));
+        true
+    }
+
+    /// Keeps when the next account expires, for the scheduler, and answers where the profile stands in the feed.
+    async fn keep_next_due(&self, is_about_all: bool) -> Result<FeedState, Error> {
+        let (store, key) = (&self.relay.store, self.relay.key());
+        let mut feed = store.feed_state(&key).await?;
+        if is_about_all && feed.next_due != self.next_due {
+            feed.next_due = self.next_due;
+            store.save_feed_state(self.lease, &key, &feed).await?;
+        }
+        Ok(feed)
     }
 
     /// A name that was taken at the target when it was last looked at may be free by now, or be ours: it is looked at
@@ -408,7 +425,7 @@ impl<'a> Draft<'a> {
                 .await?;
         }
         let state = self.relay.store.profile_state(&self.relay.key()).await?;
-        let feed = self.relay.store.feed_state(&self.relay.key()).await?;
+        let feed = self.keep_next_due(job.only.is_none()).await?;
         let limits = &self.relay.profile.limits;
         let small = self.deactivations <= limits.deactivations
             && self.emptied_groups <= limits.groups_emptied;

@@ -2,3 +2,4 @@
 
 pub mod site;
 mod story;
+mod watch;
