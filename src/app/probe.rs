@@ -309,6 +309,7 @@ pub async fn preview_mapping(
     let names = Names {
         user: profile.mapping.name_attribute(Kind::User),
         group: profile.mapping.name_attribute(Kind::Group),
+        unit: profile.mapping.unit_name_attribute(),
     };
     let source = source::open(settings).await.map_err(refused)?;
     let found = source.find(selector, &names).await;

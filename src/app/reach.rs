@@ -8,9 +8,12 @@ use crate::directory::profile::{MembershipType, Profile};
 use crate::directory::tenant::{Auth, Tenant};
 use crate::directory::{Connection, Directory, Pem};
 use crate::id::ProfileName;
+use crate::plan::membership::NestedGroups;
 use crate::provider::{self, Provider};
 use crate::secret::{Secret, SecretRef};
-use crate::source::{self, MembershipAttribute, MembershipBy, Search, Security};
+use crate::source::{
+    self, MembershipAttribute, MembershipBy, Search, Security, UnitMembers, Units,
+};
 
 /// The longest message of a directory server that is accepted, in bytes: an entry with 100,000 members is about 8 MiB.
 const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -125,9 +128,18 @@ pub(super) fn sources(
         (Ok(password), Ok(ca)) => (password, ca),
         (password, ca) => return Err([password.err(), ca.err()].into_iter().flatten().collect()),
     };
+    let unit_members: Vec<UnitMembers> = directory
+        .profiles
+        .iter()
+        .filter(|profile| profile.scope.units_filter.is_some())
+        .map(|profile| unit_members(profile.nested_groups))
+        .collect();
     let sources = directory.profiles.iter().map(|profile| {
         let (password, ca) = (bind_password.clone(), ca_certificate.clone());
-        let settings = source_settings(connection, profile, password, ca);
+        let settings = source::Settings {
+            unit_members: unit_members.clone(),
+            ..source_settings(connection, profile, password, ca)
+        };
         (profile.name.clone(), settings)
     });
     Ok(sources.collect())
@@ -159,6 +171,15 @@ fn source_settings(
             filter: scope.groups_filter.clone(),
             attributes: attributes(profile.mapping.group_attributes()),
         }),
+        units: scope.units_filter.as_ref().map(|filter| Units {
+            search: Search {
+                base: scope.users_dn.clone(),
+                filter: filter.clone(),
+                attributes: attributes(profile.mapping.unit_attributes()),
+            },
+            members: unit_members(profile.nested_groups),
+        }),
+        unit_members: Vec::new(),
         anchor_attribute: connection.anchor_attribute.clone(),
         membership: scope
             .membership
@@ -177,6 +198,15 @@ fn source_settings(
         connect_timeout: Duration::from_secs(u64::from(connection.connect_timeout_s)),
         answer_timeout: Duration::from_secs(u64::from(connection.answer_timeout_s)),
         message_bytes_max: MESSAGE_BYTES_MAX,
+    }
+}
+
+/// Whom units have as members where groups within groups are treated so.
+fn unit_members(nested_groups: NestedGroups) -> UnitMembers {
+    match nested_groups {
+        NestedGroups::Direct => UnitMembers::Users,
+        NestedGroups::Nested => UnitMembers::UsersAndUnits,
+        NestedGroups::Flatten => UnitMembers::UsersBelow,
     }
 }
 

@@ -180,6 +180,41 @@ fn a_password_without_tls_needs_leave_and_a_tenant_must_exist() {
 }
 
 #[test]
+fn organizational_units_are_groups_where_that_is_asked_for() {
+    let units = |text: &str| {
+        let profile = read(text).directories[0].profiles[0].clone();
+        assert_eq!(
+            profile.scope.units_filter.is_some(),
+            profile.scope.has_groups()
+        );
+        (
+            profile.scope.units_filter,
+            profile.mapping.unit_name_attribute(),
+        )
+    };
+    let off = format!("{SMALLEST}synchronizeGroups = false\n");
+    assert_eq!(units(&off).0, None);
+    let on = format!("{off}organizationalUnits = \"groups\"\n");
+    let (filter, name) = units(&on);
+    assert_eq!(filter.as_deref(), Some("(objectClass=organizationalUnit)"));
+    assert_eq!(name.as_deref(), Some("ou"));
+    let (filter, name) = units(&on.replace("\"ldap\"", "\"active_directory\""));
+    assert!(filter.unwrap().contains("isCriticalSystemObject"));
+    assert_eq!(name.as_deref(), Some("name"));
+    // They can give roles when there are no other groups.
+    let roles = "roleMapping = [{ group = \"ou=a,dc=x\", role = \"a\" }]\n";
+    read(&format!("{on}{roles}"));
+    assert!(mistakes(&format!("{off}{roles}"))[0].contains("organizationalUnits"));
+    let wrong = on.replace("\"groups\"", "\"all\"");
+    assert!(mistakes(&wrong)[0].contains("organizationalUnits"));
+    let fingerprint = |text: &str| {
+        let directory = &read(text).directories[0];
+        directory.profiles[0].fingerprint(&directory.profile_names())
+    };
+    assert_ne!(fingerprint(&off), fingerprint(&on));
+}
+
+#[test]
 fn primary_groups_are_those_of_active_directory_by_name() {
     let ldap = SMALLEST.replace("type = \"ldap\"", "type = \"ldap\"\nprimaryGroup = true");
     assert!(

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::ProfileName;
 use crate::identity::digest::{self, Digest};
 use crate::identity::feed::{ChangeDetection, Rung};
+use crate::identity::{Identity, Kind};
 use crate::job::schedule::Schedule;
 use crate::mapping::Mapping;
 use crate::plan::decide::Population;
@@ -77,12 +78,30 @@ pub struct Scope {
     pub groups_dn: Option<String>,
     /// The filter that groups match.
     pub groups_filter: String,
+    /// The filter that the organizational units below `users_dn` match which are groups; absent when none are.
+    pub units_filter: Option<String>,
     /// The attributes in which groups name members, and what they hold.
     pub membership: Vec<(String, MembershipType)>,
     /// The user's attribute that a membership by uid names.
     pub uid_attribute: String,
     /// Whether the users whose primary group a group is are members of it.
     pub primary_group: bool,
+}
+
+impl Scope {
+    /// Whether there are groups at all, be they groups or organizational units in the directory.
+    pub fn has_groups(&self) -> bool {
+        self.groups_dn.is_some() || self.units_filter.is_some()
+    }
+
+    /// Whether entries such as this one are searched for.
+    pub fn searches_for(&self, identity: &Identity) -> bool {
+        match identity.kind {
+            Kind::User => true,
+            Kind::Group if identity.is_unit() => self.units_filter.is_some(),
+            Kind::Group => self.groups_dn.is_some(),
+        }
+    }
 }
 
 /// What a membership attribute holds.

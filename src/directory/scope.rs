@@ -11,7 +11,7 @@ use crate::identity::feed::{ChangeDetection, Rung};
 use crate::job::schedule::{CronExpression, Schedule, parse_interval};
 use crate::mapping::rule::Source;
 use crate::mapping::status::{DisabledWhen, StatusRules};
-use crate::mapping::{Mapping, default_rules};
+use crate::mapping::{Mapping, default_rules, default_unit_name};
 use crate::plan::decide::Population;
 use crate::plan::guard::Limits;
 use crate::plan::membership::{AbsentGroups, NestedGroups};
@@ -23,6 +23,10 @@ const AD_USERS: &str = "(&(objectCategory=person)(objectClass=user))";
 const LDAP_GROUPS: &str =
     "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))";
 const AD_GROUPS: &str = "(objectClass=group)";
+/// The organizational units that people are kept in.
+const LDAP_UNITS: &str = "(objectClass=organizationalUnit)";
+/// The same without the one that the domain itself made, for its controllers.
+const AD_UNITS: &str = "(&(objectClass=organizationalUnit)(!(isCriticalSystemObject=TRUE)))";
 /// Computers; group and other managed service accounts are computers by their object classes too.
 const COMPUTER: &str = "(objectClass=computer)";
 /// What is a person by its object classes in Active Directory and has no account, or one that no person logs in with:
@@ -130,7 +134,8 @@ pub(super) fn profile(
         fields,
         rules,
         group_name,
-        StatusRules::of(directory_type, disabled),
+        directory_type,
+        disabled,
         problems,
     );
     Some(Profile {
@@ -174,8 +179,9 @@ fn roles(
     if rules.roles.is_empty() {
         return String::new();
     }
-    if scope.is_some_and(|scope| scope.groups_dn.is_none()) {
-        let message = "needs groups, and synchronizeGroups is false; take one of the two out";
+    if scope.is_some_and(|scope| !scope.has_groups()) {
+        let message = "needs groups, and synchronizeGroups is false; take one of the two out, or set \
+                       organizationalUnits = \"groups\"";
         fields.refuse("roleMapping", message, problems);
     }
     serde_json::to_string(&rules.roles).unwrap_or_default()
@@ -186,12 +192,17 @@ fn mapping(
     fields: &mut Fields<'_>,
     rules: Rules,
     group_name: Source,
-    status: StatusRules,
+    directory_type: DirectoryType,
+    disabled: Vec<DisabledWhen>,
     problems: &mut Problems,
 ) -> Option<Mapping> {
+    let status = StatusRules::of(directory_type, disabled);
     let mapping = Mapping::new(rules.users, group_name, status);
     mapping
-        .map(|mapping| mapping.with_roles(rules.roles))
+        .map(|mapping| {
+            let unit_name = default_unit_name(directory_type);
+            mapping.with_roles(rules.roles).with_unit_name(unit_name)
+        })
         .map_err(|wrong| {
             for (name, message) in wrong {
                 let pointer = format!("{}/{name}", fields.pointer_of("attributeMapping"));
@@ -246,6 +257,7 @@ fn scope(
     let users_filter = all_of(&parts);
     let groups_filter = filter(fields, "groupSearchFilter", problems)
         .unwrap_or_else(|| usual_groups(directory_type).to_owned());
+    let units_filter = units_filter(fields, directory_type, problems);
     let with_groups = fields.boolean("synchronizeGroups", true, problems);
     let primary_group = fields.boolean("primaryGroup", false, problems);
     if primary_group && directory_type != DirectoryType::ActiveDirectory {
@@ -262,10 +274,26 @@ fn scope(
         computers_filter,
         groups_dn: with_groups.then(|| groups_dn.unwrap_or_else(|| base.clone())),
         groups_filter,
+        units_filter,
         membership,
         uid_attribute,
         primary_group,
     })
+}
+
+/// The filter of the organizational units that are groups; `None` when they are left alone.
+fn units_filter(
+    fields: &mut Fields<'_>,
+    directory_type: DirectoryType,
+    problems: &mut Problems,
+) -> Option<String> {
+    let words = [("ignore", false), ("groups", true)];
+    let as_groups = fields.choice("organizationalUnits", false, &words, problems);
+    let filter = match directory_type {
+        DirectoryType::ActiveDirectory => AD_UNITS,
+        DirectoryType::Ldap => LDAP_UNITS,
+    };
+    as_groups.then(|| filter.to_owned())
 }
 
 /// The filter that an entry matches when it matches all of these.

@@ -76,6 +76,7 @@ pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryTy
         "groupSearchFilter": usual_groups(directory_type),
         "disabledWhen": [],
         "population": profile.population,
+        "organizationalUnits": if scope.units_filter.is_some() { "groups" } else { "ignore" },
         "primaryGroup": scope.primary_group,
         "nestedGroups": profile.nested_groups,
         "roleMapping": [],
@@ -228,6 +229,7 @@ mod tests {
                 "attributeMapping": { "phone": false, "title": "title", "name.givenName": { "constant": "A" } },
                 "roleMapping": [{ "group": "cn=a,dc=x", "role": "r" }, { "group": "cn=b,dc=x", "entitlement": "e" }],
                 "syncSchedule": "0 3 * * *", "guard": { "deactivations": 9 },
+                "organizationalUnits": "groups",
             }));
             let mut shown = directory(&few);
             shown.remove("id");

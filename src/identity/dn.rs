@@ -16,6 +16,13 @@ impl Dn {
         &self.0
     }
 
+    /// The name of the entry above; `None` for the root and for a name of one part.
+    pub fn above(&self) -> Option<Self> {
+        self.0
+            .split_once(RDN_END)
+            .map(|(_, above)| Self(above.to_owned()))
+    }
+
     /// Whether this name is `base` or lies below it.
     pub fn is_within(&self, base: &Dn) -> bool {
         base.0.is_empty()
@@ -242,6 +249,8 @@ mod tests {
             ("nonsense", None),
         ] {
             assert_eq!(parent(name), above, "{name}");
+            let parsed = name.parse().ok().and_then(|dn: Dn| dn.above());
+            assert_eq!(parsed, above.map(dn), "{name}");
         }
     }
 

@@ -7,6 +7,7 @@ pub mod dn;
 pub mod feed;
 pub mod known;
 pub mod observation;
+pub mod place;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -159,7 +160,8 @@ pub struct Member {
     pub name: String,
 }
 
-/// The digest of a member's parsed DN or of its uid: equal exactly when both name the same entry.
+/// The digest of a member's parsed DN or of its uid: equal exactly when both name the same entry. Or of a [`place`], which
+/// names all entries that lie there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MemberKey(pub [u8; 16]);
 

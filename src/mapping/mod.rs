@@ -35,6 +35,7 @@ pub struct Desired {
 pub struct Mapping {
     users: Vec<Rule>,
     groups: Vec<Rule>,
+    units: Vec<Rule>,
     roles: Vec<RoleRule>,
     status: StatusRules,
     expressions: Arc<Environment<'static>>,
@@ -52,12 +53,7 @@ impl Mapping {
     ) -> Result<Self, Vec<(String, String)>> {
         let mut problems = Vec::new();
         let mut expressions = rule::environment();
-        let groups = vec![Rule {
-            name: "name".into(),
-            path: AttributePath::display_name(),
-            source: group_name,
-            required: true,
-        }];
+        let groups = name_rule(group_name);
         let mut seen = BTreeSet::new();
         for rule in users.iter().chain(&groups) {
             if let Err(problem) = rule.compile(&mut expressions) {
@@ -84,6 +80,7 @@ impl Mapping {
         if problems.is_empty() {
             Ok(Self {
                 users,
+                units: groups.clone(),
                 groups,
                 roles: Vec::new(),
                 status,
@@ -97,6 +94,14 @@ impl Mapping {
     /// With rules that give roles to the members of groups; none of their attributes is mapped already.
     pub fn with_roles(self, roles: Vec<RoleRule>) -> Self {
         Self { roles, ..self }
+    }
+
+    /// With an attribute of its own for the name of an organizational unit that is a group.
+    pub fn with_unit_name(self, attribute: &str) -> Self {
+        Self {
+            units: name_rule(Source::Attribute(attribute.to_owned())),
+            ..self
+        }
     }
 
     /// The rules that give roles to the members of groups.
@@ -114,6 +119,11 @@ impl Mapping {
     /// The attributes that must be read of groups.
     pub fn group_attributes(&self) -> BTreeSet<String> {
         self.needed(&self.groups).collect()
+    }
+
+    /// The attributes that must be read of organizational units that are groups.
+    pub fn unit_attributes(&self) -> BTreeSet<String> {
+        self.needed(&self.units).collect()
     }
 
     /// The attributes that the relay maintains: no other one is ever compared or sent.
@@ -134,15 +144,15 @@ impl Mapping {
     /// The directory attribute whose value is the name of a kind at the target (userName, a group's displayName); `None`
     /// when that is a constant or made by an expression.
     pub fn name_attribute(&self, kind: Kind) -> Option<String> {
-        let (rules, path) = match kind {
-            Kind::User => (&self.users, AttributePath::user_name()),
-            Kind::Group => (&self.groups, AttributePath::display_name()),
-        };
-        let rule = rules.iter().find(|rule| rule.path == path)?;
-        match &rule.source {
-            Source::Attribute(name) => Some(name.clone()),
-            Source::Constant(_) | Source::Expression(_) => None,
+        match kind {
+            Kind::User => attribute_of(&self.users, &AttributePath::user_name()),
+            Kind::Group => attribute_of(&self.groups, &AttributePath::display_name()),
         }
+    }
+
+    /// The directory attribute whose value is the name of an organizational unit that is a group.
+    pub fn unit_name_attribute(&self) -> Option<String> {
+        attribute_of(&self.units, &AttributePath::display_name())
     }
 
     /// The directory attributes that rules of users read whose value is required.
@@ -170,6 +180,7 @@ impl Mapping {
     pub fn desired(&self, identity: &Identity, now: DateTime<Utc>) -> Desired {
         let (rules, active) = match identity.kind {
             Kind::User => (&self.users, self.status.active(identity, now)),
+            Kind::Group if identity.is_unit() => (&self.units, Some(true)),
             Kind::Group => (&self.groups, Some(true)),
         };
         let mut attributes = Attributes::new();
@@ -196,6 +207,25 @@ impl Mapping {
     }
 }
 
+/// The directory attribute from which a rule takes what it gives, unless it is made otherwise.
+fn attribute_of(rules: &[Rule], path: &AttributePath) -> Option<String> {
+    let rule = rules.iter().find(|rule| rule.path == *path)?;
+    match &rule.source {
+        Source::Attribute(name) => Some(name.clone()),
+        Source::Constant(_) | Source::Expression(_) => None,
+    }
+}
+
+/// The one rule of a group.
+fn name_rule(source: Source) -> Vec<Rule> {
+    vec![Rule {
+        name: "name".into(),
+        path: AttributePath::display_name(),
+        source,
+        required: true,
+    }]
+}
+
 /// What a kind of entry is in the protocol's words.
 pub fn resource_type(kind: Kind) -> ResourceType {
     match kind {
@@ -220,6 +250,14 @@ pub fn default_rules(directory_type: DirectoryType) -> [(&'static str, &'static 
     ]
 }
 
+/// The attribute that names an organizational unit; what Active Directory itself keeps up on a rename.
+pub fn default_unit_name(directory_type: DirectoryType) -> &'static str {
+    match directory_type {
+        DirectoryType::ActiveDirectory => "name",
+        DirectoryType::Ldap => "ou",
+    }
+}
+
 /// The usual anchor attribute of a directory type.
 pub fn default_anchor(directory_type: DirectoryType) -> &'static str {
     match directory_type {
@@ -232,7 +270,8 @@ pub fn default_anchor(directory_type: DirectoryType) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::identity::{Anchor, Value as DirectoryValue};
+    use crate::identity::place::Place;
+    use crate::identity::{Anchor, Member, MemberKey, Value as DirectoryValue};
     use uuid::Uuid;
 
     pub(super) fn user(attributes: &[(&str, &[&str])]) -> Identity {
@@ -346,6 +385,27 @@ mod tests {
         assert_eq!(required, ["rank", "title", "uid"].map(str::to_owned).into());
         let made = of(Source::Expression("{{ uid }}@x".into()));
         assert_eq!(made.name_attribute(Kind::User), None);
+    }
+
+    #[test]
+    fn a_unit_has_a_name_of_its_own() {
+        let mapping = mapping(vec![rule("username", Source::Attribute("uid".into()))]);
+        let mapping = mapping.with_unit_name("ou");
+        let mut group = user(&[("cn", &["Group"]), ("ou", &["Unit"])]);
+        group.kind = Kind::Group;
+        group.dn = "ou=unit,dc=x".into();
+        let name = |group: &Identity| {
+            let attributes = mapping.desired(group, DateTime::UNIX_EPOCH).resource;
+            attributes.unwrap()[&AttributePath::display_name()].clone()
+        };
+        assert_eq!(name(&group), Value::Text("Group".into()));
+        let place = MemberKey::of_place(Place::RightBelow, &group.dn.parse().unwrap());
+        group.members = vec![Member {
+            key: place,
+            name: group.dn.clone(),
+        }];
+        assert_eq!(name(&group), Value::Text("Unit".into()));
+        assert_eq!(mapping.unit_attributes(), ["ou".to_owned()].into());
     }
 
     #[test]

@@ -64,7 +64,8 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn nothing() -> Self {
+    /// Nothing is to be done for the row.
+    pub fn nothing() -> Self {
         Self {
             steps: Vec::new(),
             problem: None,

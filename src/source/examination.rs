@@ -20,7 +20,7 @@ pub struct Questions {
 pub struct Examination {
     /// Users in scope.
     pub users: Count,
-    /// Groups in scope; absent when groups are not synchronized.
+    /// Groups in scope, organizational units among them where these are groups; absent when neither is synchronized.
     pub groups: Option<Count>,
     /// The first user that the server gave, as a read states it.
     pub sample: Option<Observation>,
@@ -47,6 +47,14 @@ pub struct Count {
     pub entries: u64,
     /// Why there may be more; absent when these are all.
     pub cut: Option<String>,
+}
+
+impl Count {
+    /// Adds what another search gave.
+    pub fn add(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.cut = self.cut.take().or(other.cut);
+    }
 }
 
 /// A right that reading does not need.

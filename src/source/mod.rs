@@ -1,4 +1,4 @@
-//! The source: reads users and groups from an LDAP or Active Directory server.
+//! The source: reads users, groups and organizational units from an LDAP or Active Directory server.
 //!
 //! It knows no SCIM, no store and no policy: it says what is there, and what its silence means.
 
@@ -39,6 +39,10 @@ pub struct Settings {
     pub users: Search,
     /// The groups that are in scope; absent when groups are not synchronized.
     pub groups: Option<Search>,
+    /// The organizational units that are in scope as groups; absent when units are no groups.
+    pub units: Option<Units>,
+    /// Whom units have as members in any of the directory's profiles: what is read gets the names that this takes.
+    pub unit_members: Vec<UnitMembers>,
     /// The attribute that becomes the anchor: objectGUID, entryUUID, nsUniqueId, or another.
     pub anchor_attribute: String,
     /// The attributes in which groups name their members.
@@ -79,6 +83,26 @@ pub struct Search {
     pub attributes: Vec<String>,
 }
 
+/// Organizational units that are in scope as groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Units {
+    /// Where and which.
+    pub search: Search,
+    /// Whom they have as members.
+    pub members: UnitMembers,
+}
+
+/// Whom an organizational unit has as members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitMembers {
+    /// The users right below it.
+    Users,
+    /// The users and the units right below it.
+    UsersAndUnits,
+    /// The users below it at any depth.
+    UsersBelow,
+}
+
 /// An attribute in which groups name their members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipAttribute {
@@ -102,7 +126,7 @@ pub enum MembershipBy {
 /// A connection to a directory, bound and ready.
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// Reads everything in scope, users first, then groups.
+    /// Reads everything in scope: users, then groups, then organizational units where these are groups.
     ///
     /// Every entry is met in `known`; new, changed and unreadable ones go to `sink`, which pushes back when the
     /// receiver is slow. An error of the server in the middle is not an `Err`: it ends the read with
@@ -161,7 +185,7 @@ pub trait Source: Send + Sync {
     async fn look(&self, key: &RowKey) -> Result<Look, Error>;
 
     /// Looks for the one entry in scope that is called so: by its DN, then by its anchor as it is printed, then by its
-    /// name; users, then groups. `None` proves nothing: see [`Source::look`].
+    /// name; in the order of [`Source::read`]. `None` proves nothing: see [`Source::look`].
     ///
     /// # Errors
     /// When the server does not answer, answers with an error, or when more than one entry is called so.
@@ -239,6 +263,8 @@ pub struct Names {
     pub user: Option<String>,
     /// The attribute that becomes a group's name.
     pub group: Option<String>,
+    /// The attribute that becomes the name of an organizational unit.
+    pub unit: Option<String>,
 }
 
 impl Names {

@@ -8,6 +8,7 @@ pub mod jobs;
 pub mod records;
 mod redb;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -309,13 +310,13 @@ pub trait Store: Records + Feeds + Send + Sync {
         groups: Vec<RowKey>,
     ) -> Result<Vec<Vec<ResolvedMember>>, Error>;
 
-    /// The rows that have these names now, in the given order; `None` for a name that nobody has.
+    /// The rows that have these names now, for each in the given order: one at the most, unless the name is a place.
     async fn named(
         &self,
         directory: DirectoryId,
         profiles: &[ProfileName],
         names: Vec<MemberKey>,
-    ) -> Result<Vec<Option<RowKey>>, Error>;
+    ) -> Result<Vec<BTreeSet<RowKey>>, Error>;
 
     /// The groups that name each of these rows as a member, by the names that it has now; for each in the given order.
     async fn groups_naming(

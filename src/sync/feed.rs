@@ -356,7 +356,7 @@ impl Rereading<'_> {
 
 /// The rows that a hint may be about: an anchor does not tell a user from a group.
 pub(super) fn keys_of(relay: &Relay, hints: &[Hint]) -> Vec<RowKey> {
-    let groups = relay.source.groups.is_some();
+    let groups = relay.source.groups.is_some() || relay.source.units.is_some();
     let kinds = [Kind::User, Kind::Group];
     let kinds = kinds
         .into_iter()

@@ -58,7 +58,7 @@ pub(super) async fn read_target(
 ) -> Result<(), Error> {
     tracker.phase("observing").await;
     relay.provider.discover().await?;
-    let groups = relay.profile.scope.groups_dn.is_some();
+    let groups = relay.profile.scope.has_groups();
     for kind in [Kind::User, Kind::Group]
         .into_iter()
         .filter(|kind| groups || *kind == Kind::User)

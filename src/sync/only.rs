@@ -81,10 +81,14 @@ async fn find(relay: &Relay, source: &dyn Source, selector: &str) -> Result<Foun
     if let Some(found) = source.find(selector, &names).await? {
         return Ok(Found::There(found));
     }
-    let groups = relay.profile.scope.groups_dn.is_some();
     let known = known_row(relay, selector).await?;
     // Of groups that are not synchronized any more nothing can be proved.
-    let Some(key) = known.filter(|key| groups || key.kind == Kind::User) else {
+    let scope = &relay.profile.scope;
+    let searched = |row: &Row| match row.owner() {
+        Some((_, seen)) => scope.searches_for(&seen.identity),
+        None => row.key.kind == Kind::User || scope.has_groups(),
+    };
+    let Some(Row { key, .. }) = known.filter(searched) else {
         return Err(Error::Only(names.not_found(selector)));
     };
     let Look::Present(identity) = source.look(&key).await? else {
@@ -107,6 +111,7 @@ fn names(relay: &Relay) -> Names {
     Names {
         user: mapping.name_attribute(Kind::User),
         group: mapping.name_attribute(Kind::Group),
+        unit: mapping.unit_name_attribute(),
     }
 }
 
@@ -121,7 +126,7 @@ async fn is_known(relay: &Relay, key: &RowKey, digest: Digest) -> Result<bool, E
 }
 
 /// The row that the store knows by this anchor, DN, uid or userName.
-async fn known_row(relay: &Relay, selector: &str) -> Result<Option<RowKey>, Error> {
+async fn known_row(relay: &Relay, selector: &str) -> Result<Option<Row>, Error> {
     let anchors = [
         uuid::Uuid::try_parse(selector).ok().map(Anchor::Uuid),
         Some(Anchor::Text(selector.to_owned())),
@@ -131,7 +136,7 @@ async fn known_row(relay: &Relay, selector: &str) -> Result<Option<RowKey>, Erro
             let anchor = anchor.clone();
             let row = row(relay, &RowKey { kind, anchor }).await?;
             if !row.seen.is_empty() {
-                return Ok(Some(row.key));
+                return Ok(Some(row));
             }
         }
     }
@@ -140,9 +145,13 @@ async fn known_row(relay: &Relay, selector: &str) -> Result<Option<RowKey>, Erro
     let mut names = vec![MemberKey::of_uid(selector)];
     names.extend(selector.parse().map(|dn| MemberKey::of_dn(&dn)));
     let named = relay.store.named(directory, &profiles, names).await?;
-    match named.into_iter().flatten().next() {
-        Some(row) => Ok(Some(row)),
-        None => Ok(relay.store.holder_of_name(directory, selector).await?),
+    let key = match named.into_iter().flatten().next() {
+        Some(key) => Some(key),
+        None => relay.store.holder_of_name(directory, selector).await?,
+    };
+    match key {
+        Some(key) => Ok(Some(row(relay, &key).await?)),
+        None => Ok(None),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::fault::Fault;
-use crate::identity::{MemberKey, RowKey};
+use crate::identity::{Identity, MemberKey, RowKey};
 use crate::mapping::resource_type;
 use crate::plan::{Action, Class, Step};
 use crate::scim::encode::{self, Request};
@@ -295,27 +295,31 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
 
 /// Members that may be taken out: the group's own entry was looked at already; where a member's absence is the reason,
 /// that is looked at too, so that one entry that a read missed does not cost its memberships. So is a member that
-/// another profile reads: that one may not know yet by which name the group means it now.
+/// another profile reads: that one may not know yet by which name the group means it now. And so is any member of an
+/// organizational unit, because it is the member's own entry that says where it lies.
 async fn provably_gone(
     flight: &Flight<'_>,
     step: &Step,
     group: &Row,
     members: &[RowKey],
 ) -> Result<Vec<RowKey>, Error> {
+    // A group that is gone names nobody.
+    let there = group
+        .owner()
+        .filter(|(_, seen)| seen.standing == Standing::Present)
+        .map(|(_, seen)| &seen.identity);
     let named = |names: &[MemberKey]| {
-        let members = group.owner().map(|(_, seen)| &seen.identity.members);
-        members
-            .into_iter()
-            .flatten()
-            .any(|member| names.contains(&member.key))
+        let mut members = there.into_iter().flat_map(|entry| &entry.members);
+        members.any(|member| names.contains(&member.key))
     };
+    let is_unit = there.is_some_and(Identity::is_unit);
     let mut gone = Vec::with_capacity(members.len());
     let (mut kept, mut elsewhere) = (0, 0);
     for row in flight.relay.rows(members.to_vec()).await? {
         let is_absent = row
             .owner()
             .is_some_and(|(_, seen)| seen.standing != Standing::Present);
-        if !is_absent && flight.relay.owns(&row) {
+        if !is_absent && !is_unit && flight.relay.owns(&row) {
             gone.push(row.key);
             continue;
         }

@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
 
 /// Whether another profile searches for entries of a kind at all. Where the one that runs does not, nothing can be proved.
 fn searches(settings: &source::Settings, kind: Kind) -> bool {
-    kind == Kind::User || settings.groups.is_some()
+    kind == Kind::User || settings.groups.is_some() || settings.units.is_some()
 }
 
 /// Whether the reason for a removal still holds.

@@ -391,6 +391,9 @@ impl<'a> Draft<'a> {
         seen: &Seen,
         named: &Named,
     ) -> Result<Verdict, Error> {
+        if !self.relay.profile.scope.searches_for(&seen.identity) {
+            return Ok(Verdict::nothing()); // not synchronized any more, so it stays as it is
+        }
         let desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
         let wanted = membership::membership(&row.key, self.relay.profile.nested_groups, named);
         let (members, unlinked) = self.linked_or_joining(wanted.members).await?;

@@ -12,7 +12,7 @@ use crate::plan::membership::{AbsentGroups, NestedGroups};
 use crate::scim::Attributes;
 use crate::scim::path::AttributePath;
 use crate::scim::resource::has_value;
-use crate::snapshot::{Row, Standing};
+use crate::snapshot::{Row, Seen, Standing};
 use crate::store::Lease;
 use crate::sync::tracker::Tracker;
 use crate::sync::{Error, Relay};
@@ -167,10 +167,10 @@ async fn groups_naming(relay: &Relay, rows: Vec<RowKey>) -> Result<Vec<Vec<RowKe
 async fn group(relay: &Relay, name: &GroupName) -> Result<Group, Error> {
     if let Some(key) = name.row() {
         let row = relay.rows(vec![key]).await?.pop();
-        let owned = row.as_ref().and_then(Row::owner);
-        return Ok(match (row.as_ref(), owned.map(|(_, seen)| seen.standing)) {
-            (Some(row), Some(Standing::Present)) => Group::There(row.key.clone()),
-            (_, Some(Standing::Absent { .. })) => Group::Gone,
+        let there = |seen: &Seen| seen.standing == Standing::Present;
+        return Ok(match row {
+            Some(row) if row.owner().is_some_and(|(_, seen)| there(seen)) => Group::There(row.key),
+            Some(row) if is_gone(relay, &row) => Group::Gone,
             _ => Group::Unknown,
         });
     }
@@ -180,8 +180,10 @@ async fn group(relay: &Relay, name: &GroupName) -> Result<Group, Error> {
         .store
         .named(relay.directory.id, &names, keys)
         .await?
-        .pop();
-    match found.flatten() {
+        .into_iter()
+        .flatten()
+        .next();
+    match found {
         Some(key) if key.kind == Kind::Group => Ok(Group::There(key)),
         Some(_) => Ok(Group::Unknown),
         None => Ok(match was_seen(relay, name).await? {
@@ -189,6 +191,14 @@ async fn group(relay: &Relay, name: &GroupName) -> Result<Group, Error> {
             false => Group::Unknown,
         }),
     }
+}
+
+/// Whether a group is known not to be there any more. One that is not searched for any more may well be.
+fn is_gone(relay: &Relay, row: &Row) -> bool {
+    let scope = &relay.profile_of(row).scope;
+    row.owner().is_some_and(|(_, seen)| {
+        seen.standing != Standing::Present && scope.searches_for(&seen.identity)
+    })
 }
 
 /// Whether a group that is absent had this DN when it was last there. Reads all groups, and only when a rule names none.
@@ -210,11 +220,10 @@ async fn was_seen(relay: &Relay, name: &GroupName) -> Result<bool, Error> {
             return Ok(false);
         };
         let had_name = |row: &Row| {
-            row.owner().is_some_and(|(_, seen)| {
-                let dn = seen.identity.dn.parse::<Dn>().ok();
-                seen.standing != Standing::Present
-                    && dn.map(|dn| MemberKey::of_dn(&dn)) == name.key()
-            })
+            let dn = row
+                .owner()
+                .and_then(|(_, seen)| seen.identity.dn.parse::<Dn>().ok());
+            is_gone(relay, row) && dn.map(|dn| MemberKey::of_dn(&dn)) == name.key()
         };
         if rows.iter().any(had_name) {
             return Ok(true);

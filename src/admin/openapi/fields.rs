@@ -88,6 +88,7 @@ const PROFILE: &[Field] = &[
             field("userAttribute", Kind::Text),
         ]),
     ),
+    field("organizationalUnits", Kind::Words(&["ignore", "groups"])),
     field("primaryGroup", Kind::Truth),
     field(
         "roleMapping",

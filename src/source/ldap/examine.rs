@@ -10,7 +10,7 @@ use crate::source::ldap::answer::Answer;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::reader::Stop;
 use crate::source::ldap::request::{self, Reach, Search};
-use crate::source::ldap::scope::Scope;
+use crate::source::ldap::scope::{Scope, Sought};
 use crate::source::ldap::session::Session;
 use crate::source::ldap::wire::{Reply, WireError};
 use crate::source::ldap::words;
@@ -33,20 +33,21 @@ pub(super) async fn examine(
     session.check_bases().await?;
     let scopes = session.scopes();
     let mut users = Counted::default();
-    let mut groups = None;
+    let mut groups: Option<Count> = None;
     for scope in &scopes {
         let counted = count(session, scope, &scope.filter).await?;
-        if counted.count.entries == 0 && !session.base_is_readable(scope.kind) {
+        if counted.count.entries == 0 && !session.base_is_readable(scope.sought) {
             return Err(unreadable_base(session, scope));
         }
         match scope.kind {
             Kind::User => users = counted,
-            Kind::Group => groups = Some(counted.count),
+            Kind::Group => groups.get_or_insert_default().add(counted.count),
         }
     }
+    // Organizational units are searched where users are.
     let hidden_bases = scopes
         .iter()
-        .filter(|scope| !session.base_is_readable(scope.kind))
+        .filter(|scope| scope.sought != Sought::Units && !session.base_is_readable(scope.sought))
         .map(|scope| scope.base.clone())
         .collect();
     let mut examination = Examination {
@@ -61,12 +62,12 @@ pub(super) async fn examine(
         server: session.answering.clone(),
         ladder: Ladder::default(),
     };
-    if let Some(scope) = session.scope(Kind::User) {
+    if let Some(scope) = session.scopes_of(Kind::User).first() {
         examination.ladder = feed::ladder(session).await?;
-        about_users(session, &scope, questions, &mut examination).await?;
+        about_users(session, scope, questions, &mut examination).await?;
         if let Some(dn) = users.first {
             examination.sample = find::find(session, &dn, &Names::default()).await?;
-            examination.excess = excess(session, &scope, &dn).await?;
+            examination.excess = excess(session, scope, &dn).await?;
         }
     }
     Ok(examination)
@@ -77,7 +78,7 @@ fn unreadable_base(session: &Session, scope: &Scope) -> Error {
     let message = format!(
         "{}: the search base `{}` for {}s is there, but the account may read neither it nor anything below it that matches; \
          give the bind account the right to read both",
-        session.server, scope.base, scope.kind
+        session.server, scope.base, scope.sought
     );
     Error::new(Stage::Permission, Fault::Denied, message)
 }
@@ -133,7 +134,7 @@ async fn count(
         counted.count.cut.get_or_insert(stop.words());
         return Ok(counted);
     }
-    let doing = format!("the search for {}s below `{}`", scope.kind, scope.base);
+    let doing = format!("the search for {}s below `{}`", scope.sought, scope.base);
     Err(match stop {
         Stop::Answer(answer) if FILTER_REFUSED.contains(&answer.code) => {
             refused_filter(&session.server, &doing, &answer)

@@ -9,15 +9,15 @@ mod usn;
 use lber::structure::StructureTag;
 
 use crate::fault::Fault;
+use crate::identity::Anchor;
 use crate::identity::dn::Dn;
 use crate::identity::feed::{Changes, Hint, Ladder, Lost, Mark, Position, Rung, Step};
-use crate::identity::{Anchor, Kind};
 use crate::source::ldap::ber::Malformed;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::frame::Message;
 use crate::source::ldap::reader::Stop;
 use crate::source::ldap::request::{self, Reach, Search};
-use crate::source::ldap::scope::Scope;
+use crate::source::ldap::scope::{Scope, Sought};
 use crate::source::ldap::session::Session;
 use crate::source::ldap::wire::Reply;
 use crate::source::ldap::words;
@@ -99,7 +99,8 @@ pub(super) async fn groups_naming(
     dns: &[String],
 ) -> Result<Vec<Anchor>, Error> {
     let mut groups = Vec::new();
-    let Some(scope) = session.scope(Kind::Group) else {
+    let scopes = session.scopes();
+    let Some(scope) = scopes.iter().find(|scope| scope.sought == Sought::Groups) else {
         return Ok(groups);
     };
     for dns in dns.chunks(NAMES_PER_SEARCH) {

@@ -1,15 +1,14 @@
 //! One entry by what people call it: its DN, its anchor, or its name.
 
 use crate::fault::Fault;
-use crate::identity::digest::Digest;
+use crate::identity::Anchor;
 use crate::identity::dn::Dn;
 use crate::identity::observation::{Observation, Unreadable};
-use crate::identity::{Anchor, Kind};
 use crate::source::ldap::anchor::AnchorForm;
 use crate::source::ldap::frame::Message;
 use crate::source::ldap::look;
 use crate::source::ldap::request::{self, Reach, Search};
-use crate::source::ldap::scope::{Scope, readable_dn};
+use crate::source::ldap::scope::{Scope, Sought, readable_dn};
 use crate::source::ldap::session::{NO_SUCH_OBJECT, Session};
 use crate::source::ldap::wire::WireError;
 use crate::source::ldap::words;
@@ -18,7 +17,7 @@ use crate::source::{Error, Names, Stage};
 /// The result code of a text that is no name to the server (RFC 4511 §4.1.9).
 const INVALID_DN: u32 = 34;
 
-/// Looks for the entry that is called so: by DN, then by anchor, then by name; users, then groups.
+/// Looks for the entry that is called so: by DN, then by anchor, then by name; in the order of the searches.
 pub(super) async fn find(
     session: &mut Session,
     selector: &str,
@@ -81,9 +80,10 @@ impl Way {
                 Some(below(&scope.anchor_attribute, &value))
             }
             Self::Name => {
-                let attribute = match scope.kind {
-                    Kind::User => names.user.as_deref(),
-                    Kind::Group => names.group.as_deref(),
+                let attribute = match scope.sought {
+                    Sought::Users => names.user.as_deref(),
+                    Sought::Groups => names.group.as_deref(),
+                    Sought::Units => names.unit.as_deref(),
                 };
                 Some(below(attribute?, text.as_bytes()))
             }
@@ -101,7 +101,7 @@ async fn one(
     let server = session.server.clone();
     let doing = format!(
         "the search for the {} `{}`",
-        scope.kind,
+        scope.sought,
         selector.escape_debug()
     );
     let broken = |error: WireError| words::broken(&server, &doing, &error);
@@ -115,7 +115,7 @@ async fn one(
     if found.entries.len() > 1 {
         let message = format!(
             "{server}: {doing}: more than one {} is called so; name the one that is meant by its DN or its anchor",
-            scope.kind
+            scope.sought
         );
         return Err(Error::new(Stage::Reading, Fault::Denied, message));
     }
@@ -158,7 +158,7 @@ async fn observed(
         return Ok(unreadable(problem));
     }
     let identity = readable_dn(whole.dn).and_then(|dn| {
-        let digest = Digest::of_entry(dn, &mut whole.attributes);
+        let digest = scope.digest(dn, &mut whole);
         let identity = scope.identity(&whole, anchor.clone()?)?;
         Ok(Observation::Present(Box::new(identity), digest))
     });

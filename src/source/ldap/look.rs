@@ -12,18 +12,37 @@ use crate::source::ldap::wire::WireError;
 use crate::source::ldap::words;
 use crate::source::{Error, Stage};
 
-/// Looks at one entry.
+/// Looks at one entry. It is absent when no search for its kind has it in scope.
 pub(super) async fn look(session: &mut Session, key: &RowKey) -> Result<Look, Error> {
     session.check_bases().await?;
+    let scopes = session.scopes_of(key.kind);
+    if scopes.is_empty() {
+        let message = format!(
+            "{}: a look at {key}: the profile has no search for it",
+            session.server
+        );
+        return Err(Error::new(Stage::Reading, Fault::Defect, message));
+    }
+    let mut unproved = None;
+    for scope in scopes {
+        match look_in(session, &scope, key).await {
+            Ok(Look::Absent) => {}
+            Err(error) if error.fault() != Fault::Transient => {
+                unproved.get_or_insert(error);
+            }
+            found => return found,
+        }
+    }
+    unproved.map_or(Ok(Look::Absent), Err)
+}
+
+/// Looks at one entry in one search.
+async fn look_in(session: &mut Session, scope: &Scope, key: &RowKey) -> Result<Look, Error> {
     let doing = format!("a look at {key}");
     let server = session.server.clone();
     let error =
         |stage, fault, what: &str| Error::new(stage, fault, format!("{server}: {doing}: {what}"));
     let broken = |broken: WireError| words::broken(&server, &doing, &broken);
-    let scope = session.scope(key.kind).ok_or_else(|| {
-        let what = "the profile has no search for it";
-        error(Stage::Reading, Fault::Defect, what)
-    })?;
     let anchor = scope.anchor_form.encode(&key.anchor).ok_or_else(|| {
         let what = format!("`{}` cannot have such a value", scope.anchor_attribute);
         error(Stage::Reading, Fault::Defect, &what)
@@ -50,7 +69,7 @@ pub(super) async fn look(session: &mut Session, key: &RowKey) -> Result<Look, Er
         return Err(words::refused(&server, &doing, &found.answer));
     }
     match found.entries.pop() {
-        Some(entry) => present(session, &scope, key, entry)
+        Some(entry) => present(session, scope, key, entry)
             .await
             .map_err(broken)?
             .map_err(|what| error(Stage::Reading, Fault::Rejected, &what)),
@@ -63,7 +82,7 @@ pub(super) async fn look(session: &mut Session, key: &RowKey) -> Result<Look, Er
                 "a part of the subtree is held by another server, so absence here proves nothing";
             Err(error(Stage::Reading, Fault::Denied, what))
         }
-        None if !session.base_is_readable(key.kind) => {
+        None if !session.base_is_readable(scope.sought) => {
             let what = format!(
                 "the search base `{}` itself may not be read, so absence proves nothing; give the bind account the \
                  right to read it",

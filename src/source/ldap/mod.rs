@@ -10,7 +10,7 @@
 //! From the socket upwards: [`socket`] and [`tls`], [`frame`] over [`ber`], [`wire`] with [`request`] and [`answer`],
 //! [`session`] with [`bind`], its [`scope`]s, which [`controller`] answers, what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`],
 //! [`examine`], and the change feeds: [`feed`] and [`listen`]; whoever reads entries follows [`ranges`] and
-//! members by [`primary`] group.
+//! members by [`primary`] group; [`units`] have theirs by where these lie.
 
 mod anchor;
 mod answer;
@@ -33,6 +33,7 @@ mod scope;
 mod session;
 mod socket;
 mod tls;
+mod units;
 mod wire;
 mod words;
 

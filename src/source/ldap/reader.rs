@@ -137,7 +137,7 @@ impl Part<'_> {
     }
 }
 
-/// Reads users, then groups.
+/// Reads users, then groups, then organizational units.
 pub(super) async fn read(
     session: &mut Session,
     part: Part<'_>,
@@ -181,7 +181,7 @@ pub(super) async fn read(
         reading.primary_groups = None;
         reading.lack(format!(
             "the search for {}s below `{}` broke off after {read}: {}",
-            scope.kind,
+            scope.sought,
             scope.base,
             stop.words()
         ));
@@ -344,7 +344,7 @@ impl Reading<'_> {
             kind: scope.kind,
             anchor,
         };
-        let digest = Digest::of_entry(dn, &mut parts.attributes);
+        let digest = scope.digest(dn, &mut parts);
         let seen = self.meet(&key, digest);
         if seen != Seen::Again {
             self.state_progress().await?;
@@ -400,7 +400,7 @@ impl Reading<'_> {
         dn: String,
         problem: String,
     ) -> Result<(), Stop> {
-        self.lack(format!("{} `{dn}`: {problem}", scope.kind));
+        self.lack(format!("{} `{dn}`: {problem}", scope.sought));
         self.unreadable(scope, anchor, dn, problem).await
     }
 
@@ -460,7 +460,7 @@ impl Reading<'_> {
 
     fn error(&self, scope: &Scope, stop: Stop) -> Error {
         let server = &self.session.server;
-        let doing = format!("the search for {}s below `{}`", scope.kind, scope.base);
+        let doing = format!("the search for {}s below `{}`", scope.sought, scope.base);
         stop.into_error(server, &doing)
     }
 

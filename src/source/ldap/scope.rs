@@ -1,10 +1,12 @@
 //! One search of the settings, checked and ready, and what it makes of the entries that it finds.
 
+use std::fmt;
+
 use lber::structure::StructureTag;
 use ldap3::controls::RawControl;
 
 use crate::fault::Fault;
-use crate::identity::digest;
+use crate::identity::digest::{self, Digest};
 use crate::identity::dn::Dn;
 use crate::identity::{Anchor, DirectoryType, Identity, Kind, Member, MemberKey, Value};
 use crate::source::ldap::anchor::AnchorForm;
@@ -13,11 +15,55 @@ use crate::source::ldap::entry::Entry;
 use crate::source::ldap::frame::Message;
 use crate::source::ldap::primary;
 use crate::source::ldap::request::{self, Reach, Search};
-use crate::source::{Error, MembershipAttribute, MembershipBy, Settings, Stage};
+use crate::source::ldap::units::Places;
+use crate::source::{self, Error, MembershipAttribute, MembershipBy, Settings, Stage};
 
-/// The search for the users or the groups of a profile.
+/// What a search finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sought {
+    Users,
+    Groups,
+    /// Organizational units, as groups.
+    Units,
+}
+
+impl Sought {
+    /// All of them, in the order in which they are read. What is a group and a unit is a group.
+    pub(super) const ALL: [Self; 3] = [Self::Users, Self::Groups, Self::Units];
+
+    /// What the entries are.
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Self::Users => Kind::User,
+            Self::Groups | Self::Units => Kind::Group,
+        }
+    }
+
+    /// The search of the settings; `None` when they have none.
+    fn search(self, settings: &Settings) -> Option<&source::Search> {
+        match self {
+            Self::Users => Some(&settings.users),
+            Self::Groups => settings.groups.as_ref(),
+            Self::Units => settings.units.as_ref().map(|units| &units.search),
+        }
+    }
+}
+
+impl fmt::Display for Sought {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Users => "user",
+            Self::Groups => "group",
+            Self::Units => "organizational unit",
+        })
+    }
+}
+
+/// The search for the users, the groups or the organizational units of a profile.
 pub(super) struct Scope {
     /// What it finds.
+    pub(super) sought: Sought,
+    /// What the entries are.
     pub(super) kind: Kind,
     /// Where it starts.
     pub(super) base: String,
@@ -37,6 +83,7 @@ pub(super) struct Scope {
     uid_attribute: String,
     /// Who may belong to a group without being named by it.
     pub(super) primary: Option<primary::Users>,
+    places: Places,
 }
 
 /// The wanted part of an entry.
@@ -59,7 +106,7 @@ impl Parts<'_> {
             .map_or(&[], |(_, values)| values)
     }
 
-    /// Brings the values of each attribute into order, as [`digest::Digest::of_entry`] does too.
+    /// Brings the values of each attribute into order, as [`Digest::of_entry`] does too.
     pub(super) fn sort_values(&mut self) {
         for (_, values) in &mut self.attributes {
             values.sort_unstable();
@@ -73,19 +120,17 @@ impl Parts<'_> {
 }
 
 impl Scope {
-    /// Checks the search for one kind; `None` when the settings have none.
+    /// Checks one of the searches; `None` when the settings have none.
     pub(super) fn prepare(
         settings: &Settings,
-        kind: Kind,
+        sought: Sought,
         server: &str,
     ) -> Result<Option<Self>, Error> {
-        let search = match (kind, &settings.groups) {
-            (Kind::User, _) => &settings.users,
-            (Kind::Group, Some(groups)) => groups,
-            (Kind::Group, None) => return Ok(None),
+        let Some(search) = sought.search(settings) else {
+            return Ok(None);
         };
         let denied = |stage, what: String| {
-            let message = format!("{server}: the search for {kind}s: {what}");
+            let message = format!("{server}: the search for {sought}s: {what}");
             Error::new(stage, Fault::Denied, message)
         };
         let filter = request::filter(&search.filter).map_err(|problem| {
@@ -98,9 +143,9 @@ impl Scope {
             .base
             .parse::<Dn>()
             .map_err(|error| denied(Stage::BaseDn, format!("the search base: {error}")))?;
-        let membership = match kind {
-            Kind::User => Vec::new(),
-            Kind::Group => settings.membership.iter().map(lower_case).collect(),
+        let membership = match sought {
+            Sought::Users | Sought::Units => Vec::new(),
+            Sought::Groups => settings.membership.iter().map(lower_case).collect(),
         };
         let anchor_attribute = settings.anchor_attribute.to_ascii_lowercase();
         let uid_attribute = settings.uid_attribute.to_ascii_lowercase();
@@ -114,18 +159,16 @@ impl Scope {
         wanted.push(anchor_attribute.clone());
         wanted.extend(membership.iter().map(|member| member.name.clone()));
         let mut primary = None;
-        if settings.primary_group {
-            let (attribute, users) = match kind {
-                Kind::User => (primary::GROUP_ID, None),
-                Kind::Group => {
-                    let users = request::filter(&settings.users.filter).ok();
-                    (primary::SID, users)
-                }
-            };
-            wanted.push(attribute.to_owned());
-            primary = users.map(|filter| primary::Users::of(settings, filter));
+        match sought {
+            Sought::Users if settings.primary_group => wanted.push(primary::GROUP_ID.to_owned()),
+            Sought::Groups if settings.primary_group => {
+                wanted.push(primary::SID.to_owned());
+                let users = request::filter(&settings.users.filter).ok();
+                primary = users.map(|filter| primary::Users::of(settings, filter));
+            }
+            _ => {}
         }
-        if kind == Kind::User {
+        if sought == Sought::Users {
             wanted.push(uid_attribute.clone());
         }
         wanted.sort_unstable();
@@ -135,7 +178,8 @@ impl Scope {
             return Err(denied(Stage::Reading, problem));
         }
         Ok(Some(Self {
-            kind,
+            sought,
+            kind: sought.kind(),
             base: search.base.clone(),
             filter,
             anchor_form: AnchorForm::of_attribute(&anchor_attribute),
@@ -146,6 +190,7 @@ impl Scope {
             membership,
             uid_attribute,
             primary,
+            places: Places::of(settings, sought),
         }))
     }
 
@@ -253,6 +298,12 @@ impl Scope {
         }
     }
 
+    /// The digest of an entry, by which it is known to be unchanged. Sorts the values.
+    pub(super) fn digest(&self, dn: &str, parts: &mut Parts<'_>) -> Digest {
+        let digest = Digest::of_entry(dn, &mut parts.attributes);
+        self.places.marked(digest)
+    }
+
     /// The entry in canonical form, or what is wrong with it. The values must be sorted.
     pub(super) fn identity(&self, parts: &Parts<'_>, anchor: Anchor) -> Result<Identity, String> {
         let dn = readable_dn(parts.dn)?;
@@ -260,13 +311,18 @@ impl Scope {
             .parse()
             .map_err(|error| format!("its name cannot be read: {error}"))?;
         let mut names = vec![MemberKey::of_dn(&parsed)];
-        if self.kind == Kind::User {
+        if self.sought == Sought::Users {
             let uids = parts.values(&self.uid_attribute).iter();
             names.extend(
                 uids.filter_map(|uid| std::str::from_utf8(uid).ok())
                     .map(MemberKey::of_uid),
             );
         }
+        names.extend(self.places.names(&parsed));
+        let members = match self.places.member(dn, &parsed) {
+            Some(place) => vec![place],
+            None => self.members(parts),
+        };
         let attributes = parts
             .attributes
             .iter()
@@ -281,7 +337,7 @@ impl Scope {
             anchor,
             dn: dn.to_owned(),
             attributes,
-            members: self.members(parts),
+            members,
             names,
         })
     }

@@ -9,7 +9,7 @@ use crate::identity::{DirectoryType, Kind};
 use crate::source::examination::Server;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::request::{self, Reach, Search};
-use crate::source::ldap::scope::Scope;
+use crate::source::ldap::scope::{Scope, Sought};
 use crate::source::ldap::wire::{Wire, WireError};
 use crate::source::ldap::{bind, controller, missing, socket, words};
 use crate::source::{Error, Security, Settings};
@@ -67,8 +67,8 @@ impl Session {
         let mut wire = connect(settings, &server).await?;
         let proof = bind::bind(&mut wire, settings, &server).await?;
         let mut scopes = Vec::new();
-        for kind in [Kind::User, Kind::Group] {
-            if let Some(scope) = Scope::prepare(settings, kind, &server)? {
+        for sought in Sought::ALL {
+            if let Some(scope) = Scope::prepare(settings, sought, &server)? {
                 scopes.push(Searched {
                     scope: Arc::new(scope),
                     base: Base::Unknown,
@@ -104,7 +104,7 @@ impl Session {
         Ok(session)
     }
 
-    /// The searches: users, then groups.
+    /// The searches, in the order of [`Sought::ALL`].
     pub(super) fn scopes(&self) -> Vec<Arc<Scope>> {
         self.scopes
             .iter()
@@ -112,9 +112,11 @@ impl Session {
             .collect()
     }
 
-    /// The search for one kind.
-    pub(super) fn scope(&self, kind: Kind) -> Option<Arc<Scope>> {
-        self.scopes().into_iter().find(|scope| scope.kind == kind)
+    /// The searches for one kind.
+    pub(super) fn scopes_of(&self, kind: Kind) -> Vec<Arc<Scope>> {
+        let mut scopes = self.scopes();
+        scopes.retain(|scope| scope.kind == kind);
+        scopes
     }
 
     /// Makes sure, once on a connection, that every search base is there.
@@ -124,7 +126,7 @@ impl Session {
                 continue;
             }
             let scope = Arc::clone(&self.scopes[at].scope);
-            let doing = format!("the search base `{}` for {}s", scope.base, scope.kind);
+            let doing = format!("the search base `{}` for {}s", scope.base, scope.sought);
             let found = self.wire.find(scope.base_search(), scope.controls()).await;
             let found = found.map_err(|error| words::broken(&self.server, &doing, &error))?;
             if found.answer.code == NO_SUCH_OBJECT {
@@ -143,10 +145,10 @@ impl Session {
     }
 
     /// Whether the base of a search could be read itself on this connection.
-    pub(super) fn base_is_readable(&self, kind: Kind) -> bool {
+    pub(super) fn base_is_readable(&self, sought: Sought) -> bool {
         self.scopes
             .iter()
-            .any(|searched| searched.scope.kind == kind && searched.base == Base::Readable)
+            .any(|searched| searched.scope.sought == sought && searched.base == Base::Readable)
     }
 
     /// Whether a reference leads to one of the other naming contexts of an Active Directory, which the search does not

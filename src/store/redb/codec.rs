@@ -60,9 +60,10 @@ pub(super) fn intent_key(row: &RowKey, class: Class, part: u32) -> Vec<u8> {
     key
 }
 
-/// The key of a name under which a group names a member.
-pub(super) fn named_by_key(member: &MemberKey, group: &[u8]) -> Vec<u8> {
-    [&member.0, group].concat()
+/// The key of a name together with a row: with a group that names a member so, or with an entry that lies at the place
+/// which the name is.
+pub(super) fn name_row_key(name: &MemberKey, row: &[u8]) -> Vec<u8> {
+    [&name.0, row].concat()
 }
 
 /// The key of a profile in the table of profiles.

@@ -22,6 +22,7 @@ mod target;
 mod tests;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -313,7 +314,7 @@ impl Store for RedbStore {
         directory: DirectoryId,
         profiles: &[ProfileName],
         names: Vec<MemberKey>,
-    ) -> Result<Vec<Option<RowKey>>, Error> {
+    ) -> Result<Vec<BTreeSet<RowKey>>, Error> {
         let profiles = profiles.to_vec();
         self.read(move |txn| rows::named(txn, directory, &profiles, &names))
             .await

@@ -66,20 +66,35 @@ impl Columns {
         Ok(Vec::new())
     }
 
-    fn resolve(&self, member: Member) -> Result<ResolvedMember, Failure> {
-        let row = self.named(&member.key)?;
-        Ok(ResolvedMember { member, row })
+    /// Adds the rows that a member means: whoever lies at a place; else the one row that has the name, or none.
+    fn resolve(&self, member: Member, resolved: &mut Vec<ResolvedMember>) -> Result<(), Failure> {
+        let mut rows = self.named(&member.key)?.into_iter();
+        if member.key.is_place() {
+            resolved.extend(rows.map(|row| ResolvedMember {
+                member: member.clone(),
+                row: Some(row),
+            }));
+        } else {
+            let row = rows.next();
+            resolved.push(ResolvedMember { member, row });
+        }
+        Ok(())
     }
 
-    /// The row that has a name, in the first profile where any has.
-    fn named(&self, name: &MemberKey) -> Result<Option<RowKey>, Failure> {
+    /// The rows that have a name: all that lie at a place, in any profile; else the one in the first profile where any
+    /// has it.
+    fn named(&self, name: &MemberKey) -> Result<BTreeSet<RowKey>, Failure> {
+        let mut rows = BTreeSet::new();
         for profile in &self.profiles {
-            let row = profile.names.read(&name.0, codec::row_key)?;
-            if row.is_some() {
-                return Ok(row);
+            if name.is_place() {
+                for row in seen::rows_with(&profile.places, name)? {
+                    rows.insert(codec::row_key(&row)?);
+                }
+            } else if rows.is_empty() {
+                rows.extend(profile.names.read(&name.0, codec::row_key)?);
             }
         }
-        Ok(None)
+        Ok(rows)
     }
 }
 
@@ -202,11 +217,11 @@ pub(super) fn members(
     groups
         .iter()
         .map(|group| {
-            let members = columns.named_members(&group.to_key())?;
-            members
-                .into_iter()
-                .map(|member| columns.resolve(member))
-                .collect()
+            let mut resolved = Vec::new();
+            for member in columns.named_members(&group.to_key())? {
+                columns.resolve(member, &mut resolved)?;
+            }
+            Ok(resolved)
         })
         .collect()
 }
@@ -217,7 +232,7 @@ pub(super) fn named(
     directory: DirectoryId,
     profiles: &[ProfileName],
     names: &[MemberKey],
-) -> Result<Vec<Option<RowKey>>, Failure> {
+) -> Result<Vec<BTreeSet<RowKey>>, Failure> {
     let columns = Columns::open(txn, directory, profiles)?;
     names.iter().map(|name| columns.named(name)).collect()
 }

@@ -276,12 +276,17 @@ pub(super) fn groups_naming<S: Source>(
     let mut groups = BTreeSet::new();
     for profile in profiles {
         for name in names {
-            for entry in profile.named_by.starting_with(&name.0)? {
-                groups.extend(entry?.0.value().get(name.0.len()..).map(<[u8]>::to_vec));
-            }
+            groups.extend(rows_with(&profile.named_by, name)?);
         }
     }
     Ok(groups)
+}
+
+/// The rows that stand after a name in a table of names and rows.
+pub(super) fn rows_with<S: Source>(table: &S, name: &MemberKey) -> Result<Vec<Vec<u8>>, Failure> {
+    let keys = table.keys_starting_with(&name.0)?;
+    let row = |mut key: Vec<u8>| key.split_off(name.0.len());
+    Ok(keys.into_iter().map(row).collect())
 }
 
 /// Marks the groups that name a member by one of these names.
@@ -320,6 +325,8 @@ struct NameIndex {
     held: BTreeMap<MemberKey, Vec<u8>>,
     no_longer_named: BTreeSet<Vec<u8>>,
     named: BTreeSet<Vec<u8>>,
+    left: BTreeSet<Vec<u8>>,
+    entered: BTreeSet<Vec<u8>>,
     /// Names that came to mean another row, or none.
     moved: BTreeSet<MemberKey>,
 }
@@ -335,16 +342,24 @@ impl NameIndex {
             self.moved.extend(had.union(&has));
         }
         for name in had.difference(&has) {
-            self.lost.insert(*name, row.to_vec());
+            if name.is_place() {
+                self.left.insert(codec::name_row_key(name, row));
+            } else {
+                self.lost.insert(*name, row.to_vec());
+            }
         }
         for name in has {
-            self.held.insert(name, row.to_vec());
+            if name.is_place() {
+                self.entered.insert(codec::name_row_key(&name, row));
+            } else {
+                self.held.insert(name, row.to_vec());
+            }
         }
         let members = |entry: Option<&Identity>| -> BTreeSet<Vec<u8>> {
             let members = entry.map_or(&[][..], |entry| &entry.members);
             members
                 .iter()
-                .map(|member| codec::named_by_key(&member.key, row))
+                .map(|member| codec::name_row_key(&member.key, row))
                 .collect()
         };
         let (had, has) = (members(before), members(after));
@@ -368,6 +383,12 @@ impl NameIndex {
         }
         for key in &self.named {
             profile.named_by.insert(key.as_slice(), [].as_slice())?;
+        }
+        for key in &self.left {
+            profile.places.remove(key.as_slice())?;
+        }
+        for key in &self.entered {
+            profile.places.insert(key.as_slice(), [].as_slice())?;
         }
         Ok(())
     }

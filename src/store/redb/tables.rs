@@ -235,6 +235,8 @@ pub(super) struct ProfileTables<S> {
     pub names: S,
     /// Name, group → nothing; the present groups that name a member so.
     pub named_by: S,
+    /// Place, row → nothing; the present rows that lie there.
+    pub places: S,
 }
 
 impl<S> ProfileTables<S> {
@@ -249,6 +251,7 @@ impl<S> ProfileTables<S> {
             seen: open("seen")?,
             names: open("names")?,
             named_by: open("named_by")?,
+            places: open("places")?,
         })
     }
 }

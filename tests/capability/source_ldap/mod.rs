@@ -40,6 +40,8 @@ fn settings(port: u16) -> Settings {
             filter: "(|(objectClass=groupOfNames)(objectClass=posixGroup))".into(),
             attributes: vec!["cn".into()],
         }),
+        units: None,
+        unit_members: Vec::new(),
         anchor_attribute: "entryUUID".into(),
         membership: vec![
             MembershipAttribute {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::identity::known::Seen as Met;
+use crate::identity::place::Place;
 use crate::snapshot::{ProfileState, Standing};
 use crate::store::jobs::JobFilter;
 
@@ -323,4 +324,70 @@ async fn a_group_that_drops_a_member_is_no_longer_marked_for_it() {
     assert_eq!(fixture.dirty().await, [user(1)]);
     fixture.see("a", &[entry(&user(2), "bob", &[])]).await;
     assert_eq!(fixture.dirty().await, [user(1), user(2), group(1)]);
+}
+
+/// A unit names whoever has its place as a name: all of them, in any profile, and nobody who left.
+#[tokio::test]
+async fn many_entries_may_have_a_place_as_their_name() {
+    let fixture = Fixture::new().await;
+    let dn = |text: &str| text.parse().unwrap();
+    let place = |unit: &str| MemberKey::of_place(Place::RightBelow, &dn(unit));
+    let unit = |number, name: &str| {
+        let mut unit = entry(&group(number), name, &[]);
+        unit.members = vec![Member {
+            key: place(name),
+            name: name.to_owned(),
+        }];
+        unit
+    };
+    let lies = |number, uid: &str, unit: &str| {
+        let mut user = entry(&user(number), uid, &[]);
+        user.names.push(place(unit));
+        user
+    };
+    let members = async || -> Vec<Vec<RowKey>> {
+        let units = vec![group(1), group(2)];
+        let members = fixture.store.members(DIRECTORY, names(), units).await;
+        let rows = members.unwrap().into_iter().map(|members| {
+            let rows = members.into_iter().map(|member| member.row.unwrap());
+            rows.collect()
+        });
+        rows.collect()
+    };
+    let (sales, support) = ("ou=sales", "ou=support");
+    fixture.see("a", &[unit(1, sales), unit(2, support)]).await;
+    assert_eq!(members().await, [vec![], vec![]]);
+    fixture.clean().await;
+
+    let people = [lies(1, "ann", sales), lies(2, "bob", sales)];
+    fixture.see("a", &people).await;
+    fixture
+        .see("b", &[lies(3, "cleo", sales), lies(1, "ann", sales)])
+        .await;
+    assert_eq!(members().await, [vec![user(1), user(2), user(3)], vec![]]);
+    assert_eq!(fixture.dirty().await, [user(1), user(2), user(3), group(1)]);
+    let naming = fixture
+        .store
+        .groups_naming(DIRECTORY, names(), vec![user(2)]);
+    assert_eq!(naming.await.unwrap(), [[group(1)]]);
+    let named = fixture.store.named(
+        DIRECTORY,
+        names(),
+        vec![place(sales), name("bob"), name("x")],
+    );
+    let wanted = [vec![user(1), user(2), user(3)], vec![user(2)], vec![]];
+    assert_eq!(
+        named.await.unwrap(),
+        wanted.map(|rows| rows.into_iter().collect())
+    );
+    fixture.clean().await;
+
+    // One moves, one goes.
+    fixture.see("a", &[lies(2, "bob", support)]).await;
+    assert_eq!(fixture.dirty().await, [user(2), group(1), group(2)]);
+    fixture.miss("b", &[user(3)], 5).await;
+    assert_eq!(members().await, [vec![user(1)], vec![user(2)]]);
+    // Who is gone for one profile is there as long as another sees him.
+    fixture.miss("a", &[user(1)], 5).await;
+    assert_eq!(members().await, [vec![user(1)], vec![user(2)]]);
 }
