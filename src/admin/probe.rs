@@ -73,7 +73,7 @@ pub struct TestReport {
     /// Users in scope; a warning says when these are not all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users_found: Option<u64>,
-    /// Groups in scope; absent when groups are not synchronized.
+    /// Groups in scope, organizational units among them where these are groups; absent when neither is synchronized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups_found: Option<u64>,
     /// What failed.

@@ -23,6 +23,7 @@ mod kill_loop;
 mod linking;
 mod main_job;
 mod nested_groups;
+mod organizational_units;
 mod outcomes;
 mod probe;
 mod profiles;

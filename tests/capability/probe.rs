@@ -326,6 +326,16 @@ async fn probe_warns_of_what_it_could_not_see() {
     assert_eq!(report["usersFound"], 0);
     assert!(report.get("groupsFound").is_none() && report.get("sample").is_none());
     assert!(warned(&report, "no users match"), "{report:#}");
+    // Organizational units that are groups are counted as such, with other groups or without.
+    let units = "organizationalUnits = \"groups\"\nsynchronizeGroups = false";
+    let report = test(slapd.port(), units, Stage::All).await;
+    assert_eq!(report["groupsFound"], 1, "{report:#}");
+    let groups = test(slapd.port(), "", Stage::All).await["groupsFound"].clone();
+    let both = test(slapd.port(), "organizationalUnits = \"groups\"", Stage::All).await;
+    assert_eq!(
+        both["groupsFound"].as_u64(),
+        groups.as_u64().map(|groups| groups + 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

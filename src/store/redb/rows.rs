@@ -68,30 +68,44 @@ impl Columns {
 
     /// Adds the rows that a member means: whoever lies at a place; else the one row that has the name, or none.
     fn resolve(&self, member: Member, resolved: &mut Vec<ResolvedMember>) -> Result<(), Failure> {
-        let mut rows = self.named(&member.key)?.into_iter();
         if member.key.is_place() {
+            let rows = self.at_place(&member.key)?.into_iter();
             resolved.extend(rows.map(|row| ResolvedMember {
                 member: member.clone(),
                 row: Some(row),
             }));
         } else {
-            let row = rows.next();
+            let row = self.holder(&member.key)?;
             resolved.push(ResolvedMember { member, row });
         }
         Ok(())
     }
 
-    /// The rows that have a name: all that lie at a place, in any profile; else the one in the first profile where any
-    /// has it.
+    /// The rows that have a name.
     fn named(&self, name: &MemberKey) -> Result<BTreeSet<RowKey>, Failure> {
+        match name.is_place() {
+            true => self.at_place(name),
+            false => Ok(self.holder(name)?.into_iter().collect()),
+        }
+    }
+
+    /// The row that has a name of its own, in the first profile where any has it.
+    fn holder(&self, name: &MemberKey) -> Result<Option<RowKey>, Failure> {
+        for profile in &self.profiles {
+            let row = profile.names.read(&name.0, codec::row_key)?;
+            if row.is_some() {
+                return Ok(row);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rows that lie at a place, in any profile.
+    fn at_place(&self, place: &MemberKey) -> Result<BTreeSet<RowKey>, Failure> {
         let mut rows = BTreeSet::new();
         for profile in &self.profiles {
-            if name.is_place() {
-                for row in seen::rows_with(&profile.places, name)? {
-                    rows.insert(codec::row_key(&row)?);
-                }
-            } else if rows.is_empty() {
-                rows.extend(profile.names.read(&name.0, codec::row_key)?);
+            for row in seen::rows_with(&profile.places, place)? {
+                rows.insert(codec::row_key(&row)?);
             }
         }
         Ok(rows)
@@ -165,7 +179,10 @@ pub(super) fn listed_rows(
         .map(|key| {
             let mut row = columns.row(codec::row_key(&key)?)?;
             for (_, seen) in &mut row.seen {
-                seen.identity.members = Vec::new();
+                // The one member of a unit is what it is known by.
+                if !seen.identity.is_unit() {
+                    seen.identity.members = Vec::new();
+                }
             }
             Ok(row)
         })

@@ -3,6 +3,7 @@
 pub mod domain;
 mod kinds;
 mod lifecycle;
+mod organizational_units;
 mod primary_group;
 mod servers;
 
