@@ -98,6 +98,8 @@ struct Draft<'a> {
     joining: HashSet<[u8; 16]>,
     /// Who is to be created under which userName, by a short digest of the name in lower case.
     names: HashMap<[u8; 16], (RowKey, String)>,
+    /// Who is to be linked to which resource, by a short digest of kind and id.
+    linking: HashMap<[u8; 16], (RowKey, String)>,
     colliding: BTreeSet<RowKey>,
     roles: Roles,
     problems: Problems<'a>,
@@ -135,6 +137,7 @@ impl<'a> Draft<'a> {
             now: Utc::now(),
             joining: HashSet::new(),
             names: HashMap::new(),
+            linking: HashMap::new(),
             colliding: BTreeSet::new(),
             roles: Roles::find(relay, tracker).await?,
             problems: Problems::new(relay, lease, tracker),
@@ -212,10 +215,11 @@ impl<'a> Draft<'a> {
                 fresh => fresh?,
             };
             let row = fresh.as_ref().unwrap_or(row);
-            let mut verdict = match row.key.kind {
+            let verdict = match row.key.kind {
                 Kind::User => self.decide_user(row, seen, &groups).await?,
                 Kind::Group => self.decide_group(row, seen, &named).await?,
             };
+            let mut verdict = self.without_shared_link(row, seen, verdict).await;
             let stays_marked = self.stays_marked(seen) || self.roles.withholds_from(&row.key);
             if stays_marked {
                 verdict

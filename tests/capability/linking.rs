@@ -21,7 +21,7 @@ fn dn(number: usize) -> String {
 }
 
 /// Makes a resource as an administrator of the target would; answers its id.
-fn put(target: &FaultTarget, path: &str, body: Value) -> String {
+pub fn put(target: &FaultTarget, path: &str, body: Value) -> String {
     let answer = target.target().handle(Call::new("POST", path).body(body));
     assert_eq!(answer.status, 201, "{answer:?}");
     answer.body.unwrap()["id"].as_str().unwrap().to_owned()

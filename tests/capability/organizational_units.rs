@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::linking::edit;
+use crate::linking::{edit, put};
 use crate::program::PATIENCE;
 use crate::support::fault_target::{Fault, FaultTarget, Rule};
 use crate::support::ldif::Entry;
@@ -585,6 +585,45 @@ async fn organizational_units_are_created_with_their_members() {
         .directory("pageEntries = 7");
     let run = relay.sync().completed();
     assert_eq!(run.writes(), 600 + 61, "{run:?}");
+    assert_mirrored(&slapd, &target, Nesting::Direct);
+    assert_quiet(&relay);
+}
+
+/// Units in different places may bear one name: each is a group of its own, and none takes a resource that both may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn organizational_units_of_one_name_stay_apart() {
+    let (slapd, target, relay) = site("linking = \"automatic\"").await;
+    let (first, second) = (below("ou=staff,ou=sales"), below("ou=staff,ou=support"));
+    slapd.add(&(unit("staff", &below("ou=sales")) + &person("a", &first)));
+    slapd.add(&(unit("staff", &below("ou=support")) + &person("b", &second)));
+    let found = put(
+        &target,
+        "/Groups",
+        json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": "staff"}),
+    );
+    let run = relay.sync();
+    for (unit, other) in [(&first, &second), (&second, &first)] {
+        let told = errors_of(&run, unit);
+        assert!(
+            told.len() == 1 && told[0].contains(other.as_str()),
+            "{run:?}"
+        );
+    }
+    assert_eq!(members(&target, "staff"), [""; 0]);
+    // As soon as only one of them may be it, that one is.
+    slapd.modrdn(&second, "ou=crew", None);
+    relay.sync().completed();
+    assert_mirrored(&slapd, &target, Nesting::Direct);
+    assert_eq!(members(&target, "staff"), ["a"]);
+    let groups = target.groups();
+    let staff = groups.iter().find(|group| group["displayName"] == "staff");
+    assert_eq!(staff.unwrap()["id"], json!(found));
+    // And where nothing is at the target under the name, both have a group of their own.
+    for (above, uid) in [("ou=sales", "c"), ("ou=support", "d")] {
+        let desk = below(&format!("ou=desk,{above}"));
+        slapd.add(&(unit("desk", &below(above)) + &person(uid, &desk)));
+    }
+    relay.sync().completed();
     assert_mirrored(&slapd, &target, Nesting::Direct);
     assert_quiet(&relay);
 }

@@ -1,4 +1,4 @@
-//! Who gets a userName: nobody whose name is taken, and none of two who want the same.
+//! Who gets a userName, and who is linked to what has his name: nobody whose name is taken, and none of two who want the same.
 
 use crate::identity::Kind;
 use crate::identity::digest::short;
@@ -76,6 +76,33 @@ impl Draft<'_> {
         }
         Ok(Some(collision(&other_dn)))
     }
+
+    /// What is to be done for a row, unless it is to link a resource that another row is to be linked to as well: one of
+    /// them is somebody else, and the order of reading must not decide which.
+    pub(super) async fn without_shared_link(
+        &mut self,
+        row: &Row,
+        seen: &Seen,
+        verdict: Verdict,
+    ) -> Verdict {
+        let Some(Action::Link { id, .. }) = verdict.steps.first().map(|step| &step.action) else {
+            return verdict;
+        };
+        let dn = &seen.identity.dn;
+        let slot = short(&[row.key.kind.as_str().as_bytes(), id.as_bytes()]);
+        let Some((other, other_dn)) = self.linking.get(&slot).cloned() else {
+            self.linking.insert(slot, (row.key.clone(), dn.clone()));
+            return verdict;
+        };
+        if self.colliding.insert(other.clone()) {
+            self.cannot_map(&other, &other_dn, shared_link(id, dn))
+                .await;
+        }
+        Verdict {
+            steps: Vec::new(),
+            problem: Some(shared_link(id, &other_dn)),
+        }
+    }
 }
 
 /// The userName, in lower case, of the user that is to be created.
@@ -85,6 +112,13 @@ pub(super) fn created(verdict: &Verdict) -> Option<String> {
     };
     let name = attributes.get(&AttributePath::user_name())?.as_text()?;
     Some(name.to_lowercase())
+}
+
+fn shared_link(id: &str, other: &str) -> String {
+    format!(
+        "resource {id} of the target may belong to two entries by their names, so it is linked to neither; the other one is \
+         {other}. Rename one of the two"
+    )
 }
 
 fn collision(other: &str) -> String {
