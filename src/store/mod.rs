@@ -230,6 +230,10 @@ pub trait Store: Records + Feeds + Send + Sync {
         since: DateTime<Utc>,
     ) -> Result<(), Error>;
 
+    /// Forgets of rows what profiles lost of them, because another one has them: it is theirs no more, whatever becomes
+    /// of that other one.
+    async fn hand_over(&self, lease: &Lease, rows: Vec<RowKey>) -> Result<(), Error>;
+
     /// Marks every row of a directory as different: its mapping, policy or profiles changed. A profile that is not
     /// among these forgets its fingerprint, so that it looks at every row when it is back.
     async fn mark_all_dirty(&self, lease: &Lease, profiles: &[ProfileName]) -> Result<(), Error>;
@@ -310,7 +314,8 @@ pub trait Store: Records + Feeds + Send + Sync {
         groups: Vec<RowKey>,
     ) -> Result<Vec<Vec<ResolvedMember>>, Error>;
 
-    /// The rows that have these names now, for each in the given order: one at the most, unless the name is a place.
+    /// The rows that have these names now, for each in the given order: one at the most, unless the name is a place. Where
+    /// profiles differ, the one that read last counts.
     async fn named(
         &self,
         directory: DirectoryId,
@@ -318,7 +323,8 @@ pub trait Store: Records + Feeds + Send + Sync {
         names: Vec<MemberKey>,
     ) -> Result<Vec<BTreeSet<RowKey>>, Error>;
 
-    /// The groups that name each of these rows as a member, by the names that it has now; for each in the given order.
+    /// The groups that name each of these rows as a member, by the names that it has now (as in [`Store::named`]); for
+    /// each in the given order.
     async fn groups_naming(
         &self,
         directory: DirectoryId,

@@ -182,6 +182,12 @@ impl Store for RedbStore {
         .await
     }
 
+    async fn hand_over(&self, lease: &Lease, rows: Vec<RowKey>) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Bulk, move |txn| seen::hand_over(txn, &lease, &rows))
+            .await
+    }
+
     async fn mark_all_dirty(&self, lease: &Lease, profiles: &[ProfileName]) -> Result<(), Error> {
         let (lease, profiles) = (*lease, profiles.to_vec());
         self.write(Commit::Bulk, move |txn| {

@@ -1,5 +1,6 @@
 //! Reading rows: all columns of a row together, members resolved to rows, links.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
@@ -21,6 +22,8 @@ use crate::store::Intent;
 struct Columns {
     directory: DirectoryTables<ReadTable>,
     profiles: Vec<ProfileTables<ReadTable>>,
+    /// The same by number, the one that last read completely first.
+    newest_first: Vec<usize>,
 }
 
 impl Columns {
@@ -29,10 +32,23 @@ impl Columns {
         directory: DirectoryId,
         profiles: &[ProfileName],
     ) -> Result<Self, Failure> {
+        let mut newest_first = Vec::with_capacity(profiles.len());
+        for (number, profile) in profiles.iter().cloned().enumerate() {
+            let state = profile_state(txn, &ProfileKey { directory, profile })?;
+            newest_first.push((Reverse(state.last_complete_read), number));
+        }
+        newest_first.sort_unstable();
         Ok(Self {
             directory: DirectoryTables::read(txn, directory)?,
             profiles: ProfileTables::read_some(txn, directory, profiles)?,
+            newest_first: newest_first.into_iter().map(|(_, number)| number).collect(),
         })
+    }
+
+    /// The profiles, the one that last read completely first.
+    fn newest_first(&self) -> impl Iterator<Item = &ProfileTables<ReadTable>> {
+        let profiles = self.newest_first.iter();
+        profiles.filter_map(|number| self.profiles.get(*number))
     }
 
     fn row(&self, key: RowKey) -> Result<Row, Failure> {
@@ -89,26 +105,51 @@ impl Columns {
         }
     }
 
-    /// The row that has a name of its own, in the first profile where any has it.
+    /// The row that has a name of its own, by the newest read that knows anybody under it. An entry that a newer read met
+    /// under another DN does not have its earlier names any more.
     fn holder(&self, name: &MemberKey) -> Result<Option<RowKey>, Failure> {
-        for profile in &self.profiles {
-            let row = profile.names.read(&name.0, codec::row_key)?;
-            if row.is_some() {
-                return Ok(row);
+        for (newer, profile) in self.newest_first().enumerate() {
+            let row = profile.names.read(&name.0, |row| Ok(row.to_vec()))?;
+            let Some(row) = row else { continue };
+            let mut newer = self.newest_first().take(newer);
+            let is_met = newer.try_fold(false, |any, newer| {
+                Ok::<_, Failure>(any || newer.digests.has(&row)?)
+            });
+            if !is_met? || self.names_of(&row)?.contains(name) {
+                return codec::row_key(&row).map(Some);
             }
         }
         Ok(None)
     }
 
-    /// The rows that lie at a place, in any profile.
+    /// The rows that lie at a place.
     fn at_place(&self, place: &MemberKey) -> Result<BTreeSet<RowKey>, Failure> {
         let mut rows = BTreeSet::new();
         for profile in &self.profiles {
             for row in seen::rows_with(&profile.places, place)? {
-                rows.insert(codec::row_key(&row)?);
+                // One profile alone cannot be older than another.
+                if self.profiles.len() == 1 || self.names_of(&row)?.contains(place) {
+                    rows.insert(codec::row_key(&row)?);
+                }
             }
         }
         Ok(rows)
+    }
+
+    /// The names that a row has now: those of every profile that met it under the DN that the newest read met it under.
+    fn names_of(&self, row: &[u8]) -> Result<BTreeSet<MemberKey>, Failure> {
+        let mut dn = None;
+        let mut names = BTreeSet::new();
+        for profile in self.newest_first() {
+            let seen = profile.seen.read(row, codec::decode::<Seen>)?;
+            let Some(seen) = seen.filter(|seen| seen.standing == Standing::Present) else {
+                continue;
+            };
+            if seen.identity.dn == *dn.get_or_insert_with(|| seen.identity.dn.clone()) {
+                names.extend(seen.identity.names);
+            }
+        }
+        Ok(names)
     }
 }
 
@@ -261,10 +302,10 @@ pub(super) fn groups_naming(
     profiles: &[ProfileName],
     rows: &[RowKey],
 ) -> Result<Vec<Vec<RowKey>>, Failure> {
-    let profiles = ProfileTables::read_some(txn, directory, profiles)?;
+    let columns = Columns::open(txn, directory, profiles)?;
     let of_row = |row: &RowKey| {
-        let names = seen::names_of(&profiles, &row.to_key())?;
-        seen::groups_naming(&profiles, &names)?
+        let names = columns.names_of(&row.to_key())?;
+        seen::groups_naming(&columns.profiles, &names)?
             .iter()
             .map(|group| codec::row_key(group))
             .collect()

@@ -142,6 +142,24 @@ pub(super) fn record_absent(
     mark_groups(&mut directory, &profiles, &index.moved)
 }
 
+/// Forgets what profiles lost of rows.
+pub(super) fn hand_over(
+    txn: &WriteTransaction,
+    lease: &Lease,
+    rows: &[RowKey],
+) -> Result<(), Failure> {
+    lease::check(txn, lease)?;
+    for profile in &mut ProfileTables::write_all(txn, lease.directory)? {
+        for key in rows.iter().map(RowKey::to_key) {
+            let seen = profile.seen.read(&key, codec::decode::<Seen>)?;
+            if seen.is_some_and(|seen| seen.standing != Standing::Present) {
+                profile.seen.remove(key.as_slice())?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Marks every row that is linked or was ever seen.
 pub(super) fn mark_all_dirty(
     txn: &WriteTransaction,

@@ -7,6 +7,7 @@ mod forgetting;
 mod listings;
 mod opening;
 mod plans;
+mod profiles;
 mod seen;
 
 use std::path::PathBuf;
