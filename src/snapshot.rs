@@ -125,8 +125,7 @@ impl RowError {
 }
 
 impl Row {
-    /// The profile that the entry belongs to: the first that sees it present; else the last that saw it, whose run is
-    /// the one that finds it gone.
+    /// The profile that the entry belongs to: the first that sees it present; else the last that saw it.
     pub fn owner(&self) -> Option<(&ProfileName, &Seen)> {
         let left = |seen: &Seen| match seen.standing {
             Standing::Present => None,
@@ -140,6 +139,21 @@ impl Row {
         present
             .or_else(|| self.seen.iter().rev().max_by_key(|(_, seen)| left(seen)))
             .map(|(profile, seen)| (profile, seen))
+    }
+
+    /// Whether a run of this profile may act on the row: the owner's; and where nobody sees the entry any more, that of
+    /// each profile that lost it, so that whoever is gone need not wait for one that runs rarely.
+    pub fn is_for(&self, profile: &ProfileName) -> bool {
+        self.owner().is_some_and(|(owner, seen)| {
+            owner == profile
+                || (seen.standing != Standing::Present && self.seen_by(profile).is_some())
+        })
+    }
+
+    /// What a profile last saw of the entry.
+    pub fn seen_by(&self, profile: &ProfileName) -> Option<&Seen> {
+        let mut seen = self.seen.iter();
+        seen.find(|(name, _)| name == profile).map(|(_, seen)| seen)
     }
 }
 
@@ -260,6 +274,21 @@ mod tests {
             let row = row(standings);
             let found = row.owner().map(|(profile, _)| profile.0.as_str());
             assert_eq!(found, owner, "{standings:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_nobody_sees_is_for_each_that_lost_it() {
+        let p = |number: usize| ProfileName(format!("p{number}"));
+        for (standings, expected) in [
+            (&[None, None][..], [true, false, false]),
+            (&[Some(5), None], [false, true, false]),
+            (&[Some(5), Some(7)], [true, true, false]),
+            (&[], [false, false, false]),
+        ] {
+            let row = row(standings);
+            let found = [0, 1, 2].map(|number| row.is_for(&p(number)));
+            assert_eq!(found, expected, "{standings:?}");
         }
     }
 }

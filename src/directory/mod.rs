@@ -74,6 +74,16 @@ impl Directory {
             .map(|profile| profile.name.clone())
             .collect()
     }
+
+    /// The names of the profiles that own users, in order: those that are enabled. What a disabled one saw does not count,
+    /// as if it were deleted.
+    pub fn owners(&self) -> Vec<ProfileName> {
+        self.profiles
+            .iter()
+            .filter(|profile| profile.enabled)
+            .map(|profile| profile.name.clone())
+            .collect()
+    }
 }
 
 /// How a directory server is reached.

@@ -18,7 +18,7 @@ use crate::plan::membership::{AbsentGroups, NestedGroups};
 pub struct Profile {
     /// Its name within the directory.
     pub name: ProfileName,
-    /// Whether its schedule is in force, as long as its directory's are.
+    /// Whether its schedule is in force, as long as its directory's are, and whether it owns users.
     pub enabled: bool,
     /// Who is in scope.
     pub scope: Scope,
@@ -55,8 +55,8 @@ impl Profile {
         )
     }
 
-    /// The digest of everything that decides what is desired, the order of the directory's profiles included; when it
-    /// changes, every row is looked at again.
+    /// The digest of everything that decides what is desired, the order of the directory's enabled profiles included;
+    /// when it changes, every row is looked at again.
     pub fn fingerprint(&self, order: &[ProfileName]) -> Digest {
         let json = serde_json::to_vec(&(&self.scope, order)).unwrap_or_default();
         Digest(digest::short(&[&json, self.definition.as_bytes()]))

@@ -280,7 +280,8 @@ impl Rereading<'_> {
             }
         }
         if !absent.is_empty() {
-            ingest::record_absent(self.relay, self.lease, absent, Utc::now()).await?;
+            let own = &self.relay.profile.name;
+            ingest::record_absent(self.relay, self.lease, own, absent, Utc::now()).await?;
         }
         let after = self.relay.rows(keys).await?;
         let renamed = renamed(self.relay, &before, &after);
@@ -346,7 +347,7 @@ impl Rereading<'_> {
             .filter(|row| own_present(self.relay, row).is_some())
             .map(|row| row.key.clone())
             .collect();
-        let names = self.relay.directory.profile_names();
+        let names = self.relay.counted();
         let directory = self.relay.directory.id;
         let store = &self.relay.store;
         let groups = store.groups_naming(directory, &names, keys.clone()).await?;

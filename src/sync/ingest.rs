@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 use crate::fault::Fault;
+use crate::id::ProfileName;
 use crate::identity::digest::Digest;
 use crate::identity::feed::Rung;
 use crate::identity::observation::{Coverage, Observation, ReadEnd, Statement, Unreadable};
@@ -120,7 +121,7 @@ pub(super) async fn note_attempt(
     trigger: Trigger,
 ) -> Result<(), Error> {
     let mut state = relay.store.profile_state(&relay.key()).await?;
-    let names = relay.directory.profile_names();
+    let names = relay.directory.owners();
     let fingerprint = Some(relay.profile.fingerprint(&names));
     let is_as_before = state.fingerprint == fingerprint;
     if is_as_before && trigger == Trigger::Feed {
@@ -190,18 +191,17 @@ pub(super) async fn record_seen(
     Ok(store.record_seen(lease, &relay.key(), entries).await?)
 }
 
-/// Marks rows as absent.
+/// Marks rows as absent for one of the directory's profiles.
 pub(super) async fn record_absent(
     relay: &Relay,
     lease: &Lease,
+    profile: &ProfileName,
     rows: Vec<RowKey>,
     since: DateTime<Utc>,
 ) -> Result<(), Error> {
-    roles::mark_before_absent(relay, lease, &rows).await?;
-    let store = &relay.store;
-    Ok(store
-        .record_absent(lease, &relay.key(), rows, since)
-        .await?)
+    roles::mark_before_absent(relay, lease, profile, &rows).await?;
+    let key = relay.directory.profile_key(profile);
+    Ok(relay.store.record_absent(lease, &key, rows, since).await?)
 }
 
 /// The error of an entry that was read and cannot be used.
@@ -229,7 +229,7 @@ async fn mark_absent(
     }
     let absent = relay.store.unmet(&relay.key(), known).await?;
     for rows in absent.chunks(ABSENCES_PER_WRITE) {
-        record_absent(relay, lease, rows.to_vec(), now).await?;
+        record_absent(relay, lease, &relay.profile.name, rows.to_vec(), now).await?;
     }
     Ok(())
 }

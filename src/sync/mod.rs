@@ -57,6 +57,15 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// The profiles whose word counts, in order: those that are enabled, and the one that runs.
+    fn counted(&self) -> Vec<ProfileName> {
+        let profiles = self.directory.profiles.iter();
+        profiles
+            .filter(|profile| profile.enabled || profile.name == self.profile.name)
+            .map(|profile| profile.name.clone())
+            .collect()
+    }
+
     /// The key of the profile.
     pub fn key(&self) -> ProfileKey {
         self.directory.profile_key(&self.profile.name)
@@ -146,6 +155,7 @@ async fn up_to_the_plan(
         return propose::make_plan(relay, lease, mode, rows, &in_doubt, tracker).await;
     }
     ingest::read_directory(relay, lease, reader, tracker).await?;
+    ownership::settle_disagreements(relay, lease, reader, tracker).await?;
     if let Some(occasion) = observe::occasion(relay, mode, tracker.job().trigger).await? {
         observe::read_target(relay, lease, mode, occasion, tracker).await?;
     }

@@ -269,7 +269,7 @@ async fn note_missing(
 /// Compares rows that are not linked with the resources that are free; what was found earlier and is not there any
 /// more is forgotten.
 async fn find_matches(relay: &Relay, lease: &Lease, kind: Kind, free: &Free) -> Result<(), Error> {
-    let names = relay.directory.profile_names();
+    let names = relay.counted();
     let mut after = None;
     loop {
         let rows = relay

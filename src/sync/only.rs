@@ -15,7 +15,7 @@ use crate::source::{Names, Source};
 use crate::store::Lease;
 use crate::sync::proof::Reader;
 use crate::sync::tracker::{Tracker, target_error};
-use crate::sync::{Error, Relay, adopt, ingest, observe};
+use crate::sync::{Error, Relay, adopt, ingest, observe, ownership};
 
 /// Reads the entry that is called so into *seen*, or marks it as absent when the directory proves that. Answers its
 /// row; `None` when the entry is there and has no anchor, which is recorded as its error.
@@ -54,13 +54,15 @@ pub(super) async fn read_entry(
         }
         Found::Gone(key) => {
             let rows = vec![key.clone()];
-            ingest::record_absent(relay, lease, rows, Utc::now()).await?;
+            ingest::record_absent(relay, lease, &relay.profile.name, rows, Utc::now()).await?;
             key
         }
     };
+    let rows = vec![row(relay, &key).await?];
+    ownership::settle(relay, lease, reader, tracker, rows, true).await?;
     let row = row(relay, &key).await?;
     match row.owner() {
-        Some((owner, _)) if *owner != relay.profile.name => Err(Error::Only(format!(
+        Some((owner, _)) if !row.is_for(&relay.profile.name) => Err(Error::Only(format!(
             "{key} belongs to the profile {owner} of this directory; run that one"
         ))),
         _ => Ok(Some(key)),
@@ -118,11 +120,9 @@ fn names(relay: &Relay) -> Names {
 /// Whether the profile has seen the entry just as it is now.
 async fn is_known(relay: &Relay, key: &RowKey, digest: Digest) -> Result<bool, Error> {
     let row = row(relay, key).await?;
-    Ok(row.seen.iter().any(|(profile, seen)| {
-        *profile == relay.profile.name
-            && seen.standing == Standing::Present
-            && seen.digest == digest
-    }))
+    Ok(row
+        .seen_by(&relay.profile.name)
+        .is_some_and(|seen| seen.standing == Standing::Present && seen.digest == digest))
 }
 
 /// The row that the store knows by this anchor, DN, uid or userName.
@@ -141,7 +141,7 @@ async fn known_row(relay: &Relay, selector: &str) -> Result<Option<Row>, Error> 
         }
     }
     let directory = relay.directory.id;
-    let profiles = relay.directory.profile_names();
+    let profiles = relay.counted();
     let mut names = vec![MemberKey::of_uid(selector)];
     names.extend(selector.parse().map(|dn| MemberKey::of_dn(&dn)));
     let named = relay.store.named(directory, &profiles, names).await?;
@@ -156,7 +156,7 @@ async fn known_row(relay: &Relay, selector: &str) -> Result<Option<Row>, Error> 
 }
 
 async fn row(relay: &Relay, key: &RowKey) -> Result<Row, Error> {
-    let names = relay.directory.profile_names();
+    let names = relay.counted();
     let keys = vec![key.clone()];
     let rows = relay.store.rows(relay.directory.id, &names, keys).await?;
     Ok(rows.into_iter().next().unwrap_or_else(|| Row {

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use crate::fault::Fault;
 use crate::identity::{Identity, MemberKey, RowKey};
 use crate::mapping::resource_type;
-use crate::plan::{Action, Class, Step};
+use crate::plan::{Action, Class, Reason, Step};
 use crate::scim::encode::{self, Request};
 use crate::scim::path::AttributePath;
 use crate::scim::{Attributes, Value};
@@ -296,18 +296,18 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
 /// Members that may be taken out: the group's own entry was looked at already; where a member's absence is the reason,
 /// that is looked at too, so that one entry that a read missed does not cost its memberships. So is a member that
 /// another profile reads: that one may not know yet by which name the group means it now. And so is any member of an
-/// organizational unit, because it is the member's own entry that says where it lies.
+/// organizational unit, because it is the member's own entry that says where it lies. A group that is gone itself means
+/// nobody.
 async fn provably_gone(
     flight: &Flight<'_>,
     step: &Step,
     group: &Row,
     members: &[RowKey],
 ) -> Result<Vec<RowKey>, Error> {
-    // A group that is gone names nobody.
-    let there = group
-        .owner()
-        .filter(|(_, seen)| seen.standing == Standing::Present)
-        .map(|(_, seen)| &seen.identity);
+    if step.reason == Reason::Absent {
+        return Ok(members.to_vec());
+    }
+    let there = group.owner().map(|(_, seen)| &seen.identity);
     let named = |names: &[MemberKey]| {
         let mut members = there.into_iter().flat_map(|entry| &entry.members);
         members.any(|member| names.contains(&member.key))
@@ -464,7 +464,6 @@ mod tests {
     use super::*;
     use crate::identity::digest::Digest;
     use crate::identity::{Anchor, Kind};
-    use crate::plan::Reason;
 
     fn step(members: usize) -> Step {
         let key = RowKey {

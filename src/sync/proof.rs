@@ -72,7 +72,7 @@ pub(super) enum Whereabouts {
 /// Reads the directory in the scope of the profile that runs, and looks at single entries in the others' too.
 pub(super) struct Reader<'a> {
     own: Line<'a>,
-    others: Vec<Line<'a>>,
+    others: Vec<(&'a ProfileName, Line<'a>)>,
     /// What looks for absent entries found in this run; a leaver may be a member of many groups.
     found: Mutex<HashMap<RowKey, Whereabouts>>,
 }
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
             own: Line::new(own),
             others: others
                 .iter()
-                .map(|(_, settings)| Line::new(settings))
+                .map(|(profile, settings)| (profile, Line::new(settings)))
                 .collect(),
             found: Mutex::default(),
         }
@@ -111,9 +111,9 @@ impl<'a> Reader<'a> {
         if let Look::Present(identity) = self.own.look(key).await? {
             return Ok(Whereabouts::Here(identity.names));
         }
-        for other in &self.others {
+        for (profile, other) in &self.others {
             if searches(other.settings, key.kind)
-                && let Look::Present(identity) = other.look(key).await?
+                && let Look::Present(identity) = look_for(profile, other, key).await?
             {
                 return Ok(Whereabouts::Elsewhere(identity.names));
             }
@@ -121,11 +121,45 @@ impl<'a> Reader<'a> {
         Ok(Whereabouts::Gone)
     }
 
+    /// Looks at an entry in the scope of one profile, that of another one or of the one that runs; `None` where that
+    /// profile searches for nothing of its kind.
+    pub(super) async fn look_in(
+        &self,
+        profile: &ProfileName,
+        key: &RowKey,
+    ) -> Result<Option<Look>, source::Error> {
+        let mut others = self.others.iter();
+        let look = match others.find(|(other, _)| *other == profile) {
+            Some((_, other)) if !searches(other.settings, key.kind) => return Ok(None),
+            Some((_, other)) => look_for(profile, other, key).await,
+            None => self.own.look(key).await,
+        };
+        look.map(Some)
+    }
+
     pub(super) async fn close(&self) {
-        for line in std::iter::once(&self.own).chain(&self.others) {
+        let others = self.others.iter().map(|(_, other)| other);
+        for line in std::iter::once(&self.own).chain(others) {
             line.close().await;
         }
     }
+}
+
+/// Looks at an entry in the scope of another profile; an error says which one that is, because it need not be the one
+/// that runs, and may be disabled.
+async fn look_for(
+    profile: &ProfileName,
+    line: &Line<'_>,
+    key: &RowKey,
+) -> Result<Look, source::Error> {
+    line.look(key).await.map_err(|mut error| {
+        let told = error.message;
+        error.message = format!(
+            "in the scope of the profile {profile}: {told}; correct that profile, or delete it if nobody is in its scope \
+             any more"
+        );
+        error
+    })
 }
 
 /// Whether another profile searches for entries of a kind at all. Where the one that runs does not, nothing can be proved.

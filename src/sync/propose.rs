@@ -3,6 +3,7 @@
 mod members;
 mod names;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
@@ -154,7 +155,7 @@ impl<'a> Draft<'a> {
     /// Decides what each row of a kind needs that differs. All users come before all groups, because a user that is
     /// about to be linked makes the groups that name it differ.
     async fn add_all(&mut self, kind: Kind, after: &mut Option<RowKey>) -> Result<(), Error> {
-        let names = self.relay.directory.profile_names();
+        let names = self.relay.counted();
         loop {
             let mut rows = self
                 .relay
@@ -178,7 +179,7 @@ impl<'a> Draft<'a> {
     /// Decides what these rows need, whether they are marked or not. What other rows want is not planned, but a name
     /// that one of them wants too is not given away.
     async fn add_these(&mut self, keys: Vec<RowKey>) -> Result<(), Error> {
-        let names = self.relay.directory.profile_names();
+        let names = self.relay.counted();
         let store = &self.relay.store;
         let rows = store.rows(self.relay.directory.id, &names, keys).await?;
         if rows
@@ -251,7 +252,7 @@ impl<'a> Draft<'a> {
         if joiners.is_empty() {
             return Ok(());
         }
-        let names = self.relay.directory.profile_names();
+        let names = self.relay.counted();
         let store = &self.relay.store;
         let groups = store
             .groups_naming(self.relay.directory.id, &names, joiners)
@@ -260,10 +261,12 @@ impl<'a> Draft<'a> {
         Ok(store.mark_dirty(self.lease, groups).await?)
     }
 
-    /// A row belongs to the first profile that sees it; the others leave it alone. So does this run with a row of which
-    /// it is not known what an earlier one did.
+    /// A row belongs to the first profile that sees it, or to whoever lost it where none does; the others leave it alone.
+    /// So does this run with a row of which it is not known what an earlier one did, or whether the entry is there.
     fn is_mine(&self, row: &Row) -> bool {
-        self.relay.owns(row) && !self.in_doubt.contains(&row.key)
+        self.relay.owns(row)
+            && !self.in_doubt.contains(&row.key)
+            && !ownership::is_disputed(self.relay, row)
     }
 
     /// An account that expires is looked at in each run, because its entry does not change when it does.
@@ -410,7 +413,15 @@ impl<'a> Draft<'a> {
             }
             None => Vec::new(),
         };
-        let verdict = decide::group(row, seen, desired, &members, &present, &self.policy);
+        // Of a group that nobody sees any more its owner's word counts, whichever run finds it gone.
+        let policy = match seen.standing {
+            Standing::Present => Cow::Borrowed(&self.policy),
+            Standing::Absent { .. } => Cow::Owned(Policy {
+                absent_groups: self.relay.profile_of(row).absent_groups,
+                ..self.policy.clone()
+            }),
+        };
+        let verdict = decide::group(row, seen, desired, &members, &present, &policy);
         if verdict
             .steps
             .iter()

@@ -85,7 +85,7 @@ fn settled(intent: &Intent, effect: Effect) -> Settlement {
 
 /// The settlement of an intent that had an effect; it is in journal and audit log like any other change.
 async fn recovered(relay: &Relay, intent: &Intent, effect: Effect) -> Result<Settlement, Error> {
-    let names = relay.directory.profile_names();
+    let names = relay.counted();
     let keys = vec![intent.key.clone()];
     let mut rows = relay.store.rows(relay.directory.id, &names, keys).await?;
     let change = rows.pop().and_then(|row| change_of(intent, &effect, &row));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::fault::Fault;
+use crate::id::ProfileName;
 use crate::identity::digest::short;
 use crate::identity::dn::Dn;
 use crate::identity::{Identity, Kind, MemberKey, RowKey};
@@ -155,7 +156,7 @@ async fn proves_nothing(relay: &Relay, tracker: &Tracker) -> Result<bool, Error>
 }
 
 async fn groups_naming(relay: &Relay, rows: Vec<RowKey>) -> Result<Vec<Vec<RowKey>>, Error> {
-    let names = relay.directory.profile_names();
+    let names = relay.counted();
     let groups = relay
         .store
         .groups_naming(relay.directory.id, &names, rows)
@@ -174,7 +175,7 @@ async fn group(relay: &Relay, name: &GroupName) -> Result<Group, Error> {
             _ => Group::Unknown,
         });
     }
-    let names = relay.directory.profile_names();
+    let names = relay.counted();
     let keys = name.key().into_iter().collect();
     let found = relay
         .store
@@ -203,7 +204,7 @@ fn is_gone(relay: &Relay, row: &Row) -> bool {
 
 /// Whether a group that is absent had this DN when it was last there. Reads all groups, and only when a rule names none.
 async fn was_seen(relay: &Relay, name: &GroupName) -> Result<bool, Error> {
-    let names = relay.directory.profile_names();
+    let names = relay.counted();
     let mut after = None;
     loop {
         let rows = relay
@@ -243,27 +244,25 @@ pub(super) async fn mark_before_seen<'a>(
         .into_iter()
         .filter(|entry| entry.kind == Kind::Group)
         .map(|entry| (entry.key(), Some(entry)));
-    mark_concerned(relay, lease, groups.collect()).await
+    mark_concerned(relay, lease, &relay.profile.name, groups.collect()).await
 }
 
-/// The same for entries that are about to be marked as absent.
+/// The same for entries that are about to be marked as absent for one of the directory's profiles.
 pub(super) async fn mark_before_absent(
     relay: &Relay,
     lease: &Lease,
+    profile: &ProfileName,
     rows: &[RowKey],
 ) -> Result<(), Error> {
     let groups = rows.iter().filter(|row| row.kind == Kind::Group);
-    mark_concerned(
-        relay,
-        lease,
-        groups.map(|row| (row.clone(), None)).collect(),
-    )
-    .await
+    let groups = groups.map(|row| (row.clone(), None)).collect();
+    mark_concerned(relay, lease, profile, groups).await
 }
 
 async fn mark_concerned(
     relay: &Relay,
     lease: &Lease,
+    profile: &ProfileName,
     groups: Vec<(RowKey, Option<&Identity>)>,
 ) -> Result<(), Error> {
     let profiles = &relay.directory.profiles;
@@ -276,16 +275,13 @@ async fn mark_concerned(
     let keys = groups.iter().map(|(key, _)| key.clone()).collect();
     let mut members = BTreeSet::new();
     for (row, (_, after)) in relay.rows(keys).await?.iter().zip(groups) {
-        let own = row
-            .seen
-            .iter()
-            .find(|(profile, _)| *profile == relay.profile.name);
-        let before = own
-            .filter(|(_, seen)| seen.standing == Standing::Present)
-            .map(|(_, seen)| &seen.identity);
+        let before = row
+            .seen_by(profile)
+            .filter(|seen| seen.standing == Standing::Present)
+            .map(|seen| &seen.identity);
         members.extend(concerned(before, after));
     }
-    let names = relay.directory.profile_names();
+    let names = relay.counted();
     let rows = relay
         .store
         .named(relay.directory.id, &names, members.into_iter().collect())
@@ -296,7 +292,7 @@ async fn mark_concerned(
 
 /// The users among these rows and in the groups among them, at any depth.
 async fn users_below(relay: &Relay, rows: Vec<RowKey>) -> Result<Vec<RowKey>, Error> {
-    let names = relay.directory.profile_names();
+    let names = relay.counted();
     let mut users = HashSet::new();
     let mut entered = HashSet::new();
     let mut waiting = rows;

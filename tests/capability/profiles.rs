@@ -1,5 +1,7 @@
 //! Several profiles of one directory: who owns whom, hand-overs, populations, deleted profiles, and taking turns.
 
+mod leavers;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 

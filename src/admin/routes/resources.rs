@@ -88,7 +88,7 @@ async fn list(
     let text = query.text("text").map(|text| text.to_lowercase());
     let mut after = query.cursor(|text| row_of(text).filter(|row| row.kind == kind));
     query.finish()?;
-    let names = directory.profile_names();
+    let names = directory.owners();
     let now = Utc::now();
     let mut items = Vec::new();
     for _ in 0..TURNS_PER_CALL {

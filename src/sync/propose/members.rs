@@ -23,7 +23,7 @@ impl Draft<'_> {
             if missing.is_empty() {
                 return Ok(named);
             }
-            let names = self.relay.directory.profile_names();
+            let names = self.relay.counted();
             let members = self
                 .relay
                 .store

@@ -12,7 +12,7 @@ use crate::sync::propose::{Draft, ROWS_PER_TURN};
 impl Draft<'_> {
     /// Notes the userNames of those who wait to be created, apart from these.
     pub(super) async fn note_wanted_names(&mut self, apart: &[Row]) -> Result<(), Error> {
-        let names = self.relay.directory.profile_names();
+        let names = self.relay.counted();
         let mut after = None;
         loop {
             let store = &self.relay.store;

@@ -18,7 +18,7 @@ impl Fixture {
 
     async fn meant_by(&self, text: &str) -> Option<RowKey> {
         let named = self.store.named(DIRECTORY, names(), vec![name(text)]);
-        named.await.unwrap().pop().flatten()
+        named.await.unwrap().pop()?.pop_first()
     }
 
     async fn groups_of(&self, row: &RowKey) -> Vec<RowKey> {
