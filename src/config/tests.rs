@@ -406,3 +406,27 @@ fn a_role_mapping_that_changes_makes_every_row_be_looked_at() {
     assert_ne!(one, with("{ group = \"cn=a,dc=x\", role = \"b\" }"));
     assert_ne!(one, with("{ group = \"cn=a,dc=x\", entitlement = \"a\" }"));
 }
+
+#[test]
+fn there_is_one_conflict_policy_in_this_version() {
+    let with = |policy: &str| format!("{SMALLEST}conflictPolicy = \"{policy}\"\n");
+    read(&with("directory_wins"));
+    for (policy, words) in [
+        (
+            "local_wins",
+            "is `local_wins`, which is not in this version",
+        ),
+        (
+            "manual_review",
+            "is `manual_review`, which is not in this version",
+        ),
+        ("newest", "is `newest`, but must be one of: directory_wins"),
+    ] {
+        let found = mistakes(&with(policy));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].contains(words) && found[0].contains("conflictPolicy"),
+            "{found:?}"
+        );
+    }
+}

@@ -33,6 +33,8 @@ const COMPUTER: &str = "(objectClass=computer)";
 /// computers, managed service accounts among them, and contacts.
 const NO_PEOPLE: [&str; 2] = [COMPUTER, "(objectClass=contact)"];
 
+/// What happens where the target holds something else than the directory says.
+pub(super) const CONFLICT_POLICY: &str = "directory_wins";
 /// What may be written for `changeDetection`.
 const CHANGE_DETECTION: [(&str, ChangeDetection); 6] = [
     ("automatic", ChangeDetection::Automatic),
@@ -112,6 +114,7 @@ pub(super) fn profile(
         ],
         problems,
     );
+    conflict_policy(fields, problems);
     let schedule = schedule(fields, problems);
     let reconcile_interval = fields
         .parsed("reconcileInterval", problems, |text| match text {
@@ -154,6 +157,21 @@ pub(super) fn profile(
         full_sync_interval,
         limits,
     })
+}
+
+/// There is one policy in this version, so nothing is kept of it; those of later versions are refused in words of their own.
+fn conflict_policy(fields: &mut Fields<'_>, problems: &mut Problems) {
+    fields.parsed("conflictPolicy", problems, |text| match text {
+        CONFLICT_POLICY => Ok(()),
+        "local_wins" | "manual_review" => Err(format!(
+            "is `{text}`, which is not in this version; write {CONFLICT_POLICY} or leave the field out: where the target \
+             holds something else, the directory's value is brought back"
+        )),
+        _ => Err(format!(
+            "is `{}`, but must be one of: {CONFLICT_POLICY}",
+            text.escape_debug()
+        )),
+    });
 }
 
 fn population(fields: &mut Fields<'_>, problems: &mut Problems) -> Population {

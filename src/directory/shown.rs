@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::directory::profile::Profile;
-use crate::directory::scope::{usual_groups, usual_users};
+use crate::directory::scope::{CONFLICT_POLICY, usual_groups, usual_users};
 use crate::directory::tenant::{Auth, Tenant};
 use crate::directory::{Directory, Pem, Written};
 use crate::identity::DirectoryType;
@@ -82,6 +82,7 @@ pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryTy
         "roleMapping": [],
         "absentGroups": profile.absent_groups,
         "linking": profile.linking,
+        "conflictPolicy": CONFLICT_POLICY,
         "syncSchedule": "",
         "syncInterval": null,
         "reconcileInterval": "1d",

@@ -105,6 +105,7 @@ const PROFILE: &[Field] = &[
     ),
     field("absentGroups", Kind::Words(&["empty", "keep"])),
     field("linking", Kind::Words(&["propose", "automatic"])),
+    field("conflictPolicy", Kind::Words(&["directory_wins"])),
     field("syncSchedule", Kind::Format("cron")),
     field("syncInterval", Kind::Format("interval")),
     field("reconcileInterval", Kind::Format("interval")),
