@@ -7,6 +7,7 @@ pub mod openapi;
 pub mod probe;
 mod problem;
 mod query;
+mod readonly;
 pub mod routes;
 mod server;
 mod shares;

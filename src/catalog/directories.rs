@@ -20,6 +20,9 @@ const PASSWORD: &str = "bindPassword";
 /// Fields that are tables of settings: a change names those that change.
 const MERGED: [&str; 3] = ["guard", "dialect", "groupAttributeMapping"];
 
+/// How a tenant's requests are authenticated: changed as a whole, but null brings a default back in it too.
+const AUTH: &str = "auth";
+
 impl Catalog {
     /// Checks a directory as it would be created, and gives it back with its password; nothing is kept.
     ///
@@ -295,7 +298,12 @@ pub(super) fn merged(before: &Written, fields: Node, problems: &mut Problems) ->
                     }
                 }
             }
-            (_, value) => {
+            (_, mut value) => {
+                if let Value::Table(fields) = &mut value
+                    && (MERGED.contains(&&*name) || name == AUTH)
+                {
+                    fields.retain(|_, node| !node.is_null());
+                }
                 all.insert(name, Node { value, line: None });
             }
         }

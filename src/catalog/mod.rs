@@ -89,7 +89,7 @@ pub enum Kept {
 }
 
 /// What the store keeps with a definition.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Sealed {
     secrets: BTreeMap<String, Vec<u8>>,
     /// When it was entered.

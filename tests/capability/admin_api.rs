@@ -8,6 +8,7 @@ mod jobs;
 mod listings;
 mod metrics;
 mod requests;
+mod round_trip;
 mod schema;
 mod serving;
 mod trials;

@@ -245,16 +245,12 @@ fn directory(purpose: Use) -> Value {
             schema["properties"]["profiles"] = of(Kind::Profiles, purpose);
         }
         Use::Change => schema["properties"]["profiles"] = nullable(of(Kind::Profiles, purpose)),
-        Use::Shown => {
-            add_kept(&mut schema);
-            add_next_run(&mut schema);
-            add(
-                &mut schema,
-                "id",
-                json!({ "$ref": "#/components/schemas/DirectoryId" }),
-            );
-        }
+        Use::Shown => {}
     }
+    let id = json!({ "$ref": "#/components/schemas/DirectoryId" });
+    add(&mut schema, purpose, "id", id);
+    add_kept(&mut schema, purpose);
+    add_next_run(&mut schema, purpose);
     schema
 }
 
@@ -263,10 +259,8 @@ fn profile(purpose: Use) -> Value {
     let fields: Vec<Field> = own.iter().chain(PROFILE).copied().collect();
     let mut schema = object(&fields, purpose);
     schema["properties"]["name"]["pattern"] = json!("^[a-z0-9_-]{1,64}$");
-    if purpose == Use::Shown {
-        add_next_run(&mut schema);
-        add(&mut schema, "id", json!({ "type": "string" }));
-    }
+    add_next_run(&mut schema, purpose);
+    add(&mut schema, purpose, "id", json!({ "type": "string" }));
     schema
 }
 
@@ -282,16 +276,25 @@ fn tenant(purpose: Use) -> Value {
         let fields: Vec<Field> = fields.iter().copied().map(optional).collect();
         match purpose {
             Use::Shown => object(&fields, Use::Shown),
-            Use::Create | Use::Change => object(&fields, Use::Create),
+            Use::Create => object(&fields, Use::Create),
+            Use::Change => with_null(object(&fields, Use::Create)),
         }
     };
     schema["properties"]["auth"] = json!({ "oneOf": [of_auth(BEARER), of_auth(OAUTH2)] });
     match purpose {
         Use::Create => require(&mut schema, "auth"),
         Use::Change => {}
-        Use::Shown => {
-            require(&mut schema, "auth");
-            add_kept(&mut schema);
+        Use::Shown => require(&mut schema, "auth"),
+    }
+    add_kept(&mut schema, purpose);
+    schema
+}
+
+/// What is shown as null may be sent as null.
+fn with_null(mut schema: Value) -> Value {
+    for name in SHOWN_AS_NULL {
+        if let Some(property) = schema["properties"].get_mut(name) {
+            *property = nullable(property.take());
         }
     }
     schema
@@ -303,21 +306,36 @@ fn require(schema: &mut Value, name: &str) {
     }
 }
 
-fn add(schema: &mut Value, name: &str, property: Value) {
-    schema["properties"][name] = property;
-    require(schema, name);
-}
-
-fn add_kept(schema: &mut Value) {
-    add(schema, "kept", json!({ "enum": ["file", "store"] }));
-    for name in ["createdAt", "updatedAt"] {
-        schema["properties"][name] = json!({ "type": "string", "format": "date-time" });
+/// Adds a field that only the relay sets, and that a change may repeat as it is shown.
+fn add(schema: &mut Value, purpose: Use, name: &str, property: Value) {
+    add_repeatable(schema, purpose, name, property);
+    if purpose == Use::Shown {
+        require(schema, name);
     }
 }
 
-fn add_next_run(schema: &mut Value) {
+fn add_repeatable(schema: &mut Value, purpose: Use, name: &str, mut property: Value) {
+    if purpose == Use::Create {
+        return;
+    }
+    if purpose == Use::Change {
+        property["description"] = json!("Set by the relay alone: as GET shows it, or left out");
+    }
+    schema["properties"][name] = property;
+}
+
+fn add_kept(schema: &mut Value, purpose: Use) {
+    let places = json!({ "type": "string", "enum": ["file", "store"] });
+    add(schema, purpose, "kept", places);
+    for name in ["createdAt", "updatedAt"] {
+        let time = json!({ "type": "string", "format": "date-time" });
+        add_repeatable(schema, purpose, name, time);
+    }
+}
+
+fn add_next_run(schema: &mut Value, purpose: Use) {
     let time = json!({ "type": ["string", "null"], "format": "date-time" });
-    add(schema, "nextRunAt", time);
+    add(schema, purpose, "nextRunAt", time);
 }
 
 /// An object with these fields and no others.

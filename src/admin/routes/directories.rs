@@ -13,6 +13,7 @@ use crate::admin::auth::Caller;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
+use crate::admin::readonly::{self, OF_DIRECTORY};
 use crate::admin::routes::{created, directory_id};
 use crate::catalog::{Entry, Kept};
 use crate::directory::{Directory, shown};
@@ -78,13 +79,16 @@ pub(super) async fn update(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    Document(fields): Document,
+    Document(mut fields): Document,
 ) -> Result<Json<Value>, Problem> {
     let id = directory_id(&id)?;
-    let before = admin.directory(id, &caller.tenant)?.profile_names();
+    let entry = admin.entry(id, &caller.tenant)?;
+    let (shown, hand) = (as_json(&admin, &entry).await?, caller.hand());
+    readonly::drop_repeated(&mut fields, OF_DIRECTORY, &shown, &entry.kept, hand.at)?;
+    let before = entry.definition.profile_names();
     let entry = admin
         .catalog
-        .update_directory(&caller.tenant, id, fields, &caller.hand())
+        .update_directory(&caller.tenant, id, fields, &hand)
         .await?;
     let after = entry.definition.profile_names();
     for name in before.iter().filter(|name| !after.contains(name)) {

@@ -13,6 +13,7 @@ use crate::admin::auth::Caller;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
+use crate::admin::readonly::{self, OF_DEFAULT_PROFILE, OF_PROFILE};
 use crate::admin::routes::{created, directory_id};
 use crate::directory::profile::Profile;
 use crate::directory::{Directory, shown};
@@ -85,10 +86,17 @@ pub(super) async fn update(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
     Path((id, profile)): Path<(String, String)>,
-    Document(fields): Document,
+    Document(mut fields): Document,
 ) -> Result<Json<Value>, Problem> {
     let (id, profile) = (directory_id(&id)?, ProfileName(profile));
     let hand = caller.hand();
+    let entry = admin.entry(id, &caller.tenant)?;
+    let Json(shown) = found(&admin, &entry.definition, &profile).await?;
+    let names = match profile == ProfileName::default() {
+        true => OF_DEFAULT_PROFILE,
+        false => OF_PROFILE,
+    };
+    readonly::drop_repeated(&mut fields, names, &shown, &entry.kept, hand.at)?;
     let entry = admin
         .catalog
         .update_profile(&caller.tenant, id, &profile, fields, &hand)

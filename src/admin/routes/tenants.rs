@@ -13,6 +13,7 @@ use crate::admin::auth::Administrator;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
+use crate::admin::readonly::{self, OF_TENANT};
 use crate::admin::routes::created;
 use crate::admin::routes::directories::kept_word;
 use crate::catalog::{Entry, Kept};
@@ -77,13 +78,20 @@ pub(super) async fn update(
     State(admin): State<Arc<Admin>>,
     Extension(administrator): Extension<Administrator>,
     Path(name): Path<String>,
-    Document(fields): Document,
+    Document(mut fields): Document,
 ) -> Result<Json<Value>, Problem> {
     let name = managed(&administrator, name)?;
-    let entry = admin
-        .catalog
-        .update_tenant(&name, fields, &administrator.hand())
-        .await?;
+    let hand = administrator.hand();
+    let contents = admin.catalog.contents();
+    let entry = contents.tenant(&name).ok_or_else(Problem::not_found)?;
+    readonly::drop_repeated(
+        &mut fields,
+        OF_TENANT,
+        &as_json(entry),
+        &entry.kept,
+        hand.at,
+    )?;
+    let entry = admin.catalog.update_tenant(&name, fields, &hand).await?;
     Ok(Json(as_json(&entry)))
 }
 
