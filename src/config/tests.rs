@@ -430,3 +430,28 @@ fn there_is_one_conflict_policy_in_this_version() {
         );
     }
 }
+
+#[test]
+fn filters_are_not_nested_too_deep_alone_or_together() {
+    let nested = |depth: usize| format!("{}(cn=a){}", "(!".repeat(depth), ")".repeat(depth));
+    let with = |lines: &str| format!("{SMALLEST}{lines}\n");
+    read(&with(&format!("userSearchFilter = \"{}\"", nested(63))));
+    for (lines, words) in [
+        (
+            format!("userSearchFilter = \"{}\"", nested(100_000)),
+            "userSearchFilter: is no filter that is accepted: it is longer than 64 KiB",
+        ),
+        (
+            format!("groupSearchFilter = \"{}\"", nested(10_000)),
+            "groupSearchFilter: is no filter that is accepted: it is nested more than 64 deep",
+        ),
+        (
+            format!("exclusionFilter = \"{}\"", nested(62)),
+            "userSearchFilter: together with userObjectClasses and exclusionFilter",
+        ),
+    ] {
+        let found = mistakes(&with(&lines));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(words), "{found:?}");
+    }
+}

@@ -8,6 +8,7 @@ use crate::document::{Fields, Problems};
 use crate::id::ProfileName;
 use crate::identity::DirectoryType;
 use crate::identity::feed::{ChangeDetection, Rung};
+use crate::identity::filter::within_limits;
 use crate::job::schedule::{CronExpression, Schedule, parse_interval};
 use crate::mapping::rule::Source;
 use crate::mapping::status::{DisabledWhen, StatusRules};
@@ -273,6 +274,12 @@ fn scope(
         parts.extend(NO_PEOPLE.map(|other| format!("(!{other})")));
     }
     let users_filter = all_of(&parts);
+    if let Err(wrong) = within_limits(&users_filter) {
+        let message = format!(
+            "together with userObjectClasses and exclusionFilter is no filter that is accepted: {wrong}; simplify it"
+        );
+        fields.refuse("userSearchFilter", message, problems);
+    }
     let groups_filter = filter(fields, "groupSearchFilter", problems)
         .unwrap_or_else(|| usual_groups(directory_type).to_owned());
     let units_filter = units_filter(fields, directory_type, problems);

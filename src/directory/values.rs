@@ -3,6 +3,7 @@
 use crate::document::{Fields, Problems};
 use crate::identity::DirectoryType;
 use crate::identity::dn::Dn;
+use crate::identity::filter::within_limits;
 use crate::secret::SecretRef;
 
 /// The directory's type, on which other defaults depend.
@@ -45,11 +46,15 @@ pub(super) fn filter(
     name: &'static str,
     problems: &mut Problems,
 ) -> Option<String> {
-    fields.parsed(name, problems, |text| match ldap3::parse_filter(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!(
-            "`{}` is not an LDAP filter (RFC 4515); example: (&(objectClass=person)(mail=*))",
-            text.escape_debug()
-        )),
+    fields.parsed(name, problems, |text| {
+        within_limits(text)
+            .map_err(|wrong| format!("is no filter that is accepted: {wrong}; simplify it"))?;
+        match ldap3::parse_filter(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(_) => Err(format!(
+                "`{}` is not an LDAP filter (RFC 4515); example: (&(objectClass=person)(mail=*))",
+                text.escape_debug()
+            )),
+        }
     })
 }

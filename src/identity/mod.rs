@@ -5,6 +5,7 @@
 pub mod digest;
 pub mod dn;
 pub mod feed;
+pub mod filter;
 pub mod known;
 pub mod observation;
 pub mod place;

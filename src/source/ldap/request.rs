@@ -6,10 +6,8 @@ use lber::structure::{PL, StructureTag};
 use lber::structures::{ASNTag, Boolean, Enumerated, Integer, Null, OctetString, Sequence, Tag};
 use ldap3::controls::{MakeCritical, PagedResults, RawControl};
 
-/// The longest filter that is accepted, in bytes.
-const FILTER_BYTES_MAX: usize = 64 * 1024;
-/// The deepest nesting of a filter: the parser calls itself for each level.
-const FILTER_DEPTH_MAX: usize = 64;
+use crate::identity::filter::within_limits;
+
 /// LDAP_SERVER_DOMAIN_SCOPE_OID of Active Directory: no references to other naming contexts.
 const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
 /// LDAP_SERVER_SHOW_DELETED_OID of Active Directory.
@@ -48,20 +46,7 @@ pub(super) struct Search<'a> {
 /// Parses a filter (RFC 4515) into the tree that is sent, so that its text never ends up inside another filter.
 pub(super) fn filter(text: &str) -> Result<StructureTag, &'static str> {
     let text = text.trim();
-    if text.len() > FILTER_BYTES_MAX {
-        return Err("it is longer than 64 KiB");
-    }
-    let mut depth = 0usize;
-    for byte in text.bytes() {
-        match byte {
-            b'(' => depth += 1,
-            b')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > FILTER_DEPTH_MAX {
-            return Err("it is nested more than 64 deep");
-        }
-    }
+    within_limits(text)?;
     ldap3::parse_filter(text)
         .map(ASNTag::into_structure)
         .map_err(
