@@ -20,6 +20,9 @@ use crate::source::{Error, Names, Stage};
 /// Result codes by which a server refuses a filter, once the base was found: protocolError, inappropriateMatching,
 /// invalidAttributeSyntax (RFC 4511 §4.1.9).
 const FILTER_REFUSED: [u32; 3] = [2, 18, 21];
+/// Result codes that may mean the filter or anything else: operationsError, unwillingToPerform, other. Samba answers the first
+/// one for comparisons that it has not implemented.
+const PERHAPS_FILTER_REFUSED: [u32; 3] = [1, 53, 80];
 /// The attribute that holds passwords (RFC 4519 §2.41).
 const PASSWORD: &str = "userPassword";
 /// The attribute in which Active Directory names what the caller may write.
@@ -136,11 +139,39 @@ async fn count(
     }
     let doing = format!("the search for {}s below `{}`", scope.sought, scope.base);
     Err(match stop {
-        Stop::Answer(answer) if FILTER_REFUSED.contains(&answer.code) => {
+        Stop::Answer(answer)
+            if FILTER_REFUSED.contains(&answer.code)
+                || PERHAPS_FILTER_REFUSED.contains(&answer.code)
+                    && searches_otherwise(session, scope).await =>
+        {
             refused_filter(&session.server, &doing, &answer)
         }
         stop => stop.into_error(&session.server, &doing),
     })
+}
+
+/// Whether the server carries out the same search with a filter that every entry matches: one page of one entry tells.
+async fn searches_otherwise(session: &mut Session, scope: &Scope) -> bool {
+    let search = Search {
+        base: &scope.base,
+        reach: Reach::Subtree,
+        filter: request::any_entry(),
+        entries_max: 0,
+        attributes: &[request::NO_ATTRIBUTES],
+        names_only: true,
+    };
+    let mut controls = scope.controls();
+    controls.push(request::page(1, Vec::new()));
+    if session.wire.search(search, controls).await.is_err() {
+        return false;
+    }
+    loop {
+        match session.wire.reply().await {
+            Ok(Reply::Done(answer, _)) => return answer.is_success(),
+            Ok(Reply::Entry(_) | Reply::Reference(_)) => {}
+            Err(_) => return false,
+        }
+    }
 }
 
 fn refused_filter(server: &str, doing: &str, answer: &Answer) -> Error {

@@ -6,6 +6,7 @@ use scim_relay::snapshot::LinkedCounts;
 use serde_json::{Value, json};
 
 use super::directories::Fresh;
+use crate::support::samba::{self, Samba};
 use crate::support::slapd::{PEOPLE, READER_PASSWORD, SUFFIX};
 use crate::support::wait_for;
 
@@ -80,6 +81,61 @@ async fn admin_api_tests_a_connection_before_it_is_saved() {
     assert_eq!(missing.status, 422, "{missing:?}");
     let stage = site.api.post("/directories/test?stage=all", "{}");
     assert_eq!(stage.status, 400, "{stage:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_api_names_a_filter_that_the_server_refuses() {
+    let site = Fresh::new(1).await;
+    let tenant = site.api.post("/tenants", &site.tenant().to_string());
+    assert_eq!(tenant.status, 201);
+    // OpenLDAP takes any filter that can be encoded; a domain controller does not compare in every way.
+    let samba = Samba::start();
+    for (filter, code) in [
+        ("(objectClass=user)", Value::Null),
+        ("(displayName~=ann)", json!("filter")),
+        ("(&(objectClass=user)(!(cn~=ann)))", json!("filter")),
+        (
+            "(userAccountControl:1.2.840.113556.1.4.803:=many)",
+            json!("filter"),
+        ),
+    ] {
+        let directory = json!({
+            "name": "ad", "type": "active_directory", "host": "127.0.0.1", "port": samba.ldaps_port(),
+            "caCertificate": std::fs::read_to_string(samba.ca_pem_path()).unwrap(),
+            "bindDN": samba::READER, "bindPassword": READER_PASSWORD, "baseDN": samba::DOMAIN,
+            "usersDN": samba::CROWD, "synchronizeGroups": false, "userSearchFilter": filter,
+        });
+        let answer = site.api.post("/directories/test", &directory.to_string());
+        let report = answer.json();
+        assert_eq!(report["error"]["code"], code, "{filter}: {report}");
+        if code.is_string() {
+            assert!(stages(&report).contains(&("filter", "failed")), "{report}");
+            let words = report["error"]["message"].as_str().unwrap();
+            assert!(words.contains("does not take the filter"), "{words}");
+        }
+    }
+}
+
+/// Parsers call themselves for each level, and a stack that runs out would end the relay.
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_api_a_filter_that_is_nested_too_deep_is_refused_and_the_relay_lives() {
+    let site = Fresh::new(1).await;
+    let id = site.created();
+    let nested = |depth: usize| format!("{}(cn=a){}", "(!".repeat(depth), ")".repeat(depth));
+    for name in ["userSearchFilter", "groupSearchFilter", "exclusionFilter"] {
+        for depth in [100, 1_000, 10_000, 80_000] {
+            let filter = json!({ name: nested(depth) });
+            let refused = site.put(&id, &filter);
+            let error = &refused.json()["errors"][0];
+            assert_eq!(
+                (refused.status, &error["pointer"]),
+                (422, &json!(format!("/{name}"))),
+                "{depth}"
+            );
+        }
+    }
+    let fits = site.put(&id, &json!({ "userSearchFilter": nested(60) }));
+    assert_eq!(fits.status, 200, "{fits:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! Examining and finding, against a server that answers what slapd cannot be brought to answer.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use scim_relay::fault::Fault;
 use scim_relay::identity::feed::Rung;
 use scim_relay::identity::observation::Observation;
@@ -59,6 +61,26 @@ async fn a_count_that_gives_nothing_says_whose_fault_it_is() {
         let error = examined(&users_only(&server)).await.unwrap_err();
         assert_eq!((error.stage, error.fault()), (stage, fault), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_reason_is_the_filters_where_another_filter_is_taken() {
+    for code in [1, 53, 80] {
+        let counts = AtomicUsize::new(0);
+        let server = FaultLdap::start(move |request| {
+            let is_count = request.subtree && request.cookie.is_some();
+            is_count.then(|| match counts.fetch_add(1, Ordering::Relaxed) {
+                0 => send(&[done(request.id, code, "")]),
+                _ => send(&[person(request.id, 1), page(request.id, b"more")]),
+            })
+        })
+        .await;
+        let error = examined(&users_only(&server)).await.unwrap_err();
+        assert_eq!((error.stage, error.fault()), (Stage::Filter, Fault::Denied));
+    }
+    let server = counting(|id| send(&[done(id, 53, "")])).await;
+    let error = examined(&users_only(&server)).await.unwrap_err();
+    assert_eq!(error.stage, Stage::Reading, "{error}");
 }
 
 #[tokio::test]
