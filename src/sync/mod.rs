@@ -57,13 +57,13 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// The profiles whose word counts, in order: those that are enabled, and the one that runs.
+    /// The profiles whose word counts, in order: those that are enabled, and behind them the one that runs, if it is not.
     fn counted(&self) -> Vec<ProfileName> {
-        let profiles = self.directory.profiles.iter();
-        profiles
-            .filter(|profile| profile.enabled || profile.name == self.profile.name)
-            .map(|profile| profile.name.clone())
-            .collect()
+        let mut names = self.directory.owners();
+        if !names.contains(&self.profile.name) {
+            names.push(self.profile.name.clone());
+        }
+        names
     }
 
     /// The key of the profile.

@@ -155,6 +155,10 @@ async fn profiles_that_are_disabled_own_nobody() {
         "{mapped:?}"
     );
     site.assert_quiet();
+    // Run by hand, it serves whom nobody else sees, and takes nobody.
+    site.replace(&g2, "displayName", "Anew");
+    site.replace(&g1, "displayName", "Anew too");
+    assert_eq!(site.sends("early"), ["g2: displayName=Anew"]);
     site.slapd.delete(&g2);
     site.assert_quiet();
 
