@@ -94,15 +94,19 @@ pub async fn test(settings: &source::Settings, profile: &Profile, stage: Stage) 
         Stage::Authentication => Depth::Authentication,
         Stage::All => return test_everything(settings, profile).await,
     };
-    if let Err(error) = source::reach(settings, depth).await {
-        return failed_opening(&error, plain);
-    }
+    let server = match source::reach(settings, depth).await {
+        Ok(server) => server,
+        Err(error) => return failed_opening(&error, plain),
+    };
+    let mut warnings = plain_warning(plain);
+    warnings.extend(server.warnings());
+    warnings.extend(source::try_further(settings, &server, depth).await);
     let passed = match depth {
         Depth::Connection => CONNECTED,
         Depth::Authentication => BOUND,
     };
     TestReport {
-        warnings: Some(plain_warning(plain)),
+        warnings: Some(warnings),
         ..report(passed, plain)
     }
 }
@@ -123,6 +127,8 @@ async fn test_everything(settings: &source::Settings, profile: &Profile) -> Test
     match examined {
         Ok(examination) => {
             let mut warnings = warnings(&examination);
+            let depth = Depth::Authentication;
+            warnings.extend(source::try_further(settings, &examination.server, depth).await);
             let sample = examination
                 .sample
                 .map(|sample| mapped(profile, sample))
@@ -232,7 +238,7 @@ fn plain_warning(plain: bool) -> Vec<String> {
 /// What an administrator should know before the first run.
 fn warnings(examination: &Examination) -> Vec<String> {
     let mut warnings = plain_warning(examination.plain);
-    warnings.extend(examination.server.caveats.iter().map(ToString::to_string));
+    warnings.extend(examination.server.warnings());
     let users = &examination.users;
     count_warnings("users", users, &mut warnings);
     if let Some(groups) = &examination.groups {

@@ -157,6 +157,8 @@ fn source_settings(
         directory_type: connection.directory_type,
         host: connection.host.clone(),
         port: connection.port,
+        fallbacks: connection.fallback_hosts.clone(),
+        peer: None,
         security: security(connection),
         ca_certificate,
         bind_dn: connection.bind_dn.clone(),
@@ -214,14 +216,15 @@ fn security(connection: &Connection) -> Security {
     match (connection.use_tls, connection.start_tls) {
         (true, _) => Security::Tls,
         (false, true) => Security::StartTls,
-        (false, false) if matches!(connection.host.as_str(), "127.0.0.1" | "::1" | "localhost") => {
-            Security::Plain
-        }
         (false, false) => {
-            tracing::warn!(
-                host = connection.host,
-                "the bind password crosses the network without TLS (allowPlainLdap)"
-            );
+            let first = connection.address();
+            let mut servers = std::iter::once(&first).chain(&connection.fallback_hosts);
+            if let Some(server) = servers.find(|server| !server.is_loopback()) {
+                tracing::warn!(
+                    host = server.host,
+                    "the bind password crosses the network without TLS (allowPlainLdap)"
+                );
+            }
             Security::Plain
         }
     }

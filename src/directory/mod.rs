@@ -20,6 +20,7 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::directory::profile::Profile;
 use crate::id::{DirectoryId, ProfileKey, ProfileName, TenantName};
 use crate::identity::DirectoryType;
+use crate::identity::server::ServerAddress;
 use crate::secret::SecretRef;
 
 /// A connection to a directory server, with its profiles.
@@ -95,6 +96,8 @@ pub struct Connection {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// Servers of the same directory, tried in order when the first cannot be reached.
+    pub fallback_hosts: Vec<ServerAddress>,
     /// Whether TLS starts with the first byte.
     pub use_tls: bool,
     /// Whether TLS starts with StartTLS.
@@ -120,11 +123,21 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The first server.
+    pub fn address(&self) -> ServerAddress {
+        ServerAddress {
+            host: self.host.clone(),
+            port: self.port,
+        }
+    }
+
     /// The fields by which the password would go elsewhere, or less protected, than it was entered for.
     pub fn reached_otherwise(&self, after: &Self) -> Vec<&'static str> {
+        let is_further = |server| !self.fallback_hosts.contains(server);
         let differs = [
             ("host", self.host != after.host),
             ("port", self.port != after.port),
+            ("fallbackHosts", after.fallback_hosts.iter().any(is_further)),
             ("useTLS", self.use_tls != after.use_tls),
             ("startTLS", self.start_tls != after.start_tls),
             ("caCertificate", self.ca_certificate != after.ca_certificate),

@@ -8,9 +8,12 @@ use crate::directory::{Connection, Directory, Origin, Pem, Written};
 use crate::document::{Fields, Node, Problems};
 use crate::id::{DirectoryId, ProfileName, TenantName};
 use crate::identity::DirectoryType;
+use crate::identity::server::ServerAddress;
 use crate::mapping::default_anchor;
 use crate::secret::SecretRef;
 
+/// Most servers that stand in for the first one.
+const FALLBACK_HOSTS_MAX: usize = 8;
 /// The longest name of a directory.
 const DIRECTORY_NAME_MAX: usize = 128;
 /// The longest name of a profile.
@@ -169,6 +172,7 @@ fn connection(
     problems: &mut Problems,
 ) -> Option<Connection> {
     let address = address(fields, problems);
+    let fallback_hosts = fallback_hosts(fields, address.as_ref(), problems);
     let allow_plain_ldap = fields.boolean("allowPlainLdap", false, problems);
     if let Some(address) = &address
         && !address.use_tls
@@ -218,6 +222,7 @@ fn connection(
         directory_type,
         host: address.host,
         port: address.port,
+        fallback_hosts,
         use_tls: address.use_tls,
         start_tls: address.start_tls,
         allow_plain_ldap,
@@ -292,6 +297,41 @@ fn address(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Address> 
         use_tls,
         start_tls,
     })
+}
+
+/// The servers that stand in for the first one; its port is theirs where they name none.
+fn fallback_hosts(
+    fields: &mut Fields<'_>,
+    first: Option<&Address>,
+    problems: &mut Problems,
+) -> Vec<ServerAddress> {
+    let name = "fallbackHosts";
+    let texts = fields.texts(name, problems).unwrap_or_default();
+    if texts.len() > FALLBACK_HOSTS_MAX {
+        let message = format!(
+            "has {} servers, but {FALLBACK_HOSTS_MAX} are the most",
+            texts.len()
+        );
+        fields.refuse(name, message, problems);
+    }
+    // Where the first one is in error itself, the mistakes here are found all the same.
+    let port = first.map_or(636, |first| first.port);
+    let first = first.map(|first| ServerAddress {
+        host: first.host.clone(),
+        port: first.port,
+    });
+    let mut servers: Vec<ServerAddress> = Vec::new();
+    for text in texts {
+        match ServerAddress::parse(&text, port) {
+            Ok(server) if servers.contains(&server) || first.as_ref() == Some(&server) => {
+                let message = format!("names {server} twice; each server is tried once");
+                fields.refuse(name, message, problems);
+            }
+            Ok(server) => servers.push(server),
+            Err(message) => fields.refuse(name, message, problems),
+        }
+    }
+    servers
 }
 
 fn ldap_url(text: &str) -> Result<(String, u16, bool), String> {

@@ -22,6 +22,7 @@ pub fn directory(directory: &Directory) -> Written {
         "type": type_word(connection.directory_type),
         "host": connection.host,
         "port": connection.port,
+        "fallbackHosts": connection.fallback_hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "useTLS": connection.use_tls,
         "startTLS": connection.start_tls,
         "allowPlainLdap": connection.allow_plain_ldap,
@@ -227,6 +228,7 @@ mod tests {
         for kind in ["ldap", "active_directory"] {
             let few = entered(json!({
                 "name": "hq", "type": kind, "host": "dc.example.org", "bindDN": "cn=r,dc=x", "baseDN": "dc=x",
+                "fallbackHosts": ["dc2.example.org", "[::1]:1636"],
                 "attributeMapping": { "phone": false, "title": "title", "name.givenName": { "constant": "A" } },
                 "roleMapping": [{ "group": "cn=a,dc=x", "role": "r" }, { "group": "cn=b,dc=x", "entitlement": "e" }],
                 "syncSchedule": "0 3 * * *", "guard": { "deactivations": 9 },

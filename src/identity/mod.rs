@@ -9,6 +9,7 @@ pub mod filter;
 pub mod known;
 pub mod observation;
 pub mod place;
+pub mod server;
 
 use std::collections::BTreeMap;
 use std::fmt;

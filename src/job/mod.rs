@@ -313,7 +313,7 @@ pub struct Job {
     pub errors: Vec<ObjectError>,
     /// What waits for a person or for proof, in words.
     pub holds: Vec<String>,
-    /// The directory server that answered, as it calls itself; absent where it does not say.
+    /// The directory server that answered: as a domain controller calls itself, else host and port; absent until one did.
     #[serde(default)]
     pub directory_server: Option<String>,
     /// What an administrator should know of how the directory was read, in words.

@@ -1,9 +1,11 @@
 //! What an examination of a directory asks and finds: counts, a sample, and facts about the server and the account.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use crate::identity::feed::Ladder;
 use crate::identity::observation::Observation;
+use crate::identity::server::ServerAddress;
 
 /// What is asked beside the scope of the settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,13 +68,40 @@ pub enum Excess {
     WritesUsers,
 }
 
-/// The server that answers, as it says itself; a domain controller of Active Directory only.
+/// The server that answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Server {
-    /// Its own name, which tells one domain controller from another behind the same address.
+    /// Which of the servers of the settings it is.
+    pub address: ServerAddress,
+    /// Where it was reached.
+    pub peer: Option<SocketAddr>,
+    /// The name that it calls itself, which tells one domain controller from another behind the same address; of Active
+    /// Directory only.
     pub name: Option<String>,
     /// Why another one is better to read from.
     pub caveats: Vec<Caveat>,
+    /// The servers before it that could not be used, and why.
+    pub passed_over: Vec<String>,
+}
+
+impl Server {
+    /// What it is called in a job: its own name, or else its address.
+    pub fn label(&self) -> String {
+        let name = self.name.clone();
+        name.unwrap_or_else(|| self.address.to_string())
+    }
+
+    /// What an administrator should know of it.
+    pub fn warnings(&self) -> Vec<String> {
+        let passed_over = self.passed_over.iter().map(|why| {
+            format!(
+                "{why}. {} answers in its stead (fallbackHosts)",
+                self.address
+            )
+        });
+        let caveats = self.caveats.iter().map(ToString::to_string);
+        passed_over.chain(caveats).collect()
+    }
 }
 
 /// Why another server is better to read from.

@@ -5,6 +5,7 @@
 pub mod examination;
 mod ldap;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use crate::fault::Fault;
 use crate::identity::feed::{Changes, Hint, Ladder, Position, Rung};
 use crate::identity::known::Known;
 use crate::identity::observation::{Look, Observation, ReadEnd, Statement};
+use crate::identity::server::ServerAddress;
 use crate::identity::{Anchor, DirectoryType, RowKey};
 use crate::secret::Secret;
 use crate::source::examination::{Examination, Questions, Server};
@@ -27,6 +29,10 @@ pub struct Settings {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// Servers of the same directory, tried in order when the first cannot be reached; protected in the same way.
+    pub fallbacks: Vec<ServerAddress>,
+    /// The address that the host was resolved to earlier in a run; absent when it is to be resolved.
+    pub peer: Option<SocketAddr>,
     /// How the connection is protected.
     pub security: Security,
     /// PEM of the authorities that are trusted instead of the public roots.
@@ -59,6 +65,36 @@ pub struct Settings {
     pub answer_timeout: Duration,
     /// The longest message that is accepted, in bytes.
     pub message_bytes_max: usize,
+}
+
+impl Settings {
+    /// The first server.
+    pub fn address(&self) -> ServerAddress {
+        ServerAddress {
+            host: self.host.clone(),
+            port: self.port,
+        }
+    }
+
+    /// The same for one server alone, and no other in its stead.
+    pub fn at(&self, address: &ServerAddress) -> Self {
+        Self {
+            host: address.host.clone(),
+            port: address.port,
+            fallbacks: Vec::new(),
+            peer: None,
+            ..self.clone()
+        }
+    }
+
+    /// The same for the server that answered before: further connections go there, even where its name has the addresses of
+    /// others too.
+    pub fn staying_with(&self, server: &Server) -> Self {
+        Self {
+            peer: server.peer,
+            ..self.at(&server.address)
+        }
+    }
 }
 
 /// How a connection to the directory is protected.
@@ -197,14 +233,15 @@ pub trait Source: Send + Sync {
     /// When a search base is not there or may not be read, or when the server refuses a filter.
     async fn examine(&self, questions: &Questions) -> Result<Examination, Error>;
 
-    /// Which server answers, as it said when the connection was opened.
+    /// Which server answers: where it was reached, and what it said when the connection was opened.
     async fn server(&self) -> Server;
 
     /// Closes the connection politely (unbind).
     async fn close(&self);
 }
 
-/// Connects, protects the connection, binds, and proves that the bind was not anonymous.
+/// Connects, protects the connection, binds, and proves that the bind was not anonymous: at the first server of the
+/// settings that can be reached. One that refuses the account ends the search, so that a wrong password is tried once.
 ///
 /// # Errors
 /// Says which stage failed: network, TLS, authentication.
@@ -212,11 +249,11 @@ pub async fn open(settings: &Settings) -> Result<Box<dyn Source>, Error> {
     ldap::open(settings).await
 }
 
-/// Connects as [`open`] does, goes as far as is asked for, and closes the connection.
+/// Connects as [`open`] does, goes as far as is asked for, and closes the connection; answers which server it was.
 ///
 /// # Errors
 /// Says which stage failed: network, TLS, authentication.
-pub async fn reach(settings: &Settings, depth: Depth) -> Result<(), Error> {
+pub async fn reach(settings: &Settings, depth: Depth) -> Result<Server, Error> {
     ldap::reach(settings, depth).await
 }
 
@@ -245,6 +282,12 @@ pub enum Ring {
 /// Says which stage failed: network, TLS, authentication, or that the server does not tell.
 pub async fn listen(settings: &Settings, since: &Position) -> Result<Box<dyn Bell>, Error> {
     ldap::listen(settings, since).await
+}
+
+/// Tries the servers that [`open`] and [`reach`] did not ask, because this one answered before them; says of each that
+/// could not take over why.
+pub async fn try_further(settings: &Settings, answered: &Server, depth: Depth) -> Vec<String> {
+    ldap::try_further(settings, answered, depth).await
 }
 
 /// How far [`reach`] goes.

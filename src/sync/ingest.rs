@@ -109,8 +109,8 @@ async fn read_everything(
 pub(super) async fn note_server(source: &dyn Source, tracker: &Tracker) {
     let server = source.server().await;
     tracker.update(|job| {
-        job.directory_server = server.name;
-        job.warnings = server.caveats.iter().map(ToString::to_string).collect();
+        job.directory_server = Some(server.label());
+        job.warnings = server.warnings();
     });
 }
 

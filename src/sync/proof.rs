@@ -11,19 +11,26 @@ use crate::identity::observation::Look;
 use crate::identity::{Kind, MemberKey, RowKey};
 use crate::plan::{Reason, Step};
 use crate::snapshot::Seen;
+use crate::source::examination::Server;
 use crate::source::{self, Source};
 use crate::sync::{Error, Relay};
+
+/// The server of a run: the first one that answered. All connections of the run go to it, so that what one server does not
+/// have yet, or not any more, is never compared with what another one has.
+type Chosen = Mutex<Option<Server>>;
 
 /// A connection to the directory in the scope of one profile, opened when it is first needed and again when it was lost.
 struct Line<'a> {
     settings: &'a source::Settings,
+    chosen: Arc<Chosen>,
     source: Mutex<Option<Arc<dyn Source>>>,
 }
 
 impl<'a> Line<'a> {
-    fn new(settings: &'a source::Settings) -> Self {
+    fn new(settings: &'a source::Settings, chosen: &Arc<Chosen>) -> Self {
         Self {
             settings,
+            chosen: chosen.clone(),
             source: Mutex::new(None),
         }
     }
@@ -34,8 +41,22 @@ impl<'a> Line<'a> {
         if let Some(source) = slot.as_ref() {
             return Ok(source.clone());
         }
-        let opened: Arc<dyn Source> = source::open(self.settings).await?.into();
+        let opened = self.open().await?;
         *slot = Some(opened.clone());
+        Ok(opened)
+    }
+
+    /// Opens a connection to the server of the run, which it chooses if it is the first.
+    async fn open(&self) -> Result<Arc<dyn Source>, source::Error> {
+        let mut chosen = self.chosen.lock().await;
+        let settings = match chosen.as_ref() {
+            Some(server) => &self.settings.staying_with(server),
+            None => self.settings,
+        };
+        let opened: Arc<dyn Source> = Box::pin(source::open(settings)).await?.into();
+        if chosen.is_none() {
+            *chosen = Some(opened.server().await);
+        }
         Ok(opened)
     }
 
@@ -82,11 +103,12 @@ impl<'a> Reader<'a> {
         own: &'a source::Settings,
         others: &'a [(ProfileName, source::Settings)],
     ) -> Self {
+        let chosen = Arc::default();
         Self {
-            own: Line::new(own),
+            own: Line::new(own, &chosen),
             others: others
                 .iter()
-                .map(|(profile, settings)| (profile, Line::new(settings)))
+                .map(|(profile, settings)| (profile, Line::new(settings, &chosen)))
                 .collect(),
             found: Mutex::default(),
         }

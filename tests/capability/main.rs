@@ -29,6 +29,7 @@ mod probe;
 mod profiles;
 mod program;
 mod roles;
+mod servers;
 mod source_ldap;
 mod support_itself;
 mod sync_only;

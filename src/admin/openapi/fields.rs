@@ -54,6 +54,7 @@ const CONNECTION: &[Field] = &[
     needed("type", Kind::Words(&["ldap", "active_directory"])),
     field("host", Kind::Text),
     field("port", Kind::Number(1, 65_535)),
+    field("fallbackHosts", Kind::Texts),
     field("useTLS", Kind::Truth),
     field("startTLS", Kind::Truth),
     field("url", Kind::Format("uri")),

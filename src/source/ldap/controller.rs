@@ -13,29 +13,32 @@ const READ_ONLY: &str = "1.2.840.113556.1.4.1920";
 /// The ports of the global catalog. Nothing else tells it apart: the same server says the same on its other ports.
 const GLOBAL_CATALOG_PORTS: [u16; 2] = [3268, 3269];
 
-/// Which server it is that answers on a port and has this root DSE.
-pub(super) fn server(port: u16, root: &[(&'static str, String)]) -> Server {
+/// Adds to what is known of a server what follows from its port and its root DSE.
+pub(super) fn describe(server: &mut Server, root: &[(&'static str, String)]) {
     let values = |name: &'static str| {
         root.iter()
             .filter(move |(found, _)| *found == name)
             .map(|(_, value)| value.as_str())
     };
-    let mut caveats = Vec::new();
-    if GLOBAL_CATALOG_PORTS.contains(&port) {
-        caveats.push(Caveat::GlobalCatalog);
+    server.name = values(HOST_NAME).next().map(str::to_owned);
+    if GLOBAL_CATALOG_PORTS.contains(&server.address.port) {
+        server.caveats.push(Caveat::GlobalCatalog);
     }
     if values(CAPABILITIES).any(|oid| oid == READ_ONLY) {
-        caveats.push(Caveat::ReadOnly);
-    }
-    Server {
-        name: values(HOST_NAME).next().map(str::to_owned),
-        caveats,
+        server.caveats.push(Caveat::ReadOnly);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn described(port: u16, root: &[(&'static str, String)]) -> Server {
+        let mut server = Server::default();
+        server.address.port = port;
+        describe(&mut server, root);
+        server
+    }
 
     #[test]
     fn the_catalog_is_known_by_its_port_and_a_read_only_controller_by_what_it_says() {
@@ -57,9 +60,11 @@ mod tests {
                     .iter()
                     .map(|oid| (CAPABILITIES, (*oid).to_owned())),
             );
-            let name = Some("dc1.example.org".to_owned());
-            assert_eq!(server(port, &root), Server { name, caveats }, "{port}");
+            let described = described(port, &root);
+            assert_eq!(described.name.as_deref(), Some("dc1.example.org"));
+            assert_eq!(described.caveats, caveats, "{port}");
         }
-        assert_eq!(server(389, &[]), Server::default());
+        let silent = described(389, &[]);
+        assert_eq!((silent.name, silent.caveats), (None, vec![]));
     }
 }

@@ -15,6 +15,7 @@ use crate::identity::feed::{Changes, Mark, Position};
 use crate::source::ldap::feed::syncrepl::{self, Mode, Refresh};
 use crate::source::ldap::feed::{self, Hints};
 use crate::source::ldap::request::{self, Reach, Search};
+use crate::source::ldap::servers;
 use crate::source::ldap::session::Session;
 use crate::source::ldap::wire::{Event, Patience, Wire, WireError};
 use crate::source::ldap::words;
@@ -27,7 +28,9 @@ const NOTIFICATION: &str = "1.2.840.113556.1.4.528";
 
 /// Connects, and starts to listen.
 pub(super) async fn listen(settings: &Settings, since: &Position) -> Result<Box<dyn Bell>, Error> {
-    let session = open(settings).await?;
+    let session = servers::open(settings).await?;
+    // What is heard on several connections is of one server.
+    let settings = &settings.staying_with(&session.answering);
     match &since.mark {
         Mark::Syncrepl(cookies) => Ok(Box::new(
             Persisting::start(session, settings, cookies).await?,

@@ -8,7 +8,7 @@
 //! the process, and nothing pushes back.
 //!
 //! From the socket upwards: [`socket`] and [`tls`], [`frame`] over [`ber`], [`wire`] with [`request`] and [`answer`],
-//! [`session`] with [`bind`], its [`scope`]s, which [`controller`] answers, what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`],
+//! [`session`] at one of several [`servers`] with [`bind`], its [`scope`]s, which [`controller`] answers, what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`],
 //! [`examine`], and the change feeds: [`feed`] and [`listen`]; whoever reads entries follows [`ranges`] and
 //! members by [`primary`] group; [`units`] have theirs by where these lie.
 
@@ -30,6 +30,7 @@ mod ranges;
 mod reader;
 mod request;
 mod scope;
+mod servers;
 mod session;
 mod socket;
 mod tls;
@@ -46,6 +47,7 @@ use crate::identity::observation::{Look, Observation, ReadEnd, Statement};
 use crate::identity::{Anchor, RowKey};
 use crate::source::examination::{Examination, Questions, Server};
 use crate::source::ldap::reader::Part;
+use crate::source::ldap::servers::Refused;
 use crate::source::ldap::session::Session;
 use crate::source::{Bell, Depth, Error, Names, Settings, Source};
 
@@ -56,7 +58,7 @@ struct Ldap {
 
 /// Checks the settings, connects and binds.
 pub(super) async fn open(settings: &Settings) -> Result<Box<dyn Source>, Error> {
-    let session = Session::open(settings, words::server(settings)).await?;
+    let session = servers::open(settings).await?;
     Ok(Box::new(Ldap {
         session: Mutex::new(session),
     }))
@@ -68,14 +70,53 @@ pub(super) async fn listen(settings: &Settings, since: &Position) -> Result<Box<
 }
 
 /// Connects, binds where that is asked for, and goes no further.
-pub(super) async fn reach(settings: &Settings, depth: Depth) -> Result<(), Error> {
+pub(super) async fn reach(settings: &Settings, depth: Depth) -> Result<Server, Error> {
+    let mut refused = Refused::default();
+    for settings in servers::in_order(settings) {
+        match reach_one(&settings, depth).await {
+            Ok(server) => {
+                let passed_over = refused.words();
+                return Ok(Server {
+                    passed_over,
+                    ..server
+                });
+            }
+            Err(error) => refused.next_after(error)?,
+        }
+    }
+    Err(refused.into_error())
+}
+
+async fn reach_one(settings: &Settings, depth: Depth) -> Result<Server, Error> {
     let server = words::server(settings);
-    let mut wire = session::connect(settings, &server).await?;
+    let (mut wire, peer) = session::connect(settings, &server).await?;
     if depth == Depth::Authentication {
         bind::bind(&mut wire, settings, &server).await?;
     }
     wire.unbind().await;
-    Ok(())
+    Ok(Server {
+        address: settings.address(),
+        peer: Some(peer),
+        ..Server::default()
+    })
+}
+
+/// Tries the servers behind the one that answered, all at once; says what is wrong with each that has something wrong.
+pub(super) async fn try_further(
+    settings: &Settings,
+    answered: &Server,
+    depth: Depth,
+) -> Vec<String> {
+    let further: Vec<Settings> = servers::in_order(settings)
+        .skip_while(|settings| settings.address() != answered.address)
+        .skip(1)
+        .collect();
+    let tried = further.iter().map(|settings| async move {
+        let error = reach_one(settings, depth).await.err()?;
+        Some(format!("{error}. It could not take over (fallbackHosts)"))
+    });
+    let tried = futures_util::future::join_all(tried).await;
+    tried.into_iter().flatten().collect()
 }
 
 #[async_trait]

@@ -1,5 +1,6 @@
 //! A bound connection with the searches of a profile: what reading and looking have in common.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ldap3::controls::RawControl;
@@ -34,7 +35,7 @@ pub(super) struct Session {
     pub(super) plain: bool,
     /// Whether the server is Active Directory.
     pub(super) active_directory: bool,
-    /// Which server answers; known of Active Directory.
+    /// Which server answers.
     pub(super) answering: Server,
     scopes: Vec<Searched>,
     naming_contexts: Vec<Dn>,
@@ -54,17 +55,21 @@ enum Base {
     Readable,
 }
 
-/// Connects, and protects the connection.
-pub(super) async fn connect(settings: &Settings, server: &str) -> Result<Wire, Error> {
-    let stream = socket::connect(settings, server).await?;
+/// Connects, and protects the connection; answers where the server was reached, too.
+pub(super) async fn connect(
+    settings: &Settings,
+    server: &str,
+) -> Result<(Wire, SocketAddr), Error> {
+    let (stream, peer) = socket::connect(settings, server).await?;
     let bytes_max = settings.message_bytes_max;
-    Ok(Wire::new(stream, bytes_max, settings.answer_timeout))
+    let wire = Wire::new(stream, bytes_max, settings.answer_timeout);
+    Ok((wire, peer))
 }
 
 impl Session {
     /// Connects, binds, checks the searches, and asks for what is needed to judge answers.
     pub(super) async fn open(settings: &Settings, server: String) -> Result<Self, Error> {
-        let mut wire = connect(settings, &server).await?;
+        let (mut wire, peer) = connect(settings, &server).await?;
         let proof = bind::bind(&mut wire, settings, &server).await?;
         let mut scopes = Vec::new();
         for sought in Sought::ALL {
@@ -83,7 +88,11 @@ impl Session {
             message_bytes_max: settings.message_bytes_max,
             plain: settings.security == Security::Plain,
             active_directory,
-            answering: Server::default(),
+            answering: Server {
+                address: settings.address(),
+                peer: Some(peer),
+                ..Server::default()
+            },
             scopes,
             naming_contexts: Vec::new(),
         };
@@ -98,7 +107,7 @@ impl Session {
                 .filter_map(|(_, text)| text.parse().ok())
                 .collect();
             if active_directory {
-                session.answering = controller::server(settings.port, &root);
+                controller::describe(&mut session.answering, &root);
             }
         }
         Ok(session)

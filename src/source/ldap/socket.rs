@@ -22,13 +22,18 @@ const START_TLS_BYTES_MAX: usize = 64 * 1024;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Connects and protects the connection, within the time that the settings allow for both.
-pub(super) async fn connect(settings: &Settings, server: &str) -> Result<Box<dyn Stream>, Error> {
+/// Connects and protects the connection, within the time that the settings allow for both; answers the server's address,
+/// too.
+pub(super) async fn connect(
+    settings: &Settings,
+    server: &str,
+) -> Result<(Box<dyn Stream>, SocketAddr), Error> {
     let limit = settings.connect_timeout;
     let deadline = Instant::now() + limit;
-    let stream: Box<dyn Stream> = Box::new(tcp(settings, server, deadline).await?);
+    let (stream, peer) = tcp(settings, server, deadline).await?;
+    let stream: Box<dyn Stream> = Box::new(stream);
     if settings.security == Security::Plain {
-        return Ok(stream);
+        return Ok((stream, peer));
     }
     let tls = Tls::prepare(settings, server)?;
     let protect = async {
@@ -39,28 +44,37 @@ pub(super) async fn connect(settings: &Settings, server: &str) -> Result<Box<dyn
         };
         tls.wrap(stream, server).await
     };
-    timeout(left(deadline), protect).await.unwrap_or_else(|_| {
+    let protected = timeout(left(deadline), protect).await.unwrap_or_else(|_| {
         let message = format!(
             "{server}: no TLS handshake within {} seconds; check that the port speaks TLS",
             limit.as_secs_f64()
         );
         Err(Error::new(Stage::Tls, Fault::Transient, message))
-    })
+    });
+    Ok((protected?, peer))
 }
 
 /// Tries each address of the host in turn, each with its share of the time that is left.
-async fn tcp(settings: &Settings, server: &str, deadline: Instant) -> Result<TcpStream, Error> {
+async fn tcp(
+    settings: &Settings,
+    server: &str,
+    deadline: Instant,
+) -> Result<(TcpStream, SocketAddr), Error> {
     let failed = |what: String| {
         let message = format!("{server}: {what}; check host, port and firewall");
         Error::new(Stage::Network, Fault::Transient, message)
     };
-    let lookup = lookup_host((settings.host.as_str(), settings.port));
-    let addresses: Vec<SocketAddr> = match timeout(left(deadline), lookup).await {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => {
-            return Err(failed(format!("the name cannot be resolved: {error}")));
+    let addresses: Vec<SocketAddr> = match settings.peer {
+        Some(peer) => vec![peer],
+        None => {
+            let lookup = lookup_host((settings.host.as_str(), settings.port));
+            let found = timeout(left(deadline), lookup).await;
+            let found =
+                found.map_err(|_| failed("the name was not resolved in time".to_owned()))?;
+            found
+                .map_err(|error| failed(format!("the name cannot be resolved: {error}")))?
+                .collect()
         }
-        Err(_) => return Err(failed("the name was not resolved in time".to_owned())),
     };
     let mut problem = "the name has no address".to_owned();
     for (tried, address) in addresses.iter().enumerate() {
@@ -68,7 +82,7 @@ async fn tcp(settings: &Settings, server: &str, deadline: Instant) -> Result<Tcp
         match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 tune(&stream).map_err(|error| failed(error.to_string()))?;
-                return Ok(stream);
+                return Ok((stream, *address));
             }
             Ok(Err(error)) => problem = format!("{address}: {error}"),
             Err(_) => problem = format!("{address}: no connection in time"),

@@ -12,13 +12,8 @@ pub(super) fn server(settings: &Settings) -> String {
         Security::Tls => "ldaps",
         Security::StartTls | Security::Plain => "ldap",
     };
-    let host = &settings.host;
-    let port = settings.port;
-    if host.contains(':') {
-        format!("{scheme}://[{host}]:{port}")
-    } else {
-        format!("{scheme}://{host}:{port}")
-    }
+    let address = settings.address();
+    format!("{scheme}://{address}")
 }
 
 /// An error for a wire that broke while something was being done.

@@ -179,6 +179,7 @@ async fn admin_api_a_password_is_asked_for_again_when_it_would_go_elsewhere() {
     for change in [
         json!({ "host": "localhost" }),
         json!({ "port": other.port() }),
+        json!({ "fallbackHosts": [format!("127.0.0.1:{}", other.port())] }),
         json!({ "bindDN": "cn=admin,dc=example,dc=org" }),
         json!({ "url": format!("ldap://127.0.0.1:{}", other.port()) }),
     ] {
@@ -186,14 +187,33 @@ async fn admin_api_a_password_is_asked_for_again_when_it_would_go_elsewhere() {
         assert_eq!(answer.status, 422, "{change}: {answer:?}");
         assert_eq!(answer.json()["errors"][0]["pointer"], "/bindPassword");
     }
-    assert_eq!(
-        site.put(
-            &id,
-            &json!({ "port": other.port(), "bindPassword": READER_PASSWORD })
-        )
-        .status,
-        200
-    );
+    let further = json!({ "fallbackHosts": ["[::1]:1", "127.0.0.1:2"] });
+    let mut entered = further.clone();
+    entered["bindPassword"] = json!(READER_PASSWORD);
+    for (change, status) in [
+        (
+            &json!({ "port": other.port(), "bindPassword": READER_PASSWORD }),
+            200,
+        ),
+        (&further, 422),
+        (&entered, 200),
+        // Another order sends it nowhere else, nor does one server less.
+        (&json!({ "fallbackHosts": ["127.0.0.1:2", "[::1]:1"] }), 200),
+        (&json!({ "fallbackHosts": ["127.0.0.1:2"] }), 200),
+        (&further, 422),
+        // One without a port follows the port, which asks for itself.
+        (&json!({ "fallbackHosts": ["127.0.0.1:2", "::1"] }), 422),
+    ] {
+        let answer = site.put(&id, change);
+        assert_eq!(answer.status, status, "{change}: {answer:?}");
+        let pointer = &answer.json()["errors"][0]["pointer"];
+        assert_eq!(
+            pointer == "/bindPassword",
+            status == 422 && change == &further
+        );
+    }
+    let shown = site.api.get(&format!("/directories/{id}")).json();
+    assert_eq!(shown["fallbackHosts"], json!(["127.0.0.1:2"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,6 +228,28 @@ async fn admin_api_bad_fields_are_named_with_their_cure_and_change_nothing() {
         ("host", json!(7), "but a text is expected"),
         ("port", json!(70_000), "between 1 and 65535"),
         ("port", json!(1.5), "a whole number is expected"),
+        ("fallbackHosts", json!("dc2"), "a list of texts is expected"),
+        (
+            "fallbackHosts",
+            json!(["dc2", "dc2:x"]),
+            "between 1 and 65535",
+        ),
+        (
+            "fallbackHosts",
+            json!(["ldaps://dc2"]),
+            "write host or host:port",
+        ),
+        (
+            "fallbackHosts",
+            json!(["dc2:389", "dc2:389"]),
+            "names dc2:389 twice",
+        ),
+        ("fallbackHosts", json!(["127.0.0.1"]), "names 127.0.0.1:"),
+        (
+            "fallbackHosts",
+            json!(["a", "b", "c", "d", "e", "f", "g", "h", "i"]),
+            "8 are the most",
+        ),
         ("useTLS", json!("yes"), "true or false is expected"),
         ("type", json!("ad"), "ldap, active_directory"),
         ("baseDN", json!("people"), ""),

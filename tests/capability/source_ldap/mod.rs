@@ -26,6 +26,8 @@ fn settings(port: u16) -> Settings {
         directory_type: DirectoryType::Ldap,
         host: "127.0.0.1".into(),
         port,
+        fallbacks: Vec::new(),
+        peer: None,
         security: Security::Plain,
         ca_certificate: None,
         bind_dn: "cn=reader,dc=example,dc=org".into(),

@@ -1,12 +1,35 @@
 //! Against a server that lies at the bind, at StartTLS, and when it is asked for one entry.
 
 use scim_relay::fault::Fault;
+use scim_relay::identity::server::ServerAddress;
 use scim_relay::identity::{Anchor, Kind, RowKey};
+use scim_relay::source::examination::Server;
 use scim_relay::source::{Security, Settings, Stage};
 
 use super::faults::{Answer, BASE, person, send, users_only};
 use super::{open, refused};
 use crate::support::fault_ldap::{FaultLdap, Step, done, entry, message, reference, result, tlv};
+
+#[tokio::test]
+async fn a_run_stays_with_the_address_that_its_server_had() {
+    let server = FaultLdap::start(|_| None).await;
+    let settings = users_only(&server);
+    let first = open(&settings).await.unwrap().server().await;
+    assert_eq!(first.address, settings.address());
+    assert_eq!(first.peer, Some(server.address));
+    // By name it would be elsewhere now, or nowhere.
+    let renamed = ServerAddress {
+        host: "no-such-host.invalid".to_owned(),
+        port: 1,
+    };
+    let moved = Server {
+        address: renamed,
+        ..first
+    };
+    let again = settings.staying_with(&moved);
+    let again = open(&again).await.unwrap().server().await;
+    assert_eq!(again.peer, Some(server.address));
+}
 
 #[tokio::test]
 async fn a_bind_that_is_no_bind_is_refused() {
