@@ -1,7 +1,7 @@
 //! A TCP proxy before a real server, which cuts or stalls the answers after a number of bytes.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -37,24 +37,29 @@ struct Shared {
 
 /// A running proxy; it takes no more connections when dropped.
 pub struct Proxy {
-    port: u16,
+    address: SocketAddr,
     shared: Arc<Shared>,
 }
 
 impl Proxy {
     /// Starts before the server on that port of 127.0.0.1; everything passes.
     pub fn start(upstream: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on 127.0.0.1");
-        let port = listener.local_addr().expect("the bound address").port();
+        Self::on(([127, 0, 0, 1], 0).into(), upstream)
+    }
+
+    /// The same on an address of this machine, for clients that judge a server by its port.
+    pub fn on(address: SocketAddr, upstream: u16) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port of this machine");
+        let address = listener.local_addr().expect("the bound address");
         let shared = Arc::new(Shared::default());
         let state = shared.clone();
         std::thread::spawn(move || accept(&listener, upstream, &state));
-        Self { port, shared }
+        Self { address, shared }
     }
 
     /// Where clients connect.
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     /// Bytes of answers that passed since the plan was last set.
@@ -105,7 +110,7 @@ impl Drop for Proxy {
         self.shared.state.lock().unwrap().ended = true;
         self.set(Plan::Pass);
         // Wakes the listener, which then sees that it is over; when it is gone already there is nothing to wake.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect(self.address);
     }
 }
 

@@ -105,9 +105,9 @@ impl Samba {
         self.ports[1]
     }
 
-    /// The port of the global catalog over TLS.
+    /// The port of the global catalog, without TLS.
     pub fn global_catalog_port(&self) -> u16 {
-        self.ports[3]
+        self.ports[2]
     }
 
     /// The certificate of the authority that signed the server's.

@@ -1,6 +1,9 @@
 //! What a domain controller of Active Directory says of itself in its root DSE, which is read on every connection.
 
+use crate::fault::Fault;
+use crate::identity::DirectoryType;
 use crate::source::examination::{Caveat, Server};
+use crate::source::{Error, Settings, Stage};
 
 /// The attribute with the server's own name (MS-ADTS §3.1.1.3.2.3).
 const HOST_NAME: &str = "dnsHostName";
@@ -27,6 +30,24 @@ pub(super) fn describe(server: &mut Server, root: &[(&'static str, String)]) {
     if values(CAPABILITIES).any(|oid| oid == READ_ONLY) {
         server.caveats.push(Caveat::ReadOnly);
     }
+}
+
+/// Whether these settings read groups from a global catalog.
+pub(super) fn cannot_tell_members(settings: &Settings) -> bool {
+    settings.directory_type == DirectoryType::ActiveDirectory
+        && GLOBAL_CATALOG_PORTS.contains(&settings.port)
+        && settings.groups.is_some()
+}
+
+/// The error of a profile that reads groups from a global catalog: members that are missing there look like members that
+/// left.
+pub(super) fn no_members(server: &str) -> Error {
+    let message = format!(
+        "{server}: the port is that of the global catalog, which lacks the members of global and domain local groups of other \
+         domains, so the members of groups cannot be told; use port 636 (LDAPS) or 389 (StartTLS) of a domain controller, or \
+         set synchronizeGroups = false to read users only"
+    );
+    Error::new(Stage::Network, Fault::Denied, message)
 }
 
 #[cfg(test)]

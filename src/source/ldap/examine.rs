@@ -33,6 +33,7 @@ pub(super) async fn examine(
     session: &mut Session,
     questions: &Questions,
 ) -> Result<Examination, Error> {
+    session.check_server()?;
     session.check_bases().await?;
     let scopes = session.scopes();
     let mut users = Counted::default();

@@ -83,6 +83,7 @@ pub(super) async fn position(session: &mut Session, rung: Rung) -> Result<Positi
 
 /// What changed since a position.
 pub(super) async fn changes(session: &mut Session, since: &Position) -> Result<Changes, Error> {
+    session.check_server()?; // the server may be the same, on another port
     match &since.mark {
         Mark::Syncrepl(cookies) => syncrepl::changes(session, since, cookies).await,
         Mark::Dirsync { cookie, usn } => dirsync::changes(session, since, cookie, *usn).await,

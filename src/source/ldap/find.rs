@@ -23,6 +23,7 @@ pub(super) async fn find(
     selector: &str,
     names: &Names,
 ) -> Result<Option<Observation>, Error> {
+    session.check_server()?;
     session.check_bases().await?;
     for way in [Way::Dn, Way::Anchor, Way::Name] {
         for scope in session.scopes() {

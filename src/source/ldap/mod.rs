@@ -112,7 +112,11 @@ pub(super) async fn try_further(
         .skip(1)
         .collect();
     let tried = further.iter().map(|settings| async move {
-        let error = reach_one(settings, depth).await.err()?;
+        let tried = match controller::cannot_tell_members(settings) {
+            true => Err(controller::no_members(&words::server(settings))),
+            false => reach_one(settings, depth).await,
+        };
+        let error = tried.err()?;
         Some(format!("{error}. It could not take over (fallbackHosts)"))
     });
     let tried = futures_util::future::join_all(tried).await;

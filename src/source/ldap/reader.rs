@@ -144,6 +144,7 @@ pub(super) async fn read(
     known: &mut Known,
     sink: mpsc::Sender<Statement>,
 ) -> Result<ReadEnd, Error> {
+    session.check_server()?;
     session.check_bases().await?;
     let scopes = session.scopes();
     let mut reading = Reading {

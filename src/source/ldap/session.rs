@@ -7,7 +7,7 @@ use ldap3::controls::RawControl;
 
 use crate::identity::dn::Dn;
 use crate::identity::{DirectoryType, Kind};
-use crate::source::examination::Server;
+use crate::source::examination::{Caveat, Server};
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::request::{self, Reach, Search};
 use crate::source::ldap::scope::{Scope, Sought};
@@ -126,6 +126,17 @@ impl Session {
         let mut scopes = self.scopes();
         scopes.retain(|scope| scope.kind == kind);
         scopes
+    }
+
+    /// Makes sure that what is read here means what it seems to: a global catalog cannot tell who is in a group.
+    ///
+    /// A look needs no such proof, so that a profile of users goes on there beside one that reads groups.
+    pub(super) fn check_server(&self) -> Result<(), Error> {
+        let is_catalog = self.answering.caveats.contains(&Caveat::GlobalCatalog);
+        if is_catalog && self.scope(Kind::Group).is_some() {
+            return Err(controller::no_members(&self.server));
+        }
+        Ok(())
     }
 
     /// Makes sure, once on a connection, that every search base is there.
