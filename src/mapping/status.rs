@@ -65,9 +65,11 @@ impl StatusRules {
                 !has(identity, "nsAccountLock", "true")
                     && !has(identity, "pwdAccountLockedTime", LOCKED_FOR_GOOD),
             ),
+            // An end that is over is said by the entry itself, whatever else of it may be read.
+            DirectoryType::ActiveDirectory if has_expired(identity, now) => Some(false),
             DirectoryType::ActiveDirectory => {
                 let control: i64 = identity.text("userAccountControl")?.parse().ok()?;
-                Some(control & ACCOUNT_DISABLED == 0 && !has_expired(identity, now))
+                Some(control & ACCOUNT_DISABLED == 0)
             }
         }
     }
@@ -138,39 +140,75 @@ mod tests {
         }
     }
 
+    /// Values of userAccountControl as domains have them, and whether the account is enabled by them alone; unknown where
+    /// the value is missing or none.
+    const CONTROLS: [(Option<&str>, Option<bool>); 17] = [
+        (Some("512"), Some(true)),
+        (Some("514"), Some(false)),
+        (Some("2"), Some(false)),
+        // No password needed, and disabled: as an account is made by most tools.
+        (Some("544"), Some(true)),
+        (Some("546"), Some(false)),
+        // The password never expires; a smart card is required; both.
+        (Some("66048"), Some(true)),
+        (Some("66050"), Some(false)),
+        (Some("262656"), Some(true)),
+        (Some("262658"), Some(false)),
+        (Some("328192"), Some(true)),
+        // Locked after wrong passwords, and an expired password: neither says that somebody left.
+        (Some("528"), Some(true)),
+        (Some("8389120"), Some(true)),
+        (Some("8389122"), Some(false)),
+        // The number has a sign, which is its highest bit.
+        (Some("-2147483136"), Some(true)),
+        (Some("-2147483134"), Some(false)),
+        (Some("0x200"), None),
+        (None, None),
+    ];
+    const NOW_S: i64 = 1_700_000_000;
+
+    /// Values of accountExpires, and whether the account has come to its end by them, and will come to it.
+    fn ends() -> [(Option<String>, bool, bool); 9] {
+        let at = |seconds: i64| Some(((seconds + WINDOWS_EPOCH_S) * 10_000_000).to_string());
+        [
+            (None, false, false),
+            (Some("0".to_owned()), false, false),
+            (Some(i64::MAX.to_string()), false, false),
+            (Some("1".to_owned()), true, false),
+            (at(0), true, false),
+            (at(NOW_S - 1), true, false),
+            (at(NOW_S), true, false),
+            (at(NOW_S + 1), false, true),
+            (at(NOW_S + 86_400 * 36_500), false, true),
+        ]
+    }
+
     #[test]
     fn active_directory_accounts_are_disabled_or_expired_or_unknown() {
         let rules = StatusRules::of(DirectoryType::ActiveDirectory, Vec::new());
-        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap_or_default();
-        let at = |seconds: i64| ((seconds + WINDOWS_EPOCH_S) * 10_000_000).to_string();
-        for (control, expires, active) in [
-            (Some("512"), None, Some(true)),
-            (Some("514"), None, Some(false)),
-            (Some("66050"), None, Some(false)),
-            (Some("512"), Some("0".to_owned()), Some(true)),
-            (Some("512"), Some(i64::MAX.to_string()), Some(true)),
-            (Some("512"), Some(at(1_700_000_000)), Some(false)),
-            (Some("512"), Some(at(1_700_000_001)), Some(true)),
-            (None, None, None),
-            (Some("x"), None, None),
-        ] {
-            let mut attributes: Vec<(&str, Vec<&str>)> = Vec::new();
-            attributes.extend(control.map(|control| ("userAccountControl", vec![control])));
-            attributes.extend(
-                expires
-                    .as_deref()
-                    .map(|expires| ("accountExpires", vec![expires])),
-            );
-            let attributes: Vec<(&str, &[&str])> = attributes
-                .iter()
-                .map(|(name, values)| (*name, values.as_slice()))
-                .collect();
-            let entry = user(&attributes);
-            assert_eq!(rules.active(&entry, now), active, "{control:?} {expires:?}");
-            let later = expires.as_deref() == Some(&at(1_700_000_001));
-            let due = DateTime::from_timestamp(1_700_000_001, 0);
-            let expected = due.filter(|_| later);
-            assert_eq!(rules.expires_later(&entry, now), expected, "{expires:?}");
+        let now = DateTime::from_timestamp(NOW_S, 0).unwrap_or_default();
+        for (control, enabled) in CONTROLS {
+            for (end, is_over, will_be) in ends() {
+                let control = control.as_slice();
+                let expires: Vec<&str> = end.as_deref().into_iter().collect();
+                let attributes = [
+                    ("userAccountControl", control),
+                    ("accountExpires", &expires),
+                ];
+                let there: Vec<(&str, &[&str])> = attributes
+                    .into_iter()
+                    .filter(|(_, values)| !values.is_empty())
+                    .collect();
+                let entry = user(&there);
+                let active = if is_over { Some(false) } else { enabled };
+                assert_eq!(rules.active(&entry, now), active, "{there:?}");
+                let ticks = end.as_deref().filter(|_| will_be);
+                let due = ticks.and_then(|ticks| {
+                    DateTime::from_timestamp(unix_seconds(ticks.parse().ok()?), 0)
+                });
+                assert_eq!(due.is_some(), will_be);
+                assert_eq!(rules.expires_later(&entry, now), due, "{there:?}");
+            }
         }
     }
 }
