@@ -35,6 +35,12 @@ pub struct Request {
     pub attributes: Vec<String>,
     /// Searches: the anchor that a look at one entry asks for, as its entryUUID reads.
     pub anchor: Option<String>,
+    /// Searches: the same as the bytes of its objectGUID.
+    pub guid: Option<Vec<u8>>,
+    /// Searches: the most entries that are wanted; 0 for all of them.
+    pub entries_max: usize,
+    /// Searches: the entries that are asked for in a page.
+    pub page_entries: Option<usize>,
     /// Searches: the paging cookie.
     pub cookie: Option<Vec<u8>>,
 }
@@ -224,17 +230,25 @@ fn elements(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
     found
 }
 
-/// The value of the part `(entryUUID=…)` of a filter (RFC 4511 §4.5.1.7), at any depth of ands.
-fn anchor((tag, content): (u8, &[u8])) -> Option<String> {
+/// The value of the part `(NAME=…)` of a filter (RFC 4511 §4.5.1.7), at any depth of ands.
+fn compared((tag, content): (u8, &[u8]), name: &str) -> Option<Vec<u8>> {
     match tag {
-        0xa0 => elements(content).into_iter().find_map(anchor),
+        0xa0 => elements(content)
+            .into_iter()
+            .find_map(|part| compared(part, name)),
         0xa3 => {
             let parts = elements(content);
-            let named = parts[0].1.eq_ignore_ascii_case(b"entryUUID");
-            named.then(|| String::from_utf8(parts[1].1.to_vec()).unwrap())
+            let is_it = parts[0].1.eq_ignore_ascii_case(name.as_bytes());
+            is_it.then(|| parts[1].1.to_vec())
         }
         _ => None,
     }
+}
+
+/// An integer that is not negative.
+fn number(bytes: &[u8]) -> usize {
+    let bytes = bytes.iter();
+    bytes.fold(0, |number, byte| number << 8 | usize::from(*byte))
 }
 
 fn parse(message: &[u8]) -> Request {
@@ -249,7 +263,10 @@ fn parse(message: &[u8]) -> Request {
         let fields = elements(body);
         request.base = String::from_utf8(fields[0].1.to_vec()).unwrap();
         request.subtree = fields[1].1 == [2];
-        request.anchor = anchor(fields[6]);
+        request.entries_max = number(fields[3].1);
+        request.anchor =
+            compared(fields[6], "entryUUID").map(|text| String::from_utf8(text).unwrap());
+        request.guid = compared(fields[6], "objectGUID");
         request.attributes = elements(fields[7].1)
             .iter()
             .map(|(_, name)| String::from_utf8(name.to_vec()).unwrap())
@@ -258,8 +275,9 @@ fn parse(message: &[u8]) -> Request {
             let control = elements(control);
             if control[0].1 == b"1.2.840.113556.1.4.319" {
                 assert_eq!(control[1], (1, &[0xff][..]), "paging must be critical");
-                let value = elements(control[2].1)[0].1;
-                request.cookie = Some(elements(value)[1].1.to_vec());
+                let value = elements(elements(control[2].1)[0].1);
+                request.page_entries = Some(number(value[0].1));
+                request.cookie = Some(value[1].1.to_vec());
             }
         }
     }

@@ -6,6 +6,7 @@ mod lifecycle;
 mod organizational_units;
 mod primary_group;
 mod servers;
+mod windows;
 
 use serde_json::json;
 
