@@ -133,7 +133,12 @@ impl Session {
     /// A look needs no such proof, so that a profile of users goes on there beside one that reads groups.
     pub(super) fn check_server(&self) -> Result<(), Error> {
         let is_catalog = self.answering.caveats.contains(&Caveat::GlobalCatalog);
-        if is_catalog && self.scope(Kind::Group).is_some() {
+        if is_catalog
+            && self
+                .scopes()
+                .iter()
+                .any(|scope| scope.sought == Sought::Groups)
+        {
             return Err(controller::no_members(&self.server));
         }
         Ok(())

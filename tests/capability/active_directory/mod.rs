@@ -3,7 +3,9 @@
 pub mod domain;
 mod kinds;
 mod lifecycle;
+mod nesting;
 mod organizational_units;
+mod outsiders;
 mod primary_group;
 mod servers;
 mod windows;
