@@ -215,6 +215,31 @@ fn organizational_units_are_groups_where_that_is_asked_for() {
 }
 
 #[test]
+fn fallback_hosts_have_the_port_of_the_first_server_unless_they_name_one() {
+    let host = "host = \"ldap.example.org\"";
+    for (first, port) in [
+        (host, 636),
+        ("host = \"ldap.example.org\"\nport = 1636", 1636),
+        ("host = \"ldap.example.org\"\nstartTLS = true", 389),
+        ("url = \"ldaps://ldap.example.org:2636\"", 2636),
+    ] {
+        let lines = format!("{first}\nfallbackHosts = [\"b.example.org\", \"[::1]:389\"]");
+        let config = read(&SMALLEST.replace(host, &lines));
+        let servers = config.directories[0].connection.fallback_hosts.iter();
+        let servers: Vec<String> = servers.map(ToString::to_string).collect();
+        assert_eq!(
+            servers,
+            [format!("b.example.org:{port}"), "[::1]:389".to_owned()]
+        );
+    }
+    let lines = format!("{host}\nfallbackHosts = [\"b\", \"ldap.example.org:636\", \"fd00::1\"]");
+    let lines = mistakes(&SMALLEST.replace(host, &lines));
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[1].contains("ldap.example.org:636 twice"), "{lines:?}");
+    assert!(lines[0].contains("IPv6 address in brackets"), "{lines:?}");
+}
+
+#[test]
 fn primary_groups_are_those_of_active_directory_by_name() {
     let ldap = SMALLEST.replace("type = \"ldap\"", "type = \"ldap\"\nprimaryGroup = true");
     assert!(

@@ -51,6 +51,20 @@ const CHANGE_DETECTION: [(&str, ChangeDetection); 6] = [
 /// How long a run may rely on a change feed when nothing is written.
 const FULL_SYNC_INTERVAL: chrono::Duration = chrono::Duration::days(1);
 
+/// How groups within groups are treated.
+fn nested_groups(fields: &mut Fields<'_>, problems: &mut Problems) -> NestedGroups {
+    fields.choice(
+        "nestedGroups",
+        NestedGroups::Direct,
+        &[
+            ("direct", NestedGroups::Direct),
+            ("flatten", NestedGroups::Flatten),
+            ("nested", NestedGroups::Nested),
+        ],
+        problems,
+    )
+}
+
 /// How it is learnt what changed, and how long a run may rely on it.
 fn change_detection(
     fields: &mut Fields<'_>,
@@ -90,16 +104,7 @@ pub(super) fn profile(
     let scope = scope(fields, connection, directory_type, named, problems);
     let disabled = disabled_when(fields, problems);
     let population = population(fields, problems);
-    let nested_groups = fields.choice(
-        "nestedGroups",
-        NestedGroups::Direct,
-        &[
-            ("direct", NestedGroups::Direct),
-            ("flatten", NestedGroups::Flatten),
-            ("nested", NestedGroups::Nested),
-        ],
-        problems,
-    );
+    let nested_groups = nested_groups(fields, problems);
     let absent_groups = fields.choice(
         "absentGroups",
         AbsentGroups::Empty,
