@@ -194,6 +194,8 @@ pub struct FeedState {
     pub reason: String,
     /// Why the feed does not tell who left; absent when it does.
     pub blind: Option<String>,
+    /// The server that the last full scan read to its end.
+    pub server: Option<String>,
     /// Whether the last full scan proved no absence, so that the next run reads everything again.
     pub unsure: bool,
     /// A position that the server lost by going back in time: until it holds again, absence proves nothing.

@@ -91,6 +91,13 @@ impl Server {
         name.unwrap_or_else(|| self.address.to_string())
     }
 
+    /// What tells it from the other servers of its directory: its own name, or else its host.
+    pub fn identity(&self) -> String {
+        self.name
+            .clone()
+            .unwrap_or_else(|| self.address.host.clone())
+    }
+
     /// What an administrator should know of it.
     pub fn warnings(&self) -> Vec<String> {
         let passed_over = self.passed_over.iter().map(|why| {

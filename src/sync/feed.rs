@@ -36,8 +36,10 @@ pub(super) enum Way {
 pub(super) struct FullScan {
     /// Why everything is read.
     why: String,
+    /// The server of the last full scan.
+    before: Option<String>,
     /// Where the profile stands in the feed when the read was complete.
-    pub(super) after: FeedState,
+    after: FeedState,
     /// Why the read proves no absence, however complete it is.
     pub(super) doubt: Option<String>,
 }
@@ -45,10 +47,28 @@ pub(super) struct FullScan {
 impl FullScan {
     /// A full scan because the feed named something of which it cannot tell all.
     pub(super) async fn instead(relay: &Relay, source: &dyn Source, why: String) -> Self {
-        let mut after = FeedState::default();
+        let server = Some(source.server().await.identity());
+        let mut after = FeedState {
+            server: server.clone(),
+            ..FeedState::default()
+        };
         take_position(relay, source, &mut after).await;
-        let doubt = None;
-        Self { why, after, doubt }
+        Self {
+            why,
+            before: server,
+            after,
+            doubt: None,
+        }
+    }
+
+    /// Where the profile stands in the feed after the read, which went to its end or not.
+    pub(super) fn ended(self, complete: bool) -> FeedState {
+        let mut after = self.after;
+        if !complete {
+            after.position = None;
+            after.server = self.before;
+        }
+        after
     }
 
     /// What the job says of how it learnt what changed.
@@ -72,10 +92,14 @@ pub(super) async fn way(
         Some(position) => Some(changes(source, position).await),
         None => None,
     };
-    let mut after = FeedState::default();
+    let server = source.server().await.identity();
     let mut doubt = None;
+    let mut after = FeedState::default();
     let lost = match told {
-        None => "no position in a change feed is known yet".to_owned(),
+        None => {
+            doubt = another_server(&state, &server);
+            "no position in a change feed is known yet".to_owned()
+        }
         Some(Changes::Hints(hints, next)) => {
             let Some(why) = must_read_all(relay, &state, tracker).await? else {
                 let position = Some(next);
@@ -98,12 +122,21 @@ pub(super) async fn way(
         after.ahead = state.ahead.filter(|_| doubt.is_some());
     }
     after.unsure = doubt.is_some();
+    after.server = Some(server);
     take_position(relay, source, &mut after).await;
     Ok(Way::FullScan(FullScan {
         why: lost,
+        before: state.server,
         after,
         doubt,
     }))
+}
+
+/// Why absence proves nothing yet, on a server that is not the one of the last full scan.
+fn another_server(state: &FeedState, now: &str) -> Option<String> {
+    let before = state.server.as_ref().filter(|before| *before != now)?;
+    let why = format!("{now} answers, and before it was {before}");
+    Some(words_of(&Doubt::AnotherServer, &why))
 }
 
 /// What changed; a feed that cannot be read has lost it, and the full scan will say what is wrong with the server.

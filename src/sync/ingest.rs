@@ -36,7 +36,7 @@ pub(super) async fn read_directory(
     tracker.phase("reading").await;
     let source = reader.source().await?;
     note_server(source.as_ref(), tracker).await;
-    let mut scan = match feed::way(relay, source.as_ref(), tracker).await? {
+    let scan = match feed::way(relay, source.as_ref(), tracker).await? {
         Way::FullScan(scan) => scan,
         Way::Changes(hints, after) => {
             let read =
@@ -48,7 +48,7 @@ pub(super) async fn read_directory(
         }
     };
     tracker.detected(Rung::FullScan.as_str(), scan.told());
-    read_everything(relay, lease, source.as_ref(), tracker, &mut scan).await
+    read_everything(relay, lease, source.as_ref(), tracker, scan).await
 }
 
 /// Reads everything in scope.
@@ -57,7 +57,7 @@ async fn read_everything(
     lease: &Lease,
     source: &dyn Source,
     tracker: &Tracker,
-    scan: &mut FullScan,
+    scan: FullScan,
 ) -> Result<(), Error> {
     let mut state = relay.store.profile_state(&relay.key()).await?;
     let mut known = relay.store.known(&relay.key()).await?;
@@ -67,8 +67,8 @@ async fn read_everything(
         read,
         write_observations(relay, lease, tracker, observations)
     )?;
-    let coverage = match (&end.coverage, scan.doubt.take()) {
-        (Coverage::Complete, Some(doubt)) => Coverage::Partial(doubt),
+    let coverage = match (&end.coverage, &scan.doubt) {
+        (Coverage::Complete, Some(doubt)) => Coverage::Partial(doubt.clone()),
         (coverage, _) => coverage.clone(),
     };
     tracker.update(|job| {
@@ -76,9 +76,6 @@ async fn read_everything(
         job.progress.users_read = end.users;
         job.progress.groups_read = end.groups;
     });
-    if !end.coverage.is_complete() {
-        scan.after.position = None;
-    }
     match &coverage {
         Coverage::Partial(why) => {
             let detail = format!(
@@ -94,9 +91,10 @@ async fn read_everything(
             note_complete_read(relay, &mut state, &end, now);
         }
     }
+    let after = scan.ended(end.coverage.is_complete());
     relay
         .store
-        .save_feed_state(lease, &relay.key(), &scan.after)
+        .save_feed_state(lease, &relay.key(), &after)
         .await?;
     relay
         .store

@@ -270,7 +270,7 @@ async fn probe_counts_and_shows_a_user_as_it_is_sent() {
         warned(&report, "1 of 25 users have no `mail`"),
         "{report:#}"
     );
-    assert_eq!(report["changeDetection"]["rung"], "full scan");
+    assert_eq!(report["changeDetection"]["rung"], "full_scan");
 
     let target = FaultTarget::start(Vec::new()).await;
     Relay::between(&slapd, target.base_url(), "any")
@@ -346,20 +346,25 @@ async fn probe_says_what_the_server_offers_for_changes() {
     slapd.modify(&format!(
         "dn: {PEOPLE}\nchangetype: modify\nadd: description\ndescription: x\n"
     ));
-    let reason = |report: &Value| report["changeDetection"]["reason"].to_string();
-    let free = reason(&test(slapd.port(), "", Stage::All).await);
-    let sync = "content synchronization (RFC 4533)";
+    let detection = |report: Value| report["changeDetection"].clone();
+    let free = detection(test(slapd.port(), "", Stage::All).await);
+    assert_eq!(free["rung"], "syncrepl", "{free}");
+    let wanted = "changeDetection = \"modify_timestamp\"";
+    let chosen = detection(test(slapd.port(), wanted, Stage::All).await);
+    assert_eq!(chosen["rung"], "modify_timestamp", "{chosen}");
     assert!(
-        free.contains(sync) && !free.contains("contextCSN"),
-        "{free}"
+        chosen["reason"].to_string().contains("who left"),
+        "{chosen}"
     );
+
     let hidden = "access to dn.base=\"dc=example,dc=org\" attrs=contextCSN by * none";
+    let without = Slapd::with("");
     let slapd = Options::new().overlays(SYNCPROV).database(hidden).start();
-    let hidden = reason(&test(slapd.port(), "", Stage::All).await);
-    assert!(
-        hidden.contains(sync) && hidden.contains("contextCSN"),
-        "{hidden}"
-    );
+    for (slapd, why) in [(&slapd, "contextCSN"), (&without, "syncprov")] {
+        let full = detection(test(slapd.port(), "", Stage::All).await);
+        assert_eq!(full["rung"], "full_scan", "{full}");
+        assert!(full["reason"].to_string().contains(why), "{full}");
+    }
 }
 
 /// The attributes and classes of Active Directory that matter here, as OpenLDAP takes them.

@@ -11,7 +11,7 @@ use lber::structure::StructureTag;
 use crate::fault::Fault;
 use crate::identity::Anchor;
 use crate::identity::dn::Dn;
-use crate::identity::feed::{Changes, Hint, Ladder, Lost, Mark, Position, Rung, Step};
+use crate::identity::feed::{Changes, Doubt, Hint, Ladder, Lost, Mark, Position, Rung, Step};
 use crate::source::ldap::ber::Malformed;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::frame::Message;
@@ -124,6 +124,22 @@ pub(super) async fn groups_naming(
         .await?;
     }
     Ok(groups)
+}
+
+/// The server that answers, as positions name it.
+fn address(session: &Session) -> String {
+    session.answering.address.to_string()
+}
+
+/// Why a position of another server does not hold on the one that answers. Another port of the same host is no other
+/// server, only another way to it.
+fn elsewhere(session: &Session, since: &Position) -> Option<Lost> {
+    let now = address(session);
+    let host = |address: &str| address.rsplit_once(':').map(|(host, _)| host.to_owned());
+    (now != since.server).then(|| Lost {
+        why: format!("{now} answers, and before it was {}", since.server),
+        doubt: (host(&now) != host(&since.server)).then_some(Doubt::AnotherServer),
+    })
 }
 
 /// Hints that are gathered.

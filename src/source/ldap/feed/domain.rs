@@ -6,7 +6,7 @@ use crate::identity::dn::Dn;
 use crate::identity::feed::{Doubt, Lost, Mark, Position, Rung, Step};
 use crate::source::Error;
 use crate::source::examination::Caveat;
-use crate::source::ldap::feed::{anchored_by, dirsync, subtrees};
+use crate::source::ldap::feed::{address, anchored_by, dirsync, subtrees};
 use crate::source::ldap::request;
 use crate::source::ldap::session::{NAMING_CONTEXTS, Session};
 use crate::source::ldap::words;
@@ -107,7 +107,8 @@ async fn ask(session: &mut Session) -> Result<Result<Controller, String>, Error>
             "the account may not read {INVOCATION} of `{service}`, which tells one controller's numbers from another's"
         )));
     };
-    let name = session.answering.name.as_ref().unwrap_or(&session.server);
+    let name = session.answering.name.clone();
+    let name = name.unwrap_or_else(|| address(session));
     Ok(Ok(Controller {
         domain,
         server: format!("{name} ({INVOCATION} {invocation})"),

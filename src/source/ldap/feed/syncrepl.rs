@@ -13,7 +13,9 @@ use crate::identity::feed::{Changes, Doubt, Hint, Lost, Mark, Position};
 use crate::source::Error;
 use crate::source::ldap::answer::{Answer, control_value};
 use crate::source::ldap::ber::{self, Ber, Malformed};
-use crate::source::ldap::feed::{Hints, OBJECT_CLASS, is_container, refused, subtrees, values};
+use crate::source::ldap::feed::{
+    Hints, OBJECT_CLASS, address, elsewhere, is_container, refused, subtrees, values,
+};
 use crate::source::ldap::frame::Message;
 use crate::source::ldap::request::{self, Reach, Search};
 use crate::source::ldap::session::{NAMING_CONTEXTS, Session};
@@ -30,6 +32,8 @@ const DONE: &str = "1.3.6.1.4.1.4203.1.9.1.3";
 const INFO: &[u8] = b"1.3.6.1.4.1.4203.1.9.1.4";
 /// e-syncRefreshRequired (§2.6).
 const REFRESH_REQUIRED: u32 = 4096;
+/// unavailableCriticalExtension (RFC 4511 §4.1.9): what OpenLDAP says where a database lacks the overlay.
+const NOT_HERE: u32 = 12;
 /// What OpenLDAP says to a cookie that is newer than its database.
 const NEWER_THAN_PROVIDER: u32 = 53;
 /// Where OpenLDAP keeps the state of its database, in the entry of the suffix.
@@ -65,14 +69,29 @@ pub(super) async fn obstacle(session: &mut Session) -> Result<Option<String>, Er
     if let Some(why) = feed::anchored_by(session, ENTRY_UUID) {
         return Ok(Some(why));
     }
-    // OpenLDAP announces the control as soon as the module is loaded, whatever database has the overlay.
-    let state = state(session).await?;
-    Ok(state.is_none().then(|| {
-        format!(
+    let Some(state) = state(session).await? else {
+        return Ok(Some(format!(
             "its state ({CONTEXT_CSN}) cannot be read: the overlay syncprov is missing, or the account may not read the \
              suffix"
-        )
-    }))
+        )));
+    };
+    // OpenLDAP announces the control as soon as the module is loaded, whatever database has the overlay.
+    let cookie = cookie_of(&state);
+    for base in subtrees(session) {
+        let tried = refresh(session, &base, &cookie, &mut Hints::default()).await?;
+        if let Err(answer) = tried {
+            return Ok(Some(match answer.code {
+                NOT_HERE => "the database lacks the overlay syncprov".to_owned(),
+                _ => format!("the server refuses it: {}", answer.words()),
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// A cookie made by hand, of a state of the database.
+fn cookie_of(state: &str) -> Vec<u8> {
+    format!("rid=000,csn={state}").into_bytes()
 }
 
 /// The state of the database that holds the users, in one text.
@@ -108,9 +127,9 @@ pub(super) async fn position(session: &mut Session) -> Result<Position, Error> {
         let what = format!("{CONTEXT_CSN} cannot be read any more");
         words::unreadable(&session.server, "the change feed", &what)
     })?;
-    let cookie = format!("rid=000,csn={state}").into_bytes();
+    let cookie = cookie_of(&state);
     Ok(Position {
-        server: session.server.clone(),
+        server: address(session),
         mark: Mark::Syncrepl(vec![cookie; subtrees(session).len()]),
     })
 }
@@ -121,45 +140,37 @@ pub(super) async fn changes(
     since: &Position,
     cookies: &[Vec<u8>],
 ) -> Result<Changes, Error> {
-    if let Some(lost) = elsewhere(session, since, cookies) {
+    let bases = subtrees(session);
+    let other_bases = || Lost::harmless("the search bases are not those of before");
+    let moved = (cookies.len() != bases.len()).then(other_bases);
+    if let Some(lost) = elsewhere(session, since).or(moved) {
         return Ok(Changes::Lost(lost));
     }
     let mut hints = Hints::default();
     let mut next = Vec::new();
-    for (base, cookie) in subtrees(session).iter().zip(cookies) {
+    for (base, cookie) in bases.iter().zip(cookies) {
         match refresh(session, base, cookie, &mut hints).await? {
-            Ok(newer) => next.push(newer.unwrap_or_else(|| cookie.clone())),
-            Err(lost) => return Ok(Changes::Lost(lost)),
+            Ok(Ok(newer)) => next.push(newer.unwrap_or_else(|| cookie.clone())),
+            Ok(Err(lost)) => return Ok(Changes::Lost(lost)),
+            Err(answer) => return Err(refused(session, &answer)),
         }
     }
     Ok(hints.ended(Position {
-        server: session.server.clone(),
+        server: address(session),
         mark: Mark::Syncrepl(next),
     }))
 }
 
-/// A cookie of one server says nothing to another one.
-fn elsewhere(session: &Session, since: &Position, cookies: &[Vec<u8>]) -> Option<Lost> {
-    if since.server != session.server {
-        return Some(Lost {
-            why: format!(
-                "{} answers, and before it was {}",
-                session.server, since.server
-            ),
-            doubt: Some(Doubt::AnotherServer),
-        });
-    }
-    (cookies.len() != subtrees(session).len())
-        .then(|| Lost::harmless("the search bases are not those of before"))
-}
+/// The newer cookie of a search, if there is one; or that it was lost.
+type Refreshed = Result<Option<Vec<u8>>, Lost>;
 
-/// Reads one subtree's changes; answers the newer cookie, if there is one.
+/// Reads one subtree's changes; or gives the answer by which the server refuses.
 async fn refresh(
     session: &mut Session,
     base: &str,
     cookie: &[u8],
     hints: &mut Hints,
-) -> Result<Result<Option<Vec<u8>>, Lost>, Error> {
+) -> Result<Result<Refreshed, Answer>, Error> {
     let server = session.server.clone();
     let broken = |error: WireError| words::broken(&server, "the change feed", &error);
     start(&mut session.wire, base, cookie, Mode::RefreshOnly)
@@ -175,9 +186,9 @@ async fn refresh(
         if let Event::Done(answer, message) = event {
             let end = refresh.done(&answer, &message);
             return match end.map_err(|error| broken(error.into()))? {
-                End::Told(cookie) => Ok(Ok(cookie)),
-                End::Lost(lost) => Ok(Err(lost)),
-                End::Refused => Err(refused(session, &answer)),
+                End::Told(cookie) => Ok(Ok(Ok(cookie))),
+                End::Lost(lost) => Ok(Ok(Err(lost))),
+                End::Refused => Ok(Err(answer)),
             };
         }
         refresh

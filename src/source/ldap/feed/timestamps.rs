@@ -1,10 +1,11 @@
 //! Entries with a later `modifyTimestamp` (RFC 4512 §3.4.4): any LDAP server has it, and it does not tell who left.
 
 use crate::identity::Anchor;
-use crate::identity::feed::{Changes, Doubt, Hint, Lost, Mark, Position};
+use crate::identity::feed::{Changes, Hint, Mark, Position};
 use crate::source::Error;
 use crate::source::ldap::feed::{
-    Hints, OBJECT_CLASS, Paged, each, first_scope, is_container, subtrees, values,
+    Hints, OBJECT_CLASS, Paged, address, each, elsewhere, first_scope, is_container, subtrees,
+    values,
 };
 use crate::source::ldap::request;
 use crate::source::ldap::session::Session;
@@ -35,14 +36,8 @@ pub(super) async fn changes(
     time: &str,
     containers: &[Anchor],
 ) -> Result<Changes, Error> {
-    if position.server != session.server {
-        return Ok(Changes::Lost(Lost {
-            why: format!(
-                "{} answers, and before it was {}",
-                session.server, position.server
-            ),
-            doubt: Some(Doubt::AnotherServer),
-        }));
+    if let Some(lost) = elsewhere(session, position) {
+        return Ok(Changes::Lost(lost));
     }
     let mut hints = Hints::default();
     let mut newest = Newest {
@@ -84,7 +79,7 @@ impl Newest {
     fn position(self, session: &Session) -> Position {
         let Self { time, containers } = self;
         Position {
-            server: session.server.clone(),
+            server: address(session),
             mark: Mark::ModifyTimestamp { time, containers },
         }
     }
