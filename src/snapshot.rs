@@ -198,8 +198,8 @@ pub struct FeedState {
     pub server: Option<String>,
     /// Whether the last full scan proved no absence, so that the next run reads everything again.
     pub unsure: bool,
-    /// A position that the server lost by going back in time: until it holds again, absence proves nothing.
-    pub ahead: Option<Position>,
+    /// Why it is believed that the server went back in time, which is so until a person says otherwise.
+    pub went_back: Option<String>,
     /// When the next account expires, which no feed tells.
     pub next_due: Option<DateTime<Utc>>,
 }

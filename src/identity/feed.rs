@@ -233,8 +233,7 @@ impl Lost {
 pub enum Doubt {
     /// Another server answers than the time before: what is missing there may not have been replicated yet.
     AnotherServer,
-    /// The server went back in time, as one that was restored from a backup does. It has caught up when the position of
-    /// before holds again.
+    /// The server went back in time, as one that was restored from a backup does: it may lack what happened since.
     Restored,
 }
 

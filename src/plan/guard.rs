@@ -81,10 +81,10 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
     }
     if evidence.went_back {
         holds.push(Hold {
-            classes: vec![Class::Reactivate],
+            classes: vec![Class::Reactivate, Class::AddMembers],
             release: Release::CompleteRead,
-            message: "nobody is reactivated, because the directory server went back in time and may not know who was \
-                      disabled since"
+            message: "nobody is reactivated or added to a group, because the directory server went back in time and may \
+                      not know whose rights were taken away since"
                 .to_owned(),
         });
     }

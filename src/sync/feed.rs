@@ -108,18 +108,18 @@ pub(super) async fn way(
             why
         }
         Some(Changes::Lost(lost)) => {
-            doubt = lost.doubt.map(|doubt| words_of(&doubt, &lost.why));
-            if matches!(lost.doubt, Some(Doubt::Restored)) {
-                after.ahead = state.position.clone();
+            doubt = lost.doubt.map(|doubt| words_of(doubt, &lost.why));
+            if lost.doubt == Some(Doubt::Restored) {
+                after.went_back = Some(lost.why.clone());
             }
             lost.why
         }
     };
-    if relay.profile.change_detection == ChangeDetection::Only(Rung::FullScan) {
-        after.ahead = None;
-    } else if let (None, Some(ahead)) = (&doubt, &state.ahead) {
-        doubt = still_behind(source, ahead).await;
-        after.ahead = state.ahead.filter(|_| doubt.is_some());
+    // With full scans alone an administrator says that the server is to stay as it is.
+    let believed = relay.profile.change_detection == ChangeDetection::Only(Rung::FullScan);
+    if let (None, Some(why), false) = (&doubt, state.went_back, believed) {
+        doubt = Some(words_of(Doubt::Restored, &why));
+        after.went_back = Some(why);
     }
     after.unsure = doubt.is_some();
     after.server = Some(server);
@@ -136,7 +136,7 @@ pub(super) async fn way(
 fn another_server(state: &FeedState, now: &str) -> Option<String> {
     let before = state.server.as_ref().filter(|before| *before != now)?;
     let why = format!("{now} answers, and before it was {before}");
-    Some(words_of(&Doubt::AnotherServer, &why))
+    Some(words_of(Doubt::AnotherServer, &why))
 }
 
 /// What changed; a feed that cannot be read has lost it, and the full scan will say what is wrong with the server.
@@ -183,27 +183,16 @@ async fn must_read_all(
 }
 
 /// What a doubt means for this run.
-fn words_of(doubt: &Doubt, why: &str) -> String {
+fn words_of(doubt: Doubt, why: &str) -> String {
     match doubt {
         Doubt::AnotherServer => format!(
             "{why}. What is missing there may not have been replicated to it yet, so nothing counts as absent until one \
              server was read completely twice in a row"
         ),
         Doubt::Restored => format!(
-            "{why}. Until it has caught up, nothing counts as absent, and nobody is reactivated. If the server is to stay as it \
-             is, set changeDetection to full_scan for a run"
+            "{why}. It may lack what happened since, so nothing counts as absent, and nobody gets rights back. Bring the server \
+             up to date; when it is, or is to stay as it is, set changeDetection to full_scan for one run"
         ),
-    }
-}
-
-/// Why absence proves nothing yet, on a server that went back in time.
-async fn still_behind(source: &dyn Source, ahead: &Position) -> Option<String> {
-    match changes(source, ahead).await {
-        Changes::Lost(Lost {
-            why,
-            doubt: Some(doubt @ Doubt::Restored),
-        }) => Some(words_of(&doubt, &why)),
-        _ => None,
     }
 }
 

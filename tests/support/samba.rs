@@ -188,6 +188,44 @@ impl Samba {
         named.collect()
     }
 
+    /// Keeps a copy of its database, as a backup does.
+    pub fn back_up(&mut self) {
+        self.process = None;
+        self.copy(["private", "state"], "", "backup");
+        self.restart();
+    }
+
+    /// Goes back to that copy, and applies changes to the database itself before it starts.
+    pub fn restore(&mut self, ldif: &str) {
+        self.process = None;
+        self.copy(["private", "state"], "backup", "");
+        if !ldif.is_empty() {
+            let database = self.path("private/sam.ldb");
+            let mut tool = Command::new("ldbmodify");
+            run_tool(tool.arg("--relax").arg("-H").arg(database), ldif);
+        }
+        self.restart();
+    }
+
+    fn copy(&self, names: [&str; 2], from: &str, to: &str) {
+        let (from, to) = (self.path(from), self.path(to));
+        std::fs::create_dir_all(&to).expect("a directory for the copy");
+        for name in names {
+            let _ = std::fs::remove_dir_all(to.join(name));
+            let mut tool = Command::new("cp");
+            run_tool(
+                tool.args(["-a", "--sparse=always"])
+                    .arg(from.join(name))
+                    .arg(&to),
+                "",
+            );
+        }
+    }
+
+    fn restart(&mut self) {
+        assert!(self.run(), "Samba does not start again: {}", self.log());
+    }
+
     /// What Samba has printed.
     pub fn log(&self) -> String {
         self.process.as_ref().map_or_else(String::new, Process::log)

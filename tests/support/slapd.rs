@@ -247,6 +247,27 @@ impl Slapd {
         );
     }
 
+    /// Keeps a copy of its database, as a backup does.
+    pub fn back_up(&mut self) {
+        self.stop();
+        self.copy("data", "backup");
+        self.restart();
+    }
+
+    /// Goes back to that copy.
+    pub fn restore(&mut self) {
+        self.stop();
+        self.copy("backup", "data");
+        self.restart();
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let _ = std::fs::remove_dir_all(self.path(to));
+        let mut tool = Command::new("cp");
+        let tool = tool.args(["-a", "--sparse=always"]);
+        run_tool(tool.arg(self.path(from)).arg(self.path(to)), "");
+    }
+
     /// The same with these database lines in place of the earlier ones.
     pub fn restart_with(&mut self, database: &str) {
         self.options.database = format!("{database}\n");

@@ -29,7 +29,7 @@ struct Story {
 }
 
 /// An incremental run.
-fn incremental(relay: &Relay) -> Finished {
+pub fn incremental(relay: &Relay) -> Finished {
     let arguments = ["sync", "--mode", "incremental", "--output", "json"];
     relay.spawn(&arguments).wait().completed()
 }
