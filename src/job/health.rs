@@ -10,9 +10,11 @@ use crate::job::{Job, Status};
 /// How long a scheduled run may be late: one interval, but not less and not more than this.
 const LATE_MIN: Duration = Duration::minutes(5);
 const LATE_MAX: Duration = Duration::hours(1);
-/// How long a scheduled profile may go without a complete read: so many intervals, but not less than a day.
+/// How long a scheduled profile may go without a complete read: so many intervals, but not less than a day, and not less than
+/// so many intervals of full scans.
 const INTERVALS_WITHOUT_READ: i32 = 3;
 const WITHOUT_READ_MIN: Duration = Duration::days(1);
+const FULL_SCANS_WITHOUT_READ: i32 = 2;
 
 /// How a profile or a directory is, from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -50,6 +52,8 @@ pub struct Facts<'a> {
     pub next_run: Option<DateTime<Utc>>,
     /// When its last read that was proved complete ended.
     pub last_complete_read: Option<DateTime<Utc>>,
+    /// How long its runs rely on a change feed before everything is read; absent when each reads everything.
+    pub full_sync_interval: Option<Duration>,
 }
 
 /// How the profile is at this time.
@@ -170,7 +174,10 @@ fn overdue(facts: &Facts<'_>, now: DateTime<Utc>) -> Option<Health> {
 /// Runs end, but none reads the directory to its end, so that nobody who left is noticed.
 fn stale(facts: &Facts<'_>, now: DateTime<Utc>) -> Option<Health> {
     let interval = interval(facts.schedule, facts.next_run?)?;
-    let allowed = (interval * INTERVALS_WITHOUT_READ).max(WITHOUT_READ_MIN);
+    let full_scans = facts.full_sync_interval.unwrap_or_default() * FULL_SCANS_WITHOUT_READ;
+    let allowed = (interval * INTERVALS_WITHOUT_READ)
+        .max(WITHOUT_READ_MIN)
+        .max(full_scans);
     // Before the first complete read the time counts from the first try.
     let first_try = || facts.jobs.last().map(|job| job.queued_at);
     let since = facts.last_complete_read.or_else(first_try)? + allowed;
@@ -245,6 +252,7 @@ mod tests {
             enabled: true,
             next_run: Some(newest.map_or(at(0), |last| last + Duration::minutes(10))),
             last_complete_read: last_complete.and_then(|job| job.completed_at),
+            full_sync_interval: None,
         };
         let health = health(&facts, at(now));
         let since = health.since.map(|since| (since - at(0)).num_minutes());
@@ -285,6 +293,7 @@ mod tests {
             enabled: true,
             next_run: None,
             last_complete_read: None,
+            full_sync_interval: None,
         };
         assert_eq!(health(&facts, at(31)).status, Colour::Green);
         let disabled = Facts {
@@ -319,6 +328,7 @@ mod tests {
             enabled: true,
             next_run: Some(due),
             last_complete_read: Some(due),
+            full_sync_interval: None,
         };
         let colour = |late| health(&facts, due + late).status;
         assert_eq!(colour(Duration::minutes(60)), Colour::Green);
@@ -340,6 +350,28 @@ mod tests {
     }
 
     #[test]
+    fn runs_that_rely_on_a_feed_may_go_longer_without_reading_everything() {
+        let day = 24 * 60;
+        let jobs = [job(2 * day, Status::Completed)];
+        for (interval, late, colour) in [
+            (None, 1, Colour::Red),
+            (Some(Duration::days(1)), 1, Colour::Green),
+            (Some(Duration::days(1)), day + 1, Colour::Red),
+        ] {
+            let facts = Facts {
+                jobs: &jobs,
+                schedule: &Schedule::Every(Duration::minutes(10)),
+                enabled: true,
+                next_run: Some(at(day + late + 10)),
+                last_complete_read: Some(at(0)),
+                full_sync_interval: interval,
+            };
+            let health = health(&facts, at(day + late));
+            assert_eq!(health.status, colour, "{interval:?} {late} {health:?}");
+        }
+    }
+
+    #[test]
     fn a_profile_that_never_ran_is_green_only_where_something_starts_it() {
         let (status, reason, since) = told(&[], 0);
         assert_eq!((status, since), (Colour::Green, None));
@@ -350,6 +382,7 @@ mod tests {
             enabled: true,
             next_run: None,
             last_complete_read: None,
+            full_sync_interval: None,
         };
         let by_hand = health(&facts, at(0));
         assert_eq!(by_hand.status, Colour::Yellow);

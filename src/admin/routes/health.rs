@@ -106,6 +106,7 @@ async fn profile_health(
     let filter = JobFilter::of_profile(&key);
     let jobs = admin.store.jobs(filter, None, JOBS_MAX).await?;
     let state = admin.store.profile_state(&key).await?;
+    let feed = admin.store.feed_state(&key).await?;
     let scheduled = Scheduled::of(directory, profile);
     let next_run = admin.scheduler.next_run(&scheduled).await?;
     let facts = Facts {
@@ -114,6 +115,7 @@ async fn profile_health(
         enabled: scheduled.enabled,
         next_run,
         last_complete_read: state.last_complete_read,
+        full_sync_interval: feed.position.map(|_| profile.full_sync_interval),
     };
     let health = health_of(&facts, now);
     let running = jobs.iter().find(|job| !job.status.is_final());
