@@ -86,6 +86,21 @@ impl Story {
         self.wrote(before, requests, &run);
     }
 
+    /// Somebody else who is called ann does not become who was deleted.
+    fn somebody_else_of_the_same_name(&self, before_her: &str) {
+        let before = self.target.journal().len();
+        let ann = self.site.add_user("ann");
+        assert_ne!(ann, before_her);
+        for mode in ["incremental", "full"] {
+            let arguments = ["sync", "--mode", mode, "--output", "json"];
+            let run = self.relay.spawn(&arguments).wait();
+            assert_eq!(run.job["status"], "completed_with_errors", "{run:?}");
+            let error = run.job["errors"][0].to_string();
+            assert!(error.contains("ann"), "{run:?}");
+            self.wrote(before, &[], &run);
+        }
+    }
+
     fn wrote(&self, before: usize, requests: &[&str], run: &Finished) {
         let written = Names::of(&self.target).writes(&self.target, before);
         let mut requests = requests.to_vec();
@@ -146,6 +161,31 @@ impl Story {
             &[r#"PATCH /Groups/a-team replace displayName="a-team""#],
         );
 
+        // A new group, and one in a cycle with it: groups within groups are left out by default.
+        site.add_group("new-team", &[&in_sales, &team]);
+        site.change(
+            &team,
+            &format!("add: member\nmember: {}", site.group("new-team")),
+        );
+        self.costs(
+            Changes,
+            &[r#"POST /Groups {"displayName":"new-team","members":[{"value":"ann"}]}"#],
+        );
+        site.delete(&site.group("new-team"));
+        self.costs(
+            Deletions,
+            &[r#"PATCH /Groups/new-team remove members[value eq "ann"]"#],
+        );
+        if let Site::Domain(_) = site {
+            site.change(
+                &in_sales,
+                "replace: accountExpires\naccountExpires: 132223104000000000",
+            );
+            self.costs(Changes, &[off]);
+            site.change(&in_sales, "replace: accountExpires\naccountExpires: 0");
+            self.costs(Changes, &[on]);
+        }
+
         // Out of the filter and back.
         site.change(&in_sales, "replace: description\ndescription: hidden");
         self.costs(Changes, &[off, leaves]);
@@ -176,6 +216,7 @@ impl Story {
             Deletions,
             &[r#"PATCH /Groups/a-team remove members[value eq "ben"]"#],
         );
+        self.somebody_else_of_the_same_name(&in_sales);
     }
 }
 
@@ -227,4 +268,32 @@ async fn feed_story_by_usn_changed_with_deleted_objects() {
     )
     .await;
     story.tell();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn feed_costs_one_value_for_one_member_of_2000() {
+    for rung in ["dirsync", "usn_changed"] {
+        let site = Site::domain();
+        let target = FaultTarget::start(Vec::new()).await;
+        let crowd = samba::CROWD;
+        let scope = format!(
+            "usersDN = \"{company}\"\ngroupsDN = \"{crowd}\"\nchangeDetection = \"{rung}\"",
+            company = "OU=Company,dc=ad,dc=example,dc=org"
+        );
+        let relay = site.relay(&target).directory(&scope);
+        let first = incremental(&relay);
+        assert_eq!(first.count("membersAdded"), samba::CROWD_USERS as u64);
+        let group = format!("CN=crowd,{crowd}");
+        let before = target.journal().len();
+        site.change(
+            &group,
+            &format!("add: member\nmember: {}", site.person("ann")),
+        );
+        let run = incremental(&relay);
+        assert_eq!(run.job["changeDetection"]["rung"], rung, "{run:?}");
+        assert_eq!(
+            Names::of(&target).writes(&target, before),
+            [r#"PATCH /Groups/crowd add members=[{"value":"ann"}]"#]
+        );
+    }
 }
