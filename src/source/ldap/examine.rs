@@ -8,6 +8,7 @@ use crate::identity::feed::Ladder;
 use crate::source::examination::{Count, Examination, Excess, Questions};
 use crate::source::ldap::answer::Answer;
 use crate::source::ldap::entry::Entry;
+use crate::source::ldap::paged::{self, Met, Paged};
 use crate::source::ldap::reader::Stop;
 use crate::source::ldap::request::{self, Reach, Search};
 use crate::source::ldap::scope::{Scope, Sought};
@@ -23,6 +24,8 @@ const FILTER_REFUSED: [u32; 3] = [2, 18, 21];
 /// Result codes that may mean the filter or anything else: operationsError, unwillingToPerform, other. Samba answers the first
 /// one for comparisons that it has not implemented.
 const PERHAPS_FILTER_REFUSED: [u32; 3] = [1, 53, 80];
+/// The most references of a search that are looked at.
+const REFERENCES_MAX: usize = 100;
 /// The attribute that holds passwords (RFC 4519 §2.41).
 const PASSWORD: &str = "userPassword";
 /// The attribute in which Active Directory names what the caller may write.
@@ -189,49 +192,36 @@ async fn pages(
     filter: &StructureTag,
     counted: &mut Counted,
 ) -> Result<(), Stop> {
-    let mut cookie = Vec::new();
-    loop {
-        let search = Search {
-            base: &scope.base,
-            reach: Reach::Subtree,
-            filter: filter.clone(),
-            entries_max: 0,
-            attributes: &[request::NO_ATTRIBUTES],
-            names_only: true,
-        };
-        let mut controls = scope.controls();
-        controls.push(request::page(session.page_entries, cookie.clone()));
-        session.wire.search(search, controls).await?;
-        let before = counted.count.entries;
-        let (answer, next) = loop {
-            match session.wire.reply().await? {
-                Reply::Entry(message) => {
-                    counted.count.entries += 1;
-                    if counted.first.is_none() {
-                        let entry = Entry::decode(&message).map_err(WireError::from)?;
-                        counted.first = std::str::from_utf8(entry.dn).ok().map(str::to_owned);
-                    }
+    let paged = Paged {
+        base: &scope.base,
+        filter,
+        attributes: &[request::NO_ATTRIBUTES],
+        controls: scope.controls(),
+    };
+    let mut references = Vec::new();
+    let ended = paged::each(session, &paged, |met| {
+        match met {
+            Met::Entry(message) => {
+                counted.count.entries += 1;
+                if counted.first.is_none() {
+                    let entry = Entry::decode(message)?;
+                    counted.first = std::str::from_utf8(entry.dn).ok().map(str::to_owned);
                 }
-                Reply::Reference(uris) if !session.leads_elsewhere(&uris) => {
-                    let cut = format!("a part is held by another server ({})", uris.join(" "));
-                    counted.count.cut.get_or_insert(cut);
-                }
-                Reply::Reference(_) => {}
-                Reply::Done(answer, next) => break (answer, next),
             }
-        };
-        if !answer.is_success() {
-            return Err(Stop::Answer(answer));
+            Met::Reference(uris) if references.len() < REFERENCES_MAX => references.push(uris),
+            Met::Reference(_) => {}
         }
-        match next {
-            None => return Err(Stop::NoCookie),
-            Some(next) if next.is_empty() => return Ok(()),
-            Some(next) if next == cookie && counted.count.entries == before => {
-                return Err(Stop::NoProgress);
-            }
-            Some(next) => cookie = next,
-        }
+        Ok(())
+    });
+    let ended = ended.await;
+    for uris in references
+        .iter()
+        .filter(|uris| !session.leads_elsewhere(uris))
+    {
+        let cut = format!("a part is held by another server ({})", uris.join(" "));
+        counted.count.cut.get_or_insert(cut);
     }
+    ended
 }
 
 /// What the account may do that reading does not need, as far as a server shows it.

@@ -6,20 +6,20 @@ pub(super) mod syncrepl;
 mod timestamps;
 mod usn;
 
-use lber::structure::StructureTag;
+use std::sync::Arc;
 
 use crate::fault::Fault;
 use crate::identity::Anchor;
 use crate::identity::dn::Dn;
 use crate::identity::feed::{Changes, Doubt, Hint, Ladder, Lost, Mark, Position, Rung, Step};
+use crate::source::ldap::answer::Answer;
 use crate::source::ldap::ber::Malformed;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::frame::Message;
-use crate::source::ldap::reader::Stop;
-use crate::source::ldap::request::{self, Reach, Search};
+use crate::source::ldap::paged::{self, Met, Paged};
+use crate::source::ldap::request;
 use crate::source::ldap::scope::{Scope, Sought};
 use crate::source::ldap::session::Session;
-use crate::source::ldap::wire::Reply;
 use crate::source::ldap::words;
 use crate::source::{Error, Stage};
 
@@ -111,11 +111,11 @@ pub(super) async fn groups_naming(
             .collect();
         let paged = Paged {
             base: &scope.base,
-            filter: request::with_any(&scope.filter, &names),
+            filter: &request::with_any(&scope.filter, &names),
             attributes: &[&scope.anchor_attribute],
-            deleted: false,
+            controls: scope.controls(),
         };
-        each(session, paged, |message| {
+        each(session, &paged, |message| {
             let [anchors] = values(message, [&scope.anchor_attribute])?;
             let anchor = anchors.first();
             groups.extend(anchor.and_then(|value| scope.anchor_form.decode(value)));
@@ -224,80 +224,27 @@ fn values<'a, const N: usize>(
     Ok(found)
 }
 
-/// One search, read page by page to its end.
-struct Paged<'a> {
-    base: &'a str,
-    filter: StructureTag,
-    attributes: &'a [&'a str],
-    /// Whether deleted entries are asked for as well.
-    deleted: bool,
-}
-
-/// Runs a search page by page; each entry goes to `take`.
+/// Runs a search of the feed to its end; each entry goes to `take`. What lies elsewhere does not change here.
 async fn each(
     session: &mut Session,
-    paged: Paged<'_>,
+    paged: &Paged<'_>,
     mut take: impl FnMut(&Message) -> Result<(), Malformed>,
 ) -> Result<(), Error> {
+    let met = |met: Met<'_>| match met {
+        Met::Entry(message) => take(message),
+        Met::Reference(_) => Ok(()),
+    };
+    let ended = paged::each(session, paged, met).await;
     let doing = format!("the changes below `{}`", paged.base);
-    let server = session.server.clone();
-    pages(session, &paged, &mut take)
-        .await
-        .map_err(|stop| stop.into_error(&server, &doing))
-}
-
-async fn pages(
-    session: &mut Session,
-    paged: &Paged<'_>,
-    take: &mut impl FnMut(&Message) -> Result<(), Malformed>,
-) -> Result<(), Stop> {
-    let mut cookie = Vec::new();
-    loop {
-        let search = Search {
-            base: paged.base,
-            reach: Reach::Subtree,
-            filter: paged.filter.clone(),
-            entries_max: 0,
-            attributes: paged.attributes,
-            names_only: false,
-        };
-        let mut controls = vec![request::page(session.page_entries, cookie.clone())];
-        if session.active_directory {
-            controls.push(request::domain_scope());
-        }
-        if paged.deleted {
-            controls.push(request::show_deleted());
-        }
-        session.wire.search(search, controls).await?;
-        let mut entries = 0u64;
-        let (answer, next) = loop {
-            match session.wire.reply().await? {
-                Reply::Entry(message) => {
-                    entries += 1;
-                    take(&message).map_err(crate::source::ldap::wire::WireError::from)?;
-                }
-                Reply::Reference(_) => {}
-                Reply::Done(answer, next) => break (answer, next),
-            }
-        };
-        if !answer.is_success() {
-            return Err(Stop::Answer(answer));
-        }
-        match next {
-            None => return Err(Stop::NoCookie),
-            Some(next) if next.is_empty() => return Ok(()),
-            Some(next) if next == cookie && entries == 0 => return Err(Stop::NoProgress),
-            Some(next) => cookie = next,
-        }
-    }
+    ended.map_err(|stop| stop.into_error(&session.server, &doing))
 }
 
 /// An answer by which a feed is refused, as an error.
-fn refused(session: &Session, answer: &crate::source::ldap::answer::Answer) -> Error {
+fn refused(session: &Session, answer: &Answer) -> Error {
     words::refused(&session.server, "the change feed", answer)
 }
 
 /// The first scope, whose anchor form is that of all.
-fn first_scope(session: &Session) -> Option<std::sync::Arc<Scope>> {
+fn first_scope(session: &Session) -> Option<Arc<Scope>> {
     session.scopes().into_iter().next()
 }

@@ -9,7 +9,7 @@
 //!
 //! From the socket upwards: [`socket`] and [`tls`], [`frame`] over [`ber`], [`wire`] with [`request`] and [`answer`],
 //! [`session`] at one of several [`servers`] with [`bind`], its [`scope`]s, which [`controller`] answers, what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`],
-//! [`examine`], and the change feeds: [`feed`] and [`listen`]; whoever reads entries follows [`ranges`] and
+//! [`examine`], and the change feeds: [`feed`] and [`listen`], with [`paged`] searches; whoever reads entries follows [`ranges`] and
 //! members by [`primary`] group; [`units`] have theirs by where these lie.
 
 mod anchor;
@@ -25,6 +25,7 @@ mod frame;
 mod listen;
 mod look;
 mod missing;
+mod paged;
 mod primary;
 mod ranges;
 mod reader;

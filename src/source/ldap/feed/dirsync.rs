@@ -45,32 +45,27 @@ pub(super) async fn obstacle(
     session: &mut Session,
     controller: &Controller,
 ) -> Result<Option<String>, Error> {
-    let filter = filter(session, HEAD_ONLY)?;
-    let read = read(
-        session,
-        &controller.domain,
-        filter,
-        Vec::new(),
-        &mut Found::default(),
-    )
-    .await?;
-    Ok(read.err().map(|answer| answer.words()))
+    let first = first_cookie(session, controller).await?;
+    Ok(first.err().map(|answer| answer.words()))
 }
 
 /// The position of now.
 pub(super) async fn position(session: &mut Session) -> Result<Position, Error> {
     let controller = domain::controller(session).await?;
-    let filter = filter(session, HEAD_ONLY)?;
-    let read = read(
-        session,
-        &controller.domain,
-        filter,
-        Vec::new(),
-        &mut Found::default(),
-    )
-    .await?;
-    let cookie = read.map_err(|answer| refused(session, &answer))?;
+    let cookie = first_cookie(session, &controller).await?;
+    let cookie = cookie.map_err(|answer| refused(session, &answer))?;
     Ok(at(&controller, cookie))
+}
+
+/// A cookie of now, or the answer by which the server refuses.
+async fn first_cookie(
+    session: &mut Session,
+    controller: &Controller,
+) -> Result<Result<Vec<u8>, Answer>, Error> {
+    let filter = request::filter(HEAD_ONLY)
+        .map_err(|problem| words::unreadable(&session.server, "the change feed", problem))?;
+    let mut found = Found::default();
+    read(session, &controller.domain, filter, Vec::new(), &mut found).await
 }
 
 fn at(controller: &Controller, cookie: Vec<u8>) -> Position {
@@ -119,11 +114,6 @@ pub(super) async fn changes(
         }
         Err(answer) => Err(refused(session, &answer)),
     }
-}
-
-fn filter(session: &Session, text: &str) -> Result<lber::structure::StructureTag, Error> {
-    request::filter(text)
-        .map_err(|problem| words::unreadable(&session.server, "the change feed", problem))
 }
 
 /// Reads until the server has no more; answers the last cookie, or the answer by which the server refuses.

@@ -4,9 +4,9 @@ use crate::identity::Anchor;
 use crate::identity::feed::{Changes, Hint, Mark, Position};
 use crate::source::Error;
 use crate::source::ldap::feed::{
-    Hints, OBJECT_CLASS, Paged, address, each, elsewhere, first_scope, is_container, subtrees,
-    values,
+    Hints, OBJECT_CLASS, address, each, elsewhere, first_scope, is_container, subtrees, values,
 };
+use crate::source::ldap::paged::Paged;
 use crate::source::ldap::request;
 use crate::source::ldap::session::Session;
 
@@ -102,11 +102,11 @@ async fn since(
     for base in subtrees(session) {
         let paged = Paged {
             base: &base,
-            filter: request::at_least(MODIFY_TIMESTAMP, time),
+            filter: &request::at_least(MODIFY_TIMESTAMP, time),
             attributes: &attributes,
-            deleted: false,
+            controls: scope.controls(),
         };
-        each(session, paged, |message| {
+        each(session, &paged, |message| {
             let [anchors, classes, times] = values(message, attributes)?;
             let anchor = anchors
                 .first()

@@ -8,8 +8,9 @@ use crate::source::Error;
 use crate::source::ldap::anchor::AnchorForm;
 use crate::source::ldap::ber::Malformed;
 use crate::source::ldap::feed::domain::{self, Controller, OBJECT_GUID};
-use crate::source::ldap::feed::{Hints, OBJECT_CLASS, Paged, each, is_container, values};
+use crate::source::ldap::feed::{Hints, OBJECT_CLASS, each, is_container, values};
 use crate::source::ldap::frame::Message;
+use crate::source::ldap::paged::Paged;
 use crate::source::ldap::request;
 use crate::source::ldap::session::Session;
 
@@ -54,11 +55,11 @@ pub(super) async fn changes(
         };
         let paged = Paged {
             base: &controller.domain,
-            filter: request::at_least(USN_CHANGED, &(usn + 1).to_string()),
+            filter: &request::at_least(USN_CHANGED, &(usn + 1).to_string()),
             attributes: &[OBJECT_GUID, OBJECT_CLASS],
-            deleted: true,
+            controls: vec![request::domain_scope(), request::show_deleted()],
         };
-        each(session, paged, take).await?;
+        each(session, &paged, take).await?;
     }
     Ok(hints.ended(at(&controller)))
 }
