@@ -15,9 +15,8 @@ use crate::identity::feed::{Hint, Position, Rung};
 use crate::identity::known::Known;
 use crate::identity::observation::{Coverage, Observation, Statement};
 use crate::job::Status;
-use crate::source::{self, Bell, Ring};
+use crate::source::{self, Bell, Ring, Source};
 use crate::sync::ingest::OBSERVATIONS_WAITING_MAX;
-use crate::sync::proof::Reader;
 use crate::sync::{Error, Relay, feed};
 
 /// A change is waited after for so long, in case others come with it.
@@ -88,7 +87,10 @@ async fn listen(relay: &Relay, ringer: &dyn Ringer, mut bell: Box<dyn Bell>) -> 
             }
         }
     };
-    let reader = Reader::new(&relay.source, &relay.others);
+    let mut eyes = Eyes {
+        relay,
+        source: None,
+    };
     let answer = async {
         let mut pause = RETRY.0;
         while let Some(ring) = rings.recv().await {
@@ -99,7 +101,7 @@ async fn listen(relay: &Relay, ringer: &dyn Ringer, mut bell: Box<dyn Bell>) -> 
             while let Ok(ring) = rings.try_recv() {
                 gathered.add(ring);
             }
-            if !concerns(relay, &reader, &gathered).await {
+            if !eyes.concern(&gathered).await {
                 continue;
             }
             match ringer.ring().await {
@@ -111,12 +113,10 @@ async fn listen(relay: &Relay, ringer: &dyn Ringer, mut bell: Box<dyn Bell>) -> 
             }
         }
     };
-    let error = tokio::select! {
+    tokio::select! {
         error = hear => error,
         () = answer => Error::Only("nobody answers".to_owned()),
-    };
-    reader.close().await;
-    error
+    }
 }
 
 /// What was heard and not looked at yet.
@@ -152,16 +152,36 @@ async fn gather(rings: &mut mpsc::Receiver<Ring>, gathered: &mut Gathered) {
     }
 }
 
-/// Whether anything that was heard is news to the profile. What cannot be looked at is for the run to say.
-async fn concerns(relay: &Relay, reader: &Reader<'_>, gathered: &Gathered) -> bool {
-    if gathered.anything {
-        return true;
-    }
-    let hints: Vec<Hint> = gathered.hints.iter().cloned().collect();
-    is_news(relay, reader, &hints).await.unwrap_or(true)
+/// Compares what is heard of with what the profile knows.
+struct Eyes<'a> {
+    relay: &'a Relay,
+    /// The connection that is open; a server may close one that is seldom used.
+    source: Option<Box<dyn Source>>,
 }
 
-async fn is_news(relay: &Relay, reader: &Reader<'_>, hints: &[Hint]) -> Result<bool, Error> {
+impl Eyes<'_> {
+    /// Whether anything that was heard is news to the profile. What cannot be looked at is for the run to say.
+    async fn concern(&mut self, gathered: &Gathered) -> bool {
+        if gathered.anything {
+            return true;
+        }
+        let hints: Vec<Hint> = gathered.hints.iter().cloned().collect();
+        if let Some(source) = &self.source
+            && let Ok(news) = is_news(self.relay, source.as_ref(), &hints).await
+        {
+            return news;
+        }
+        self.source = source::open(&self.relay.source).await.ok();
+        match &self.source {
+            Some(source) => is_news(self.relay, source.as_ref(), &hints)
+                .await
+                .unwrap_or(true),
+            None => true,
+        }
+    }
+}
+
+async fn is_news(relay: &Relay, source: &dyn Source, hints: &[Hint]) -> Result<bool, Error> {
     let before = relay.rows(feed::keys_of(relay, hints)).await?;
     let known: Vec<_> = before
         .iter()
@@ -171,7 +191,6 @@ async fn is_news(relay: &Relay, reader: &Reader<'_>, hints: &[Hint]) -> Result<b
     let mut known = Known::from_rows(known);
     let anchors: Vec<_> = hints.iter().map(|hint| hint.anchor.clone()).collect();
     let (sink, mut statements) = mpsc::channel(OBSERVATIONS_WAITING_MAX);
-    let source = reader.source().await?;
     let read = source.read_these(&anchors, &mut known, sink);
     let compare = async {
         let mut news = false;

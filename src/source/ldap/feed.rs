@@ -133,7 +133,7 @@ fn address(session: &Session) -> String {
 
 /// Why a position of another server does not hold on the one that answers. Another port of the same host is no other
 /// server, only another way to it.
-fn elsewhere(session: &Session, since: &Position) -> Option<Lost> {
+pub(super) fn elsewhere(session: &Session, since: &Position) -> Option<Lost> {
     let now = address(session);
     let host = |address: &str| address.rsplit_once(':').map(|(host, _)| host.to_owned());
     (now != since.server).then(|| Lost {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::select_all;
 use ldap3::controls::RawControl;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fault::Fault;
 use crate::identity::feed::{Changes, Mark, Position};
@@ -23,6 +23,8 @@ use crate::source::{Bell, Error, Ring, Settings, Stage};
 
 /// How often a domain controller is asked.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long a run has to take a new position.
+const FOR_A_RUN: Duration = Duration::from_secs(60);
 /// LDAP_SERVER_NOTIFICATION_OID (MS-ADTS §3.1.1.3.4.1.9).
 const NOTIFICATION: &str = "1.2.840.113556.1.4.528";
 
@@ -32,6 +34,9 @@ pub(super) async fn listen(settings: &Settings, since: &Position) -> Result<Box<
     // What is heard on several connections is of one server.
     let settings = &settings.staying_with(&session.answering);
     match &since.mark {
+        Mark::Syncrepl(_) if feed::elsewhere(&session, since).is_some() => {
+            Ok(Box::new(Elsewhere { told: false }))
+        }
         Mark::Syncrepl(cookies) => Ok(Box::new(
             Persisting::start(session, settings, cookies).await?,
         )),
@@ -55,6 +60,27 @@ pub(super) async fn listen(settings: &Settings, since: &Position) -> Result<Box<
 
 async fn open(settings: &Settings) -> Result<Session, Error> {
     Session::open(settings, words::server(settings)).await
+}
+
+/// Another server answers than the one that gave the position: one run takes a new one, from which listening begins anew.
+struct Elsewhere {
+    told: bool,
+}
+
+#[async_trait]
+impl Bell for Elsewhere {
+    async fn ring(&mut self) -> Result<Ring, Error> {
+        if !std::mem::replace(&mut self.told, true) {
+            return Ok(Ring::Anything);
+        }
+        sleep(FOR_A_RUN).await;
+        let message = "another server answers than at the last run";
+        Err(Error::new(
+            Stage::Reading,
+            Fault::Transient,
+            message.to_owned(),
+        ))
+    }
 }
 
 /// A search that goes on, of one subtree.
