@@ -188,6 +188,17 @@ pub(super) fn subtrees(session: &Session) -> Vec<String> {
     subtrees.into_iter().map(|(_, base)| base).collect()
 }
 
+/// The nearest naming context that holds a subtree.
+fn nearest<'a>(base: &str, contexts: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+    let base: Dn = base.parse().ok()?;
+    contexts
+        .filter(|context| {
+            let context = context.parse::<Dn>();
+            context.is_ok_and(|context| base.is_within(&context))
+        })
+        .max_by_key(|context| context.len())
+}
+
 /// Whether the anchor is the attribute by which a feed names entries; otherwise what is in the way.
 fn anchored_by(session: &Session, attribute: &str) -> Option<String> {
     let scopes = session.scopes();

@@ -2,11 +2,10 @@
 
 use uuid::Uuid;
 
-use crate::identity::dn::Dn;
 use crate::identity::feed::{Doubt, Lost, Mark, Position, Rung, Step};
 use crate::source::Error;
 use crate::source::examination::Caveat;
-use crate::source::ldap::feed::{address, anchored_by, dirsync, subtrees};
+use crate::source::ldap::feed::{address, anchored_by, dirsync, nearest, subtrees};
 use crate::source::ldap::request;
 use crate::source::ldap::session::{NAMING_CONTEXTS, Session};
 use crate::source::ldap::words;
@@ -118,18 +117,10 @@ async fn ask(session: &mut Session) -> Result<Result<Controller, String>, Error>
 
 /// The nearest naming context that holds all of the subtrees.
 fn holder(subtrees: &[String], contexts: &[&String]) -> Option<String> {
-    let nearest = |base: &String| {
-        let base: Dn = base.parse().ok()?;
-        let holding = contexts.iter().filter(|context| {
-            let context = context.parse::<Dn>();
-            context.is_ok_and(|context| base.is_within(&context))
-        });
-        holding.max_by_key(|context| context.len()).copied()
-    };
     let (first, rest) = subtrees.split_first()?;
-    let holder = nearest(first)?;
+    let holder = nearest(first, contexts.iter().copied())?;
     rest.iter()
-        .all(|base| nearest(base) == Some(holder))
+        .all(|base| nearest(base, contexts.iter().copied()) == Some(holder))
         .then(|| holder.clone())
 }
 

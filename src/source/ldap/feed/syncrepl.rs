@@ -8,13 +8,12 @@ use ldap3::controls::RawControl;
 use uuid::Uuid;
 
 use crate::identity::Anchor;
-use crate::identity::dn::Dn;
 use crate::identity::feed::{Changes, Doubt, Hint, Lost, Mark, Position};
 use crate::source::Error;
 use crate::source::ldap::answer::{Answer, control_value};
 use crate::source::ldap::ber::{self, Ber, Malformed};
 use crate::source::ldap::feed::{
-    Hints, OBJECT_CLASS, address, elsewhere, is_container, refused, subtrees, values,
+    Hints, OBJECT_CLASS, address, elsewhere, is_container, nearest, refused, subtrees, values,
 };
 use crate::source::ldap::frame::Message;
 use crate::source::ldap::request::{self, Reach, Search};
@@ -34,8 +33,9 @@ const INFO: &[u8] = b"1.3.6.1.4.1.4203.1.9.1.4";
 const REFRESH_REQUIRED: u32 = 4096;
 /// unavailableCriticalExtension (RFC 4511 §4.1.9): what OpenLDAP says where a database lacks the overlay.
 const NOT_HERE: u32 = 12;
-/// What OpenLDAP says to a cookie that is newer than its database.
-const NEWER_THAN_PROVIDER: u32 = 53;
+/// What OpenLDAP says to a cookie that is newer than its database: unwillingToPerform, which may mean anything else too, and
+/// these words.
+const NEWER_THAN_PROVIDER: (u32, &str) = (53, "newer than provider");
 /// Where OpenLDAP keeps the state of its database, in the entry of the suffix.
 const CONTEXT_CSN: &str = "contextCSN";
 /// The attribute by which entries are named in the feed (RFC 4530).
@@ -69,16 +69,16 @@ pub(super) async fn obstacle(session: &mut Session) -> Result<Option<String>, Er
     if let Some(why) = feed::anchored_by(session, ENTRY_UUID) {
         return Ok(Some(why));
     }
-    let Some(state) = state(session).await? else {
+    let Some(states) = states(session).await? else {
         return Ok(Some(format!(
             "its state ({CONTEXT_CSN}) cannot be read: the overlay syncprov is missing, or the account may not read the \
              suffix"
         )));
     };
     // OpenLDAP announces the control as soon as the module is loaded, whatever database has the overlay.
-    let cookie = cookie_of(&state);
-    for base in subtrees(session) {
-        let tried = refresh(session, &base, &cookie, &mut Hints::default()).await?;
+    for (base, state) in subtrees(session).iter().zip(&states) {
+        let cookie = cookie_of(state);
+        let tried = refresh(session, base, &cookie, &mut Hints::default()).await?;
         if let Err(answer) = tried {
             return Ok(Some(match answer.code {
                 NOT_HERE => "the database lacks the overlay syncprov".to_owned(),
@@ -94,43 +94,41 @@ fn cookie_of(state: &str) -> Vec<u8> {
     format!("rid=000,csn={state}").into_bytes()
 }
 
-/// The state of the database that holds the users, in one text.
-async fn state(session: &mut Session) -> Result<Option<String>, Error> {
+/// The states of the databases that hold the subtrees, each in one text; `None` when one of them cannot be had. The
+/// subtrees may be in databases of their own, and the state of one is nothing to another.
+async fn states(session: &mut Session) -> Result<Option<Vec<String>>, Error> {
     let root = session.root(&[NAMING_CONTEXTS]).await?;
-    let Some(base) = subtrees(session)
-        .first()
-        .and_then(|base| base.parse::<Dn>().ok())
-    else {
-        return Ok(None);
-    };
-    let holds = |context: &&String| {
-        let context = context.parse::<Dn>();
-        context.is_ok_and(|context| base.is_within(&context))
-    };
-    let Some(suffix) = root.iter().map(|(_, context)| context).find(holds).cloned() else {
-        return Ok(None);
-    };
-    let read = session
-        .entry_at(&suffix, Vec::new(), &[CONTEXT_CSN])
-        .await?;
-    let states: Vec<String> = read
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|(_, state)| String::from_utf8(state).ok())
-        .collect();
-    Ok((!states.is_empty()).then(|| states.join(";")))
+    let mut states = Vec::new();
+    for base in subtrees(session) {
+        let contexts = root.iter().map(|(_, context)| context);
+        let Some(suffix) = nearest(&base, contexts).cloned() else {
+            return Ok(None);
+        };
+        let read = session
+            .entry_at(&suffix, Vec::new(), &[CONTEXT_CSN])
+            .await?;
+        let state: Vec<String> = read
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(_, state)| String::from_utf8(state).ok())
+            .collect();
+        if state.is_empty() {
+            return Ok(None);
+        }
+        states.push(state.join(";"));
+    }
+    Ok((!states.is_empty()).then_some(states))
 }
 
-/// The position of now, made of the database's own state, so that no unpaged read of everything is needed to get it.
+/// The position of now, made of the databases' own states, so that no unpaged read of everything is needed to get it.
 pub(super) async fn position(session: &mut Session) -> Result<Position, Error> {
-    let state = state(session).await?.ok_or_else(|| {
+    let states = states(session).await?.ok_or_else(|| {
         let what = format!("{CONTEXT_CSN} cannot be read any more");
         words::unreadable(&session.server, "the change feed", &what)
     })?;
-    let cookie = cookie_of(&state);
     Ok(Position {
         server: address(session),
-        mark: Mark::Syncrepl(vec![cookie; subtrees(session).len()]),
+        mark: Mark::Syncrepl(states.iter().map(|state| cookie_of(state)).collect()),
     })
 }
 
@@ -275,7 +273,9 @@ impl Refresh {
                 let why = "the server asks for everything to be read again";
                 return Ok(End::Lost(Lost::harmless(why)));
             }
-            NEWER_THAN_PROVIDER => {
+            code if code == NEWER_THAN_PROVIDER.0
+                && answer.words().contains(NEWER_THAN_PROVIDER.1) =>
+            {
                 return Ok(End::Lost(Lost {
                     why: "the server's database is older than at the last run, as after a restore from a backup"
                         .to_owned(),
