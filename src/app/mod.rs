@@ -45,6 +45,9 @@ pub struct Relays {
 /// How often it is looked whether a definition is still the one that is listened for.
 const DEFINITION_LOOK: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether a secret that was missing is there.
+const SECRETS_LOOK: Duration = Duration::from_secs(60);
+
 /// A tenant and the way to its IAM.
 type Reached = (Arc<Tenant>, Arc<dyn Provider>);
 
@@ -343,8 +346,11 @@ impl Runner for Relays {
                 () = sync::watch::watch(&relay, ringer) => {}
                 () = changed => {}
             },
-            // Its runs say what is wrong.
-            Err(_) => changed.await,
+            // Its runs say what is wrong; a secret that is missing may come back without a change of the definition.
+            Err(_) => tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(SECRETS_LOOK) => {}
+            },
         }
     }
 

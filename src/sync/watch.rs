@@ -11,12 +11,14 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::fault::Fault;
 use crate::identity::feed::{Hint, Position, Rung};
 use crate::identity::known::Known;
 use crate::identity::observation::{Coverage, Observation, Statement};
 use crate::job::Status;
-use crate::source::{self, Bell, Ring, Source};
+use crate::source::{self, Bell, Ring, Stage};
 use crate::sync::ingest::OBSERVATIONS_WAITING_MAX;
+use crate::sync::proof::Reader;
 use crate::sync::{Error, Relay, feed};
 
 /// A change is waited after for so long, in case others come with it.
@@ -31,6 +33,8 @@ const HINTS_MAX: usize = 2_000;
 const NO_POSITION: Duration = Duration::from_secs(1);
 /// How long is waited after a failure: from, and up to.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How long is waited after a refusal: a wrong password that is tried every minute would lock the account.
+const REFUSED: Duration = Duration::from_secs(30 * 60);
 
 /// Asks for runs.
 #[async_trait]
@@ -42,7 +46,8 @@ pub trait Ringer: Send + Sync {
     async fn ring(&self) -> Option<Status>;
 }
 
-/// Listens for as long as it is not dropped, and asks for runs.
+/// Listens, and asks for runs, until the directory refuses the account or it is dropped. Whoever begins anew after that
+/// brings the secrets as they are then.
 pub async fn watch(relay: &Relay, ringer: &dyn Ringer) {
     let mut pause = RETRY.0;
     loop {
@@ -55,6 +60,12 @@ pub async fn watch(relay: &Relay, ringer: &dyn Ringer) {
             Ok(bell) => listen(relay, ringer, bell).await,
             Err(error) => error.into(),
         };
+        if is_refused(&error) {
+            tracing::warn!(directory = %relay.directory.name, profile = %relay.profile.name, error = %error,
+                "listening for changes was refused; it begins again in {} minutes, or when the directory's definition is changed",
+                REFUSED.as_secs() / 60);
+            return sleep(REFUSED).await;
+        }
         if began.elapsed() > RETRY.1 {
             pause = RETRY.0;
         }
@@ -63,6 +74,14 @@ pub async fn watch(relay: &Relay, ringer: &dyn Ringer) {
         sleep(pause).await;
         pause = (pause * 2).min(RETRY.1);
     }
+}
+
+/// Whether the directory refuses the account, so that another try makes it worse.
+fn is_refused(error: &Error) -> bool {
+    let refused = |error: &source::Error| {
+        error.stage == Stage::Authentication && error.fault() == Fault::Denied
+    };
+    matches!(error, Error::Source(error) if refused(error))
 }
 
 /// The position to listen from, on a rung that tells by itself.
@@ -81,17 +100,14 @@ async fn listen(relay: &Relay, ringer: &dyn Ringer, mut bell: Box<dyn Bell>) -> 
             match bell.ring().await {
                 // Without a receiver there is nobody to tell.
                 Ok(ring) => {
-                    let _ = heard.send(ring).await;
+                    let _ = heard.send(bounded(ring)).await;
                 }
                 Err(error) => return Error::from(error),
             }
         }
     };
-    let mut eyes = Eyes {
-        relay,
-        source: None,
-    };
     let answer = async {
+        let mut reader = Reader::new(&relay.source, &relay.others);
         let mut pause = RETRY.0;
         while let Some(ring) = rings.recv().await {
             let mut gathered = Gathered::default();
@@ -101,7 +117,7 @@ async fn listen(relay: &Relay, ringer: &dyn Ringer, mut bell: Box<dyn Bell>) -> 
             while let Ok(ring) = rings.try_recv() {
                 gathered.add(ring);
             }
-            if !eyes.concern(&gathered).await {
+            if !concerns(relay, &mut reader, &gathered).await {
                 continue;
             }
             match ringer.ring().await {
@@ -116,6 +132,14 @@ async fn listen(relay: &Relay, ringer: &dyn Ringer, mut bell: Box<dyn Bell>) -> 
     tokio::select! {
         error = hear => error,
         () = answer => Error::Only("nobody answers".to_owned()),
+    }
+}
+
+/// A ring that may wait: more hints than are compared are not kept.
+fn bounded(ring: Ring) -> Ring {
+    match ring {
+        Ring::Hints(hints) if hints.len() > HINTS_MAX => Ring::Anything,
+        ring => ring,
     }
 }
 
@@ -152,36 +176,23 @@ async fn gather(rings: &mut mpsc::Receiver<Ring>, gathered: &mut Gathered) {
     }
 }
 
-/// Compares what is heard of with what the profile knows.
-struct Eyes<'a> {
-    relay: &'a Relay,
-    /// The connection that is open; a server may close one that is seldom used.
-    source: Option<Box<dyn Source>>,
-}
-
-impl Eyes<'_> {
-    /// Whether anything that was heard is news to the profile. What cannot be looked at is for the run to say.
-    async fn concern(&mut self, gathered: &Gathered) -> bool {
-        if gathered.anything {
-            return true;
-        }
-        let hints: Vec<Hint> = gathered.hints.iter().cloned().collect();
-        if let Some(source) = &self.source
-            && let Ok(news) = is_news(self.relay, source.as_ref(), &hints).await
-        {
-            return news;
-        }
-        self.source = source::open(&self.relay.source).await.ok();
-        match &self.source {
-            Some(source) => is_news(self.relay, source.as_ref(), &hints)
-                .await
-                .unwrap_or(true),
-            None => true,
+/// Whether anything that was heard is news to the profile. What cannot be looked at is for the run to say; but a connection
+/// that the server has ended in the meantime, because nothing was asked for long, is opened again.
+async fn concerns<'a>(relay: &'a Relay, reader: &mut Reader<'a>, gathered: &Gathered) -> bool {
+    if gathered.anything {
+        return true;
+    }
+    let hints: Vec<Hint> = gathered.hints.iter().cloned().collect();
+    for _ in 0..2 {
+        match is_news(relay, reader, &hints).await {
+            Ok(news) => return news,
+            Err(_) => *reader = Reader::new(&relay.source, &relay.others),
         }
     }
+    true
 }
 
-async fn is_news(relay: &Relay, source: &dyn Source, hints: &[Hint]) -> Result<bool, Error> {
+async fn is_news(relay: &Relay, reader: &Reader<'_>, hints: &[Hint]) -> Result<bool, Error> {
     let before = relay.rows(feed::keys_of(relay, hints)).await?;
     let known: Vec<_> = before
         .iter()
@@ -191,6 +202,7 @@ async fn is_news(relay: &Relay, source: &dyn Source, hints: &[Hint]) -> Result<b
     let mut known = Known::from_rows(known);
     let anchors: Vec<_> = hints.iter().map(|hint| hint.anchor.clone()).collect();
     let (sink, mut statements) = mpsc::channel(OBSERVATIONS_WAITING_MAX);
+    let source = reader.source().await?;
     let read = source.read_these(&anchors, &mut known, sink);
     let compare = async {
         let mut news = false;
