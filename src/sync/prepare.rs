@@ -295,8 +295,9 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
 
 /// Members that may be taken out: the group's own entry was looked at already; where a member's absence is the reason,
 /// that is looked at too, so that one entry that a read missed does not cost its memberships. So is a member that
-/// another profile reads: that one may not know yet by which name the group means it now. And so is any member of an
-/// organizational unit, because it is the member's own entry that says where it lies. A group that is gone itself means
+/// another profile reads: that one may not know yet by which name the group means it now. So is any member where not
+/// everything was read, for the same reason: an entry that was renamed without being named by the feed. And so is any member
+/// of an organizational unit, because it is the member's own entry that says where it lies. A group that is gone itself means
 /// nobody.
 async fn provably_gone(
     flight: &Flight<'_>,
@@ -313,13 +314,14 @@ async fn provably_gone(
         members.any(|member| names.contains(&member.key))
     };
     let is_unit = there.is_some_and(Identity::is_unit);
+    let all_was_read = flight.tracker.job().complete_read.is_some();
     let mut gone = Vec::with_capacity(members.len());
     let (mut kept, mut elsewhere) = (0, 0);
     for row in flight.relay.rows(members.to_vec()).await? {
         let is_absent = row
             .owner()
             .is_some_and(|(_, seen)| seen.standing != Standing::Present);
-        if !is_absent && !is_unit && flight.relay.owns(&row) {
+        if all_was_read && !is_absent && !is_unit && flight.relay.owns(&row) {
             gone.push(row.key);
             continue;
         }
