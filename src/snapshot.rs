@@ -198,10 +198,33 @@ pub struct FeedState {
     pub server: Option<String>,
     /// Whether the last full scan proved no absence, so that the next run reads everything again.
     pub unsure: bool,
-    /// Why it is believed that the server went back in time, which is so until a person says otherwise.
-    pub went_back: Option<String>,
+    /// A server that is not believed until a person says otherwise.
+    pub went_back: Option<WentBack>,
     /// When the next account expires, which no feed tells.
     pub next_due: Option<DateTime<Utc>>,
+    /// Entries that the last full scan did not meet, where that proved nothing because another server than before answered.
+    pub missing: Vec<RowKey>,
+}
+
+/// A server that went back in time, as one that was restored from a copy does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WentBack {
+    /// Which, as positions name it.
+    pub server: String,
+    /// Why that is believed, in words.
+    pub why: String,
+}
+
+impl FeedState {
+    /// What is known of the server that was read, if it went back in time. Another server may answer meanwhile, and is not
+    /// concerned.
+    pub fn went_back(&self) -> Option<&WentBack> {
+        let same = |back: &&WentBack| {
+            let position = self.position.as_ref();
+            position.is_none_or(|position| position.server == back.server)
+        };
+        self.went_back.as_ref().filter(same)
+    }
 }
 
 /// Entries that a complete read met.
@@ -229,6 +252,7 @@ pub struct LinkedCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::feed::Mark;
     use crate::identity::{Anchor, Kind};
 
     fn row(standings: &[Option<i64>]) -> Row {
@@ -260,6 +284,35 @@ mod tests {
             applied: None,
             found: None,
             last: LastOutcome::default(),
+        }
+    }
+
+    #[test]
+    fn a_server_that_went_back_is_not_another_one() {
+        let at = |server: &str| {
+            Some(Position {
+                server: server.to_owned(),
+                mark: Mark::UsnChanged(5),
+            })
+        };
+        let back = |server: &str| {
+            Some(WentBack {
+                server: server.to_owned(),
+                why: String::new(),
+            })
+        };
+        for (went_back, position, is_behind) in [
+            (None, at("a"), false),
+            (back("a"), at("a"), true),
+            (back("a"), None, true),
+            (back("a"), at("b"), false),
+        ] {
+            let state = FeedState {
+                went_back,
+                position,
+                ..FeedState::default()
+            };
+            assert_eq!(state.went_back().is_some(), is_behind, "{state:?}");
         }
     }
 

@@ -14,10 +14,11 @@ use crate::identity::known::Known;
 use crate::identity::observation::{Coverage, Look};
 use crate::identity::{Anchor, Kind, RowKey};
 use crate::job::{Mode, Trigger};
-use crate::snapshot::{FeedState, Row, Seen, Standing};
+use crate::snapshot::{FeedState, Row, Seen, Standing, WentBack};
 use crate::source::Source;
 use crate::store::Lease;
 use crate::sync::ingest::{self, OBSERVATIONS_WAITING_MAX};
+use crate::sync::proof::Reader;
 use crate::sync::tracker::{Tracker, row_error};
 use crate::sync::{Error, Relay};
 
@@ -39,25 +40,34 @@ pub(super) struct FullScan {
     /// The server of the last full scan.
     before: Option<String>,
     /// Where the profile stands in the feed when the read was complete.
-    after: FeedState,
+    pub(super) after: FeedState,
     /// Why the read proves no absence, however complete it is.
     pub(super) doubt: Option<String>,
+    /// Entries that the read of the server before did not meet either: where two servers in a row lack an entry, that is no
+    /// matter of replication. Without this, nobody would ever be gone where servers take turns.
+    pub(super) missing: BTreeSet<RowKey>,
 }
 
 impl FullScan {
     /// A full scan because the feed named something of which it cannot tell all.
-    pub(super) async fn instead(relay: &Relay, source: &dyn Source, why: String) -> Self {
-        let server = Some(source.server().await.identity());
+    pub(super) async fn instead(
+        relay: &Relay,
+        reader: &Reader<'_>,
+        before: FeedState,
+        why: String,
+    ) -> Self {
         let mut after = FeedState {
-            server: server.clone(),
+            server: before.server.clone(),
+            went_back: before.went_back,
             ..FeedState::default()
         };
-        take_position(relay, source, &mut after).await;
+        take_position(relay, reader, &mut after).await;
         Self {
             why,
-            before: server,
+            before: before.server,
             after,
             doubt: None,
+            missing: BTreeSet::new(),
         }
     }
 
@@ -67,6 +77,7 @@ impl FullScan {
         if !complete {
             after.position = None;
             after.server = self.before;
+            after.missing.clear();
         }
         after
     }
@@ -84,17 +95,18 @@ impl FullScan {
 /// Finds out how a run reads: by the feed where it can tell and may be relied on.
 pub(super) async fn way(
     relay: &Relay,
-    source: &dyn Source,
+    reader: &Reader<'_>,
     tracker: &Tracker,
 ) -> Result<Way, Error> {
     let state = relay.store.feed_state(&relay.key()).await?;
     let told = match &state.position {
-        Some(position) => Some(changes(source, position).await),
+        Some(position) => Some(changes(reader, position).await),
         None => None,
     };
-    let server = source.server().await.identity();
+    let server = reader.source().await?.server().await.identity();
     let mut doubt = None;
     let mut after = FeedState::default();
+    let mut missing = BTreeSet::new();
     let lost = match told {
         None => {
             doubt = another_server(&state, &server);
@@ -108,27 +120,37 @@ pub(super) async fn way(
             why
         }
         Some(Changes::Lost(lost)) => {
-            doubt = lost.doubt.map(|doubt| words_of(doubt, &lost.why));
-            if lost.doubt == Some(Doubt::Restored) {
-                after.went_back = Some(lost.why.clone());
+            let told = lost.doubt.map(|doubt| words_of(doubt, &lost.why));
+            doubt = told.or_else(|| another_server(&state, &server));
+            if let (Some(Doubt::Restored), Some(position)) = (lost.doubt, &state.position) {
+                after.went_back = Some(WentBack {
+                    server: position.server.clone(),
+                    why: lost.why.clone(),
+                });
             }
             lost.why
         }
     };
     // With full scans alone an administrator says that the server is to stay as it is.
     let believed = relay.profile.change_detection == ChangeDetection::Only(Rung::FullScan);
-    if let (None, Some(why), false) = (&doubt, state.went_back, believed) {
-        doubt = Some(words_of(Doubt::Restored, &why));
-        after.went_back = Some(why);
+    if believed && after.went_back.is_some() {
+        doubt = None;
+    }
+    after.went_back = after.went_back.or(state.went_back).filter(|_| !believed);
+    after.server = Some(server);
+    take_position(relay, reader, &mut after).await;
+    if let Some(back) = after.went_back() {
+        doubt = Some(words_of(Doubt::Restored, &back.why));
+    } else if doubt.is_some() {
+        missing.extend(state.missing);
     }
     after.unsure = doubt.is_some();
-    after.server = Some(server);
-    take_position(relay, source, &mut after).await;
     Ok(Way::FullScan(FullScan {
         why: lost,
         before: state.server,
         after,
         doubt,
+        missing,
     }))
 }
 
@@ -139,11 +161,16 @@ fn another_server(state: &FeedState, now: &str) -> Option<String> {
     Some(words_of(Doubt::AnotherServer, &why))
 }
 
-/// What changed; a feed that cannot be read has lost it, and the full scan will say what is wrong with the server.
-async fn changes(source: &dyn Source, position: &Position) -> Changes {
-    match source.changes(position).await {
+/// What changed; a feed that cannot be read has lost it, and the full scan will say what is wrong with the server. That goes
+/// on a new connection, because a feed that breaks off breaks its connection, and must not keep a run from reading.
+async fn changes(reader: &Reader<'_>, position: &Position) -> Changes {
+    let told = async { reader.source().await?.changes(position).await };
+    match told.await {
         Ok(changes) => changes,
-        Err(error) => Changes::Lost(Lost::harmless(error.to_string())),
+        Err(error) => {
+            reader.renew().await;
+            Changes::Lost(Lost::harmless(error.to_string()))
+        }
     }
 }
 
@@ -186,8 +213,8 @@ async fn must_read_all(
 fn words_of(doubt: Doubt, why: &str) -> String {
     match doubt {
         Doubt::AnotherServer => format!(
-            "{why}. What is missing there may not have been replicated to it yet, so nothing counts as absent until one \
-             server was read completely twice in a row"
+            "{why}. What is missing there may not have been replicated to it yet, so an entry counts as absent only when \
+             two complete reads in a row do not find it"
         ),
         Doubt::Restored => format!(
             "{why}. It may lack what happened since, so nothing counts as absent, and nobody gets rights back. Bring the server \
@@ -197,21 +224,35 @@ fn words_of(doubt: Doubt, why: &str) -> String {
 }
 
 /// Takes the position from which later runs go on, before everything is read.
-async fn take_position(relay: &Relay, source: &dyn Source, after: &mut FeedState) {
+async fn take_position(relay: &Relay, reader: &Reader<'_>, after: &mut FeedState) {
     let wanted = relay.profile.change_detection;
-    let ladder = source.ladder().await.unwrap_or_else(|error| {
-        tracing::debug!(error = %error, "the change feeds of the server could not be asked for");
-        Ladder::default()
-    });
+    let offered = async {
+        match wanted {
+            ChangeDetection::Only(Rung::FullScan) => Ok(Ladder::default()),
+            _ => reader.source().await?.ladder().await,
+        }
+    };
+    let ladder = match offered.await {
+        Ok(ladder) => ladder,
+        Err(error) => {
+            reader.renew().await;
+            after.reason = error.to_string();
+            return;
+        }
+    };
     let choice = ladder.choose(wanted);
     after.reason = choice.reason;
     after.blind = choice.blind;
     if choice.rung == Rung::FullScan {
         return;
     }
-    match source.position(choice.rung).await {
+    let position = async { reader.source().await?.position(choice.rung).await };
+    match position.await {
         Ok(position) => after.position = Some(position),
-        Err(error) => after.reason = error.to_string(),
+        Err(error) => {
+            reader.renew().await;
+            after.reason = error.to_string();
+        }
     }
 }
 
@@ -232,6 +273,19 @@ pub(super) async fn read_changes(
         rung.as_str(),
         format!("{}; {} entries were named", after.reason, hints.len()),
     );
+    if !hints.is_empty() {
+        // Until the end the position does not hold: an entry that is recorded under a new name looks unchanged afterwards, so
+        // a run that is cut off would leave the groups that name it as they were.
+        let position = None;
+        let until_then = FeedState {
+            position,
+            ..after.clone()
+        };
+        relay
+            .store
+            .save_feed_state(lease, &relay.key(), &until_then)
+            .await?;
+    }
     let mut reading = Rereading {
         relay,
         lease,
@@ -334,8 +388,9 @@ impl Rereading<'_> {
         });
         if let Coverage::Partial(why) = end.coverage {
             self.complete = false;
-            let detail =
-                format!("what changed was not read completely; the next run goes on: {why}");
+            let detail = format!(
+                "what changed was not read completely; the next run reads everything: {why}"
+            );
             let error = crate::job::ObjectError::of_job("read", Fault::Transient, detail);
             self.tracker.record(error).await;
             return Ok(false);
@@ -348,7 +403,7 @@ impl Rereading<'_> {
         match self.source.look(key).await {
             Ok(Look::Absent) => true,
             Ok(Look::Present(_)) => {
-                self.complete = false; // it changed between the two; the feed names it again
+                self.complete = false; // it changed between the two; the next run reads everything
                 false
             }
             Err(error) => {

@@ -7,6 +7,7 @@ use crate::fault::Fault;
 use crate::id::ProfileName;
 use crate::identity::digest::Digest;
 use crate::identity::feed::Rung;
+use crate::identity::known::Known;
 use crate::identity::observation::{Coverage, Observation, ReadEnd, Statement, Unreadable};
 use crate::identity::{Identity, RowKey};
 use crate::job::{ObjectError, Trigger};
@@ -25,6 +26,8 @@ pub(super) const OBSERVATIONS_WAITING_MAX: usize = 1_024;
 const ENTRIES_PER_WRITE: usize = 2_000;
 /// Rows marked absent in one transaction.
 const ABSENCES_PER_WRITE: usize = 10_000;
+/// Entries that are missing at another server than before and are looked for again; more of them are a matter of that server.
+const MISSING_MAX: usize = 10_000;
 
 /// Reads the directory. Whatever was read is stored; only a complete read marks what it did not meet as absent.
 pub(super) async fn read_directory(
@@ -36,7 +39,7 @@ pub(super) async fn read_directory(
     tracker.phase("reading").await;
     let source = reader.source().await?;
     note_server(source.as_ref(), tracker).await;
-    let scan = match feed::way(relay, source.as_ref(), tracker).await? {
+    let scan = match feed::way(relay, reader, tracker).await? {
         Way::FullScan(scan) => scan,
         Way::Changes(hints, after) => {
             let read =
@@ -44,10 +47,11 @@ pub(super) async fn read_directory(
             let Some(why) = read else {
                 return Ok(());
             };
-            FullScan::instead(relay, source.as_ref(), why).await
+            FullScan::instead(relay, reader, after, why).await
         }
     };
     tracker.detected(Rung::FullScan.as_str(), scan.told());
+    let source = reader.source().await?; // a feed may have cost the connection
     read_everything(relay, lease, source.as_ref(), tracker, scan).await
 }
 
@@ -57,7 +61,7 @@ async fn read_everything(
     lease: &Lease,
     source: &dyn Source,
     tracker: &Tracker,
-    scan: FullScan,
+    mut scan: FullScan,
 ) -> Result<(), Error> {
     let mut state = relay.store.profile_state(&relay.key()).await?;
     let mut known = relay.store.known(&relay.key()).await?;
@@ -84,6 +88,9 @@ async fn read_everything(
             tracker
                 .record(ObjectError::of_job("read", Fault::Transient, detail))
                 .await;
+            if end.coverage.is_complete() {
+                settle_missing(relay, lease, known, &mut scan).await?;
+            }
         }
         Coverage::Complete => {
             let now = Utc::now();
@@ -219,7 +226,7 @@ pub(super) fn unreadable_error(unreadable: Unreadable) -> ObjectError {
 async fn mark_absent(
     relay: &Relay,
     lease: &Lease,
-    known: crate::identity::known::Known,
+    known: Known,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     if known.unmet() == 0 {
@@ -230,6 +237,27 @@ async fn mark_absent(
         record_absent(relay, lease, &relay.profile.name, rows.to_vec(), now).await?;
     }
     Ok(())
+}
+
+/// Settles what a complete read did not meet that proves no absence by itself: whom the one before did not meet either is
+/// gone, and the others are looked for again.
+async fn settle_missing(
+    relay: &Relay,
+    lease: &Lease,
+    known: Known,
+    scan: &mut FullScan,
+) -> Result<(), Error> {
+    if known.unmet() == 0 || known.unmet() > MISSING_MAX || scan.after.went_back().is_some() {
+        return Ok(());
+    }
+    let unmet = relay.store.unmet(&relay.key(), known).await?;
+    let is_gone = |row: &RowKey| scan.missing.contains(row);
+    let (gone, missing): (Vec<_>, Vec<_>) = unmet.into_iter().partition(is_gone);
+    scan.after.missing = missing;
+    if gone.is_empty() {
+        return Ok(());
+    }
+    record_absent(relay, lease, &relay.profile.name, gone, Utc::now()).await
 }
 
 /// A complete read becomes the baseline that later ones are measured by, if it is plausible itself.

@@ -119,6 +119,11 @@ impl<'a> Reader<'a> {
         self.own.source().await
     }
 
+    /// Gives up the open connection, which an operation may have broken; the next one goes to the same server.
+    pub(super) async fn renew(&self) {
+        self.own.close().await;
+    }
+
     /// Where an entry is now: it has left the directory's scope only when no profile's has it.
     pub(super) async fn whereabouts(&self, key: &RowKey) -> Result<Whereabouts, source::Error> {
         if let Some(found) = self.found.lock().await.get(key) {

@@ -456,7 +456,7 @@ impl<'a> Draft<'a> {
         };
         let evidence = guard::Evidence {
             coverage,
-            went_back: feed.went_back.is_some(),
+            went_back: feed.went_back().is_some(),
             implausible: state.implausible,
             baseline: state.baseline,
             absent_users: self.absent_users,
