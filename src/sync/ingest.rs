@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use crate::fault::Fault;
 use crate::id::ProfileName;
-use crate::identity::digest::Digest;
+use crate::identity::digest::{self, Digest};
 use crate::identity::feed::Rung;
 use crate::identity::known::Known;
 use crate::identity::observation::{Coverage, Observation, ReadEnd, Statement, Unreadable};
@@ -127,7 +127,7 @@ pub(super) async fn note_attempt(
 ) -> Result<(), Error> {
     let mut state = relay.store.profile_state(&relay.key()).await?;
     let names = relay.directory.owners();
-    let fingerprint = Some(relay.profile.fingerprint(&names));
+    let fingerprint = Some(fingerprint(relay, &names));
     let is_as_before = state.fingerprint == fingerprint;
     if is_as_before && trigger == Trigger::Feed {
         return Ok(()); // the schedule goes on as if the feed had told nothing
@@ -152,6 +152,17 @@ pub(super) async fn note_attempt(
         .save_profile_state(lease, &relay.key(), &state)
         .await?;
     Ok(())
+}
+
+/// The profile's fingerprint, and whom units have as members in any of the directory's profiles: each entry has names for
+/// that, which it gets when it is read anew, and no feed tells of it.
+fn fingerprint(relay: &Relay, names: &[ProfileName]) -> Digest {
+    let own = relay.profile.fingerprint(names);
+    let units = &relay.source.unit_members;
+    match units.is_empty() {
+        true => own,
+        false => Digest(digest::short(&[&own.0, format!("{units:?}").as_bytes()])),
+    }
 }
 
 /// Writes what is read into *seen*, as it comes.
