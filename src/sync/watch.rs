@@ -212,7 +212,8 @@ async fn is_news(relay: &Relay, reader: &Reader<'_>, hints: &[Hint]) -> Result<b
         news
     };
     let (end, news) = tokio::join!(read, compare);
+    let is_partial = end?.coverage != Coverage::Complete;
     let is_left = rows.iter().any(|key| !known.was_met(key));
     let unknown = hints.iter().any(|hint| hint.container);
-    Ok(news || is_left || unknown || end?.coverage != Coverage::Complete)
+    Ok(news || is_left || unknown || is_partial)
 }

@@ -1,6 +1,8 @@
 //! Near real time: a change in the directory reaches the target without waiting for the schedule, and what is no news
 //! starts nothing.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::active_directory::domain::ticks;
@@ -9,6 +11,7 @@ use crate::main_job::names::Names;
 use crate::program::{Api, PATIENCE};
 use crate::support::fault_target::{Exchange, FaultTarget};
 use crate::support::relay::{Relay, Serving};
+use crate::support::slapd::{Options, SYNCPROV};
 use crate::support::wait_for;
 
 /// Due once a year.
@@ -188,4 +191,20 @@ async fn feed_or_not_an_account_expires_in_time() {
         new_mail(site);
     });
     listening.arrives(before, "PATCH /Users/ann replace active=false");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feed_that_was_silent_for_long_is_no_news_by_that() {
+    let overlays = format!("overlay refint\nrefint_attributes member\n{SYNCPROV}");
+    let options = Options::new().overlays(&overlays);
+    let listening = Listening::begin(Site::openldap_with(options.global("idletimeout 1"))).await;
+    let site = &listening.site;
+    listening.brings(NEW_MAIL, new_mail);
+    // Longer than the server leaves a connection open on which nothing is asked; it looks every second or so.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    site.change(&site.person("ben"), "replace: description\ndescription: x");
+    // What does not come cannot be waited for.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let jobs = listening.jobs();
+    assert_eq!(jobs.len(), 1, "{jobs:#?}");
 }
