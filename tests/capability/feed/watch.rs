@@ -11,7 +11,7 @@ use crate::main_job::names::Names;
 use crate::program::{Api, PATIENCE};
 use crate::support::fault_target::{Exchange, FaultTarget};
 use crate::support::relay::{Relay, Serving};
-use crate::support::slapd::{Options, SYNCPROV};
+use crate::support::slapd::{Options, READER, SYNCPROV};
 use crate::support::wait_for;
 
 /// Due once a year.
@@ -207,4 +207,26 @@ async fn feed_that_was_silent_for_long_is_no_news_by_that() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let jobs = listening.jobs();
     assert_eq!(jobs.len(), 1, "{jobs:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feed_does_not_try_a_refused_password_again_and_again() {
+    let mut listening = Listening::begin(Site::openldap()).await;
+    let Site::OpenLdap(slapd) = &mut listening.site else {
+        unreachable!()
+    };
+    slapd.modify(&format!(
+        "dn: {READER}\nchangetype: modify\nreplace: userPassword\nuserPassword: another\n\n"
+    ));
+    slapd.restart();
+    wait_for("the refusal", PATIENCE, || {
+        let log = listening.serving.log();
+        log.contains("listening for changes was refused")
+            .then_some(())
+    });
+    // The pause after a lost connection would be over by then, and the next one too.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let log = listening.serving.log();
+    let refusals = log.matches("was refused; it begins again").count();
+    assert_eq!(refusals, 1, "{log}");
 }
