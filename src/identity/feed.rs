@@ -98,6 +98,20 @@ pub struct Choice {
 }
 
 impl Ladder {
+    /// That of a server whose feeds could not be asked for.
+    pub fn broken(why: String) -> Self {
+        let feed = |rung| Step {
+            rung,
+            obstacle: Some(why.clone()),
+            blind: None,
+        };
+        let full_scan = Step {
+            obstacle: None,
+            ..feed(Rung::FullScan)
+        };
+        Self(vec![feed(Rung::Syncrepl), full_scan])
+    }
+
     /// The rung that is used: the best that is offered, or the one that an administrator wants.
     pub fn choose(&self, wanted: ChangeDetection) -> Choice {
         let usable = |step: &&Step| step.obstacle.is_none() && step.rung != Rung::FullScan;

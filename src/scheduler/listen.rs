@@ -6,7 +6,7 @@ use crate::audit::Actor;
 use crate::id::ProfileKey;
 use crate::job::schedule::Schedule;
 use crate::job::{Mode, Status, Trigger};
-use crate::scheduler::{Refused, Scheduler, lock};
+use crate::scheduler::{Inner, Refused, Scheduler, lock};
 use crate::sync::watch::Ringer;
 
 impl Scheduler {
@@ -19,16 +19,13 @@ impl Scheduler {
                 continue;
             }
             let (scheduler, key) = (self.clone(), profile.key);
+            let ringer = ProfileRinger { scheduler, key };
             self.0.tasks.spawn(async move {
-                let ringer = ProfileRinger {
-                    scheduler: scheduler.clone(),
-                    key: key.clone(),
-                };
+                let Inner { runner, stop, .. } = &*ringer.scheduler.0;
                 tokio::select! {
-                    () = scheduler.0.runner.listen(&key, &ringer) => {}
-                    () = scheduler.0.stop.cancelled() => {}
+                    () = runner.listen(&ringer.key, &ringer) => {}
+                    () = stop.cancelled() => {}
                 }
-                lock(&scheduler.0.listening).remove(&key);
             });
         }
     }
@@ -48,10 +45,16 @@ impl Scheduler {
     }
 }
 
-/// Asks for runs of one profile.
+/// Asks for runs of one profile; it is listened for as long as this is there, however its task ends.
 struct ProfileRinger {
     scheduler: Scheduler,
     key: ProfileKey,
+}
+
+impl Drop for ProfileRinger {
+    fn drop(&mut self) {
+        lock(&self.scheduler.0.listening).remove(&self.key);
+    }
 }
 
 #[async_trait]

@@ -15,7 +15,7 @@ use crate::plan::guard;
 use crate::snapshot::{Baseline, FeedState, ProfileState};
 use crate::source::Source;
 use crate::store::Lease;
-use crate::sync::feed::{self, FullScan, Way};
+use crate::sync::feed::{self, FullScan, Way, changes};
 use crate::sync::proof::Reader;
 use crate::sync::tracker::Tracker;
 use crate::sync::{Error, Relay, roles};
@@ -42,8 +42,7 @@ pub(super) async fn read_directory(
     let scan = match feed::way(relay, reader, tracker).await? {
         Way::FullScan(scan) => scan,
         Way::Changes(hints, after) => {
-            let read =
-                feed::read_changes(relay, lease, source.as_ref(), tracker, hints, &after).await?;
+            let read = changes::read(relay, lease, source.as_ref(), tracker, hints, &after).await?;
             let Some(why) = read else {
                 return Ok(());
             };

@@ -17,9 +17,10 @@ use crate::identity::known::Known;
 use crate::identity::observation::{Coverage, Observation, Statement};
 use crate::job::Status;
 use crate::source::{self, Bell, Ring, Stage};
+use crate::sync::feed::changes;
 use crate::sync::ingest::OBSERVATIONS_WAITING_MAX;
 use crate::sync::proof::Reader;
-use crate::sync::{Error, Relay, feed};
+use crate::sync::{Error, Relay};
 
 /// A change is waited after for so long, in case others come with it.
 const QUIET: Duration = Duration::from_millis(20);
@@ -193,10 +194,10 @@ async fn concerns<'a>(relay: &'a Relay, reader: &mut Reader<'a>, gathered: &Gath
 }
 
 async fn is_news(relay: &Relay, reader: &Reader<'_>, hints: &[Hint]) -> Result<bool, Error> {
-    let before = relay.rows(feed::keys_of(relay, hints)).await?;
+    let before = relay.rows(changes::keys_of(relay, hints)).await?;
     let known: Vec<_> = before
         .iter()
-        .filter_map(|row| Some((row.key.clone(), feed::own_present(relay, row)?.digest)))
+        .filter_map(|row| Some((row.key.clone(), changes::own_present(relay, row)?.digest)))
         .collect();
     let rows = known.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
     let mut known = Known::from_rows(known);

@@ -70,12 +70,14 @@ pub(super) async fn examine(
         ladder: Ladder::default(),
     };
     if let Some(scope) = session.scopes_of(Kind::User).first() {
-        examination.ladder = feed::ladder(session).await?;
         about_users(session, scope, questions, &mut examination).await?;
         if let Some(dn) = users.first {
             examination.sample = find::find(session, &dn, &Names::default()).await?;
             examination.excess = excess(session, scope, &dn).await?;
         }
+        // Last, because a feed that breaks off breaks the connection.
+        let ladder = feed::ladder(session).await;
+        examination.ladder = ladder.unwrap_or_else(|error| Ladder::broken(error.message));
     }
     Ok(examination)
 }

@@ -23,6 +23,8 @@ use crate::source::ldap::session::Session;
 use crate::source::ldap::words;
 use crate::source::{Error, Stage};
 
+/// A container of Active Directory that holds settings of machines, and is changed often.
+const POLICY: &str = "groupPolicyContainer";
 /// More changes than are worth reading one by one.
 const HINTS_MAX: usize = 50_000;
 /// Entries whose groups one search asks for.
@@ -207,13 +209,15 @@ fn anchored_by(session: &Session, attribute: &str) -> Option<String> {
         .then(|| format!("it names entries by {attribute}, and the anchor is {anchor}"))
 }
 
-/// Whether an entry may have others below it.
+/// Whether an entry may have others below it, people and groups among them.
 fn is_container(classes: &[&[u8]]) -> bool {
-    classes.iter().any(|class| {
-        CONTAINERS
-            .iter()
-            .any(|container| class.eq_ignore_ascii_case(container.as_bytes()))
-    })
+    let is_policy = |class: &&[u8]| class.eq_ignore_ascii_case(POLICY.as_bytes());
+    !classes.iter().any(is_policy)
+        && classes.iter().any(|class| {
+            CONTAINERS
+                .iter()
+                .any(|container| class.eq_ignore_ascii_case(container.as_bytes()))
+        })
 }
 
 /// The values of some attributes of an entry, in the order in which they are named.
