@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::Utc;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::app::reach::{not_stored, open_provider, sources};
@@ -292,7 +293,8 @@ impl Relays {
                     relay.provider.counts(),
                     self.listener.clone(),
                 );
-                sync::run(&relay, &tracker, &stop).await;
+                let names = tracing::info_span!("run", directory = %relay.directory.name, profile = %relay.profile.name);
+                sync::run(&relay, &tracker, &stop).instrument(names).await;
                 tracker.job()
             }
             Err(problems) => {
@@ -303,6 +305,7 @@ impl Relays {
                     self.listener.clone(),
                 );
                 let detail = problems.join("; ");
+                tracing::warn!(directory = %key.directory, profile = %key.profile, error = detail, "the run cannot begin");
                 tracker
                     .record(ObjectError::of_job("connect", Fault::Denied, detail))
                     .await;

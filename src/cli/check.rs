@@ -1,4 +1,4 @@
-//! `check`: the configuration, its secrets, and every connection; nothing is changed anywhere.
+//! `check`: the configuration file, its secrets, and every connection in it; nothing is changed anywhere.
 
 use std::collections::BTreeSet;
 

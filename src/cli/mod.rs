@@ -66,7 +66,7 @@ enum Command {
     /// Runs the relay: schedules, jobs and the admin endpoint, until SIGTERM or Ctrl-C.
     #[command(after_help = "Example: scim-relay --config /etc/scim-relay/scim-relay.toml serve")]
     Serve,
-    /// Checks the configuration and every connection, and changes nothing.
+    /// Checks the configuration file and every connection in it, and changes nothing.
     #[command(
         after_help = "Examples:\n  scim-relay check\n  scim-relay check --offline   only the file and its secrets"
     )]

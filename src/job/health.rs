@@ -138,7 +138,7 @@ fn reason(job: &Job) -> String {
             // What concerns the job as a whole comes first, and says more than a number.
             Some(error) if error.is_of_job() => error.detail.clone(),
             _ => format!(
-                "the last run had {} errors; the first: {}",
+                "the last run had errors ({}); the first: {}",
                 job.error_count,
                 first_error()
             ),
@@ -271,7 +271,10 @@ mod tests {
         let (status, reason, since) =
             told(&[(30, CompletedWithErrors), (20, AwaitingApproval)], 31);
         assert_eq!((status, since), (Colour::Yellow, Some(21)));
-        assert!(reason.contains("1 errors; the first: no mail"), "{reason}");
+        assert!(
+            reason.contains("errors (1); the first: no mail"),
+            "{reason}"
+        );
         let (_, reason, _) = told(&[(30, AwaitingApproval)], 31);
         assert!(reason.contains("12 deactivations"), "{reason}");
     }

@@ -76,16 +76,22 @@ fn parser() -> CronParser {
 
 /// Finds the field at fault by trying each alone.
 fn wrong_field(text: &str) -> Option<String> {
-    const NAMES: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
+    const FIELDS: [(&str, &str); 5] = [
+        ("minute", "0 to 59"),
+        ("hour", "0 to 23"),
+        ("day of month", "1 to 31"),
+        ("month", "1 to 12"),
+        ("day of week", "0 to 7"),
+    ];
     text.split_ascii_whitespace()
-        .zip(NAMES)
+        .zip(FIELDS)
         .enumerate()
-        .find_map(|(at, (field, name))| {
+        .find_map(|(at, (field, (name, range)))| {
             let mut alone = ["*"; 5];
             alone[at] = field;
-            let error = parser().parse(&alone.join(" ")).err()?;
+            parser().parse(&alone.join(" ")).err()?;
             Some(format!(
-                "the {name} field `{}` of `{}` is wrong: {error}",
+                "the {name} field `{}` of `{}` is wrong: it takes {range}, as in `5`, `1,3`, `1-5` or `*/2`",
                 field.escape_debug(),
                 text.escape_debug()
             ))
@@ -209,6 +215,10 @@ mod tests {
         ] {
             let error = CronExpression::parse(text).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
+        }
+        // The ends of the ranges that the message names.
+        for text in ["0 0 1 1 0", "59 23 31 12 7"] {
+            assert!(CronExpression::parse(text).is_ok(), "{text}");
         }
     }
 

@@ -134,6 +134,7 @@ impl Tracker {
 
     /// Records why the run stopped.
     pub fn fail(&self, error: &Error) {
+        log_stop(error);
         let of_job = ObjectError::of_job(error.operation(), error.fault(), error.to_string());
         let error = match error {
             Error::Target(refusal) => ObjectError {
@@ -163,8 +164,41 @@ impl Tracker {
         job.end(status, Utc::now());
         self.write(&job).await;
         self.job.send_replace(job.clone());
-        tracing::info!(job = %job.id, directory = %job.directory_id, status = job.status.as_str(),
-            errors = job.error_count, reads = job.requests.read, writes = job.requests.write, "job ended");
+        log_end(&job);
+    }
+}
+
+/// One line in the log for each job: a warning where somebody has to look, so that it is found among the others.
+fn log_end(job: &Job) {
+    let Requests { read, write } = job.requests;
+    let (status, errors) = (job.status.as_str(), job.error_count);
+    match job.status {
+        Status::Failed => {
+            tracing::warn!(job = %job.id, directory_id = %job.directory_id, status, errors, reads = read,
+                writes = write, "job ended");
+        }
+        Status::AwaitingApproval => {
+            tracing::warn!(job = %job.id, directory_id = %job.directory_id, status, errors, reads = read,
+                writes = write, holds = job.holds.join("; "), "job ended");
+        }
+        _ => {
+            tracing::info!(job = %job.id, directory_id = %job.directory_id, status, errors, reads = read,
+                writes = write, "job ended");
+        }
+    }
+}
+
+/// Why a run stopped. What a target answers may quote a user, and the one entry of a job is a name: neither is logged.
+fn log_stop(error: &Error) {
+    let fault = error.fault();
+    match error {
+        Error::Source(_) | Error::Store(_) | Error::Moved(_) => {
+            tracing::warn!(%fault, error = %error, "the run stopped");
+        }
+        Error::Target(refusal) => {
+            tracing::warn!(%fault, status = refusal.status, "the run stopped: the target refuses");
+        }
+        Error::Only(_) => tracing::info!(%fault, "the run stopped: the one entry cannot be had"),
     }
 }
 

@@ -51,6 +51,7 @@ pub trait Ringer: Send + Sync {
 /// brings the secrets as they are then.
 pub async fn watch(relay: &Relay, ringer: &dyn Ringer) {
     let mut pause = RETRY.0;
+    let mut told = None;
     loop {
         let Some(position) = position(relay).await else {
             sleep(NO_POSITION).await;
@@ -58,20 +59,20 @@ pub async fn watch(relay: &Relay, ringer: &dyn Ringer) {
         };
         let began = Instant::now();
         let error = match source::listen(&relay.source, &position).await {
-            Ok(bell) => listen(relay, ringer, bell).await,
+            Ok(bell) => {
+                told = None;
+                listen(relay, ringer, bell).await
+            }
             Err(error) => error.into(),
         };
         if is_refused(&error) {
-            tracing::warn!(directory = %relay.directory.name, profile = %relay.profile.name, error = %error,
-                "listening for changes was refused; it begins again in {} minutes, or when the directory's definition is changed",
-                REFUSED.as_secs() / 60);
+            tell(relay, &error, REFUSED, &mut told);
             return sleep(REFUSED).await;
         }
         if began.elapsed() > RETRY.1 {
             pause = RETRY.0;
         }
-        tracing::warn!(directory = %relay.directory.name, profile = %relay.profile.name, error = %error,
-            "listening for changes was cut off; it begins again in {} seconds", pause.as_secs());
+        tell(relay, &error, pause, &mut told);
         sleep(pause).await;
         pause = (pause * 2).min(RETRY.1);
     }
@@ -83,6 +84,19 @@ fn is_refused(error: &Error) -> bool {
         error.stage == Stage::Authentication && error.fault() == Fault::Denied
     };
     matches!(error, Error::Source(error) if refused(error))
+}
+
+/// Says why nothing is heard, once for each reason: a night without the server is not a line a minute.
+fn tell(relay: &Relay, error: &Error, wait: Duration, told: &mut Option<String>) {
+    let (directory, profile) = (&relay.directory.name, &relay.profile.name);
+    let (reason, seconds) = (error.to_string(), wait.as_secs());
+    if told.as_ref() == Some(&reason) {
+        tracing::debug!(%directory, %profile, seconds, "still not listening for changes; it is tried again");
+        return;
+    }
+    tracing::warn!(%directory, %profile, seconds, error = reason,
+        "not listening for changes; it is tried again, and runs by schedule go on");
+    *told = Some(reason);
 }
 
 /// The position to listen from, on a rung that tells by itself.

@@ -119,12 +119,14 @@ fn no_target(refusal: Refusal) -> Refusal {
     if passing {
         return refusal;
     }
+    let cure = match refusal.status {
+        // The message says already that the credentials are wrong; what refuses them may still be something else.
+        Some(401 | 403) => "check the SCIM base URL too",
+        _ => "no SCIM target answers here: check the SCIM base URL and the credentials",
+    };
     Refusal {
         fault: Fault::Denied,
-        message: format!(
-            "{}; no SCIM target answers here: check the SCIM base URL and the credentials",
-            refusal.message
-        ),
+        message: format!("{}; {cure}", refusal.message),
         ..refusal
     }
 }

@@ -118,8 +118,12 @@ fn bind_error(server: &str, bind_dn: &str, result: LdapResult) -> Error {
         ..Answer::default()
     };
     let doing = format!("bind as `{bind_dn}`");
-    if answer.code == 49 {
-        let cure = words::bind_refused(&answer.text);
+    let cure = match answer.code {
+        49 => Some(words::bind_refused(&answer.text)),
+        32 | 34 => Some("check the bind DN: the server takes no such name"),
+        _ => None,
+    };
+    if let Some(cure) = cure {
         let message = format!("{server}: {doing}: {}; {cure}", answer.words());
         return Error::new(Stage::Authentication, Fault::Denied, message);
     }

@@ -183,7 +183,10 @@ async fn command_line_shows_a_bar_on_a_terminal_and_leaves_nothing_of_it() {
         .unwrap_or_else(|| panic!("no result: {left:#?}"));
     assert_eq!(left.len(), result + 3, "{left:#?}");
     let log = left[..result].concat();
-    assert!(log.contains(" INFO job ended job="), "{left:#?}");
+    assert!(
+        log.contains(" INFO ") && log.contains(": job ended job="),
+        "{left:#?}"
+    );
     assert!(left[0].starts_with("20"), "{left:#?}");
     for leftover in ["applying", "reading", "done"] {
         assert!(

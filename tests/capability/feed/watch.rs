@@ -31,6 +31,7 @@ impl Listening {
     async fn begin(site: Site) -> Self {
         let target = FaultTarget::start(Vec::new()).await;
         let relay = site.relay(&target).directory(SELDOM);
+        let relay = relay.environment("SCIM_RELAY_LOG_LEVEL", "info,scim_relay::sync::watch=debug");
         let serving = relay.serve();
         let api = Api::new(serving.base_url());
         let directory = api.directory("hq");
@@ -158,6 +159,14 @@ async fn feed_goes_on_after_the_server_was_away() {
         unreachable!()
     };
     slapd.kill();
+    wait_for("a second failure of the same kind", PATIENCE, || {
+        let log = listening.serving.log();
+        log.contains("still not listening for changes")
+            .then_some(())
+    });
+    let log = listening.serving.log();
+    let refused = |line: &&str| line.contains("WARN") && line.contains("refused");
+    assert_eq!(log.lines().filter(refused).count(), 1, "{log}");
     slapd.restart();
     // Perhaps before the relay listens again: it goes on from the position that it stored.
     new_mail(&listening.site);

@@ -306,6 +306,11 @@ async fn what_the_operator_must_mend_is_denied_and_named() {
             "wrong bind DN or password",
         ),
         (
+            with(&|s| s.bind_dn = "no name".into()),
+            Stage::Authentication,
+            "check the bind DN",
+        ),
+        (
             with(&|s| s.bind_password = Secret::new(String::new())),
             Stage::Authentication,
             "anonymous",
