@@ -1,6 +1,6 @@
 //! Fields that only the relay sets: a change may repeat them as they are shown, so that what GET answers can be sent back.
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use serde_json::Value as Json;
 
 use crate::admin::problem::Problem;
@@ -27,7 +27,6 @@ pub(super) fn drop_repeated(
     names: &[&str],
     shown: &Json,
     kept: &Kept,
-    now: DateTime<Utc>,
 ) -> Result<(), Problem> {
     let Value::Table(fields) = &mut fields.value else {
         return Ok(());
@@ -38,9 +37,9 @@ pub(super) fn drop_repeated(
             continue;
         };
         let shown = &shown[*name];
-        // A time that was shown passes; the next one is not known to whoever repeats it.
-        let has_passed = || *name == NEXT_RUN && time(&node).is_some_and(|time| time <= now);
-        if !is_same(&node, shown) && !has_passed() {
+        // It moves with each run, so that it may be another one by now for whoever repeats it.
+        let has_moved = || *name == NEXT_RUN && (node.is_null() || is_time(&node));
+        if !is_same(&node, shown) && !has_moved() {
             let message = format!(
                 "is set by the relay alone, and is {shown} now; leave it out, or send it as GET shows it"
             );
@@ -60,11 +59,8 @@ fn is_same(node: &Node, shown: &Json) -> bool {
     }
 }
 
-fn time(node: &Node) -> Option<DateTime<Utc>> {
-    match &node.value {
-        Value::Text(text) => DateTime::parse_from_rfc3339(text).ok().map(Into::into),
-        _ => None,
-    }
+fn is_time(node: &Node) -> bool {
+    matches!(&node.value, Value::Text(text) if DateTime::parse_from_rfc3339(text).is_ok())
 }
 
 #[cfg(test)]
@@ -76,9 +72,8 @@ mod tests {
     /// What is left of a change of something that is in the file or in the store; `None` when it is refused.
     fn left(change: Json, shown: &Json) -> Option<Json> {
         let mut fields = Node::of_json(change);
-        let read = DateTime::from_timestamp(1_000_000_000, 0).unwrap(); // 2001-09-09
         let stored = Kept::InStore(crate::catalog::Sealed::default());
-        let dropped = drop_repeated(&mut fields, OF_DIRECTORY, shown, &stored, read);
+        let dropped = drop_repeated(&mut fields, OF_DIRECTORY, shown, &stored);
         dropped.ok().map(|()| fields.to_json())
     }
 
@@ -87,16 +82,17 @@ mod tests {
         let shown = json!({ "id": "a", "kept": "store", "nextRunAt": "2001-09-09T03:00:00Z", "name": "hq" });
         let mut change = shown.clone();
         assert_eq!(left(change.clone(), &shown), Some(json!({ "name": "hq" })));
-        change["nextRunAt"] = json!("2001-09-08T03:00:00Z");
-        assert!(left(change, &shown).is_some(), "it was the next one once");
+        for once in [json!("2001-09-08T03:00:00Z"), json!(null)] {
+            change["nextRunAt"] = once;
+            assert!(left(change.clone(), &shown).is_some(), "it was so once");
+        }
         for (name, value) in [
             ("id", json!("b")),
             ("id", json!(null)),
             ("kept", json!("file")),
             ("kept", json!(1.5)),
             ("createdAt", json!("2001-09-09T03:00:00Z")),
-            ("nextRunAt", json!("2001-09-10T03:00:00Z")),
-            ("nextRunAt", json!(null)),
+            ("nextRunAt", json!("soon")),
         ] {
             assert_eq!(left(json!({ name: value }), &shown), None, "{name} {value}");
         }

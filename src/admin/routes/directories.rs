@@ -84,7 +84,7 @@ pub(super) async fn update(
     let id = directory_id(&id)?;
     let entry = admin.entry(id, &caller.tenant)?;
     let (shown, hand) = (as_json(&admin, &entry).await?, caller.hand());
-    readonly::drop_repeated(&mut fields, OF_DIRECTORY, &shown, &entry.kept, hand.at)?;
+    readonly::drop_repeated(&mut fields, OF_DIRECTORY, &shown, &entry.kept)?;
     let before = entry.definition.profile_names();
     let entry = admin
         .catalog

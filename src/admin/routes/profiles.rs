@@ -96,7 +96,7 @@ pub(super) async fn update(
         true => OF_DEFAULT_PROFILE,
         false => OF_PROFILE,
     };
-    readonly::drop_repeated(&mut fields, names, &shown, &entry.kept, hand.at)?;
+    readonly::drop_repeated(&mut fields, names, &shown, &entry.kept)?;
     let entry = admin
         .catalog
         .update_profile(&caller.tenant, id, &profile, fields, &hand)

@@ -84,13 +84,7 @@ pub(super) async fn update(
     let hand = administrator.hand();
     let contents = admin.catalog.contents();
     let entry = contents.tenant(&name).ok_or_else(Problem::not_found)?;
-    readonly::drop_repeated(
-        &mut fields,
-        OF_TENANT,
-        &as_json(entry),
-        &entry.kept,
-        hand.at,
-    )?;
+    readonly::drop_repeated(&mut fields, OF_TENANT, &as_json(entry), &entry.kept)?;
     let entry = admin.catalog.update_tenant(&name, fields, &hand).await?;
     Ok(Json(as_json(&entry)))
 }
