@@ -232,13 +232,16 @@ impl<'a> Draft<'a> {
             }
             self.take(row, seen, verdict, &mut steps).await;
         }
-        self.relay.store.clear_dirty(self.lease, clean).await?;
+        let store = &self.relay.store;
+        if !clean.is_empty() {
+            store.clear_dirty(self.lease, clean).await?;
+        }
         self.problems.keep().await?;
         self.mark_groups_of_joiners(&steps).await?;
-        self.relay
-            .store
-            .add_steps(self.lease, self.tracker.job().id, steps)
-            .await?;
+        if !steps.is_empty() {
+            let job = self.tracker.job().id;
+            store.add_steps(self.lease, job, steps).await?;
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The job of a run while it runs: counters, errors and progress, written to the store now and then.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use tokio::sync::watch;
@@ -15,6 +16,8 @@ use crate::sync::Error;
 
 /// Errors that led to no request, held back until they are written together.
 const UNSENT_MAX: usize = 256;
+/// How old the store's word on a job may be: a run that is over sooner does not wait for the disk at each of its phases.
+const STORED_EVERY: Duration = Duration::from_secs(1);
 
 /// Called whenever a job was written or went on, for those who watch.
 pub type Listener = Arc<dyn Fn(&Job) + Send + Sync>;
@@ -27,6 +30,8 @@ pub struct Tracker {
     job: Feed,
     /// Errors that led to no request and are not in the journal yet.
     unsent: Mutex<Vec<UnsentError>>,
+    /// When the job was last written.
+    stored: Mutex<Option<Instant>>,
     store: Arc<dyn Store>,
     before: RequestCounts,
     listener: Option<Listener>,
@@ -43,6 +48,7 @@ impl Tracker {
         Self {
             job,
             unsent: Mutex::default(),
+            stored: Mutex::default(),
             store,
             before,
             listener,
@@ -68,7 +74,7 @@ impl Tracker {
         self.update(|job| job.change_detection = Some(detection));
     }
 
-    /// Names the phase, and writes the job.
+    /// Names the phase, and writes the job if it is time.
     pub async fn phase(&self, phase: &str) {
         self.update(|job| job.progress.phase = phase.to_owned());
         self.save().await;
@@ -76,21 +82,36 @@ impl Tracker {
 
     /// Tells those who watch the command how far the job is.
     pub fn progressed(&self) {
-        if let Some(listener) = &self.listener {
-            listener(&self.job());
+        self.tell(&self.job());
+    }
+
+    /// Writes the job unless that was done just now; a store that refuses is reported where the run itself meets it.
+    pub async fn save(&self) {
+        let job = self.job();
+        self.tell(&job);
+        if self.is_due() {
+            self.write_unsent().await;
+            self.write(&job).await;
         }
     }
 
-    /// Writes the job; a store that refuses is reported where the run itself meets it.
-    pub async fn save(&self) {
-        self.write_unsent().await;
-        self.write(&self.job()).await;
+    /// Whether the job is to be written now; if so, not again for a while.
+    fn is_due(&self) -> bool {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = stored.is_none_or(|last| last.elapsed() >= STORED_EVERY);
+        if due {
+            *stored = Some(Instant::now());
+        }
+        due
     }
 
-    async fn write(&self, job: &Job) {
+    fn tell(&self, job: &Job) {
         if let Some(listener) = &self.listener {
             listener(job);
         }
+    }
+
+    async fn write(&self, job: &Job) {
         if let Err(error) = self.store.save_job(job).await {
             tracing::error!(job = %job.id, error = %error, "the job's progress could not be stored");
         }
@@ -162,6 +183,8 @@ impl Tracker {
             write: sent.write.saturating_sub(self.before.write),
         };
         job.end(status, Utc::now());
+        self.tell(&job);
+        self.write_unsent().await;
         self.write(&job).await;
         self.job.send_replace(job.clone());
         log_end(&job);

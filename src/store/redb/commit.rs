@@ -1,8 +1,10 @@
-//! Commits: how durable each is, and one write transaction from its beginning to its end.
+//! Transactions: how durable each commit is, and one of them from its beginning to its end.
 
-use redb::{Database, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
+use super::RedbStore;
 use super::failure::Failure;
+use crate::store::{Error, ErrorKind};
 
 /// How a commit is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,7 +17,7 @@ pub(super) enum Commit {
 }
 
 /// Carries out a write transaction.
-pub(super) fn transact<T>(
+fn transact<T>(
     database: &Database,
     commit: Commit,
     work: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,
@@ -26,4 +28,44 @@ pub(super) fn transact<T>(
     let result = work(&txn)?;
     txn.commit()?;
     Ok(result)
+}
+
+impl RedbStore {
+    /// Carries out one write transaction. It is carried out even when the caller no longer waits for it.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        commit: Commit,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.writer.submit(Box::new(move |database| {
+            // A caller that no longer waits needs no answer.
+            let _ = reply.send(transact(database, commit, work));
+        }));
+        match answer.await {
+            Ok(result) => result.map_err(|failure| failure.into_error(&self.path)),
+            Err(_) => Err(self.stopped(
+                "the writer stopped at a defect or at a damaged page; start the relay again",
+            )),
+        }
+    }
+
+    /// Carries out one read transaction.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        let database = self.database.clone();
+        let read = tokio::task::spawn_blocking(move || work(&database.begin_read()?));
+        match read.await {
+            Ok(result) => result.map_err(|failure| failure.into_error(&self.path)),
+            Err(_) => Err(self
+                .stopped("a read stopped at a defect or at a damaged page; start the relay again")),
+        }
+    }
+
+    fn stopped(&self, what: &str) -> Error {
+        let file = self.path.display();
+        Error::new(ErrorKind::Defect, format!("store file `{file}`: {what}"))
+    }
 }

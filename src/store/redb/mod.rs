@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::Database;
 
 use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
 use crate::identity::digest::Digest;
@@ -38,11 +38,9 @@ use crate::job::Job;
 use crate::plan::{Plan, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row, RowError};
 use crate::store::jobs::{JobFilter, JournalLine, UnsentError};
-use crate::store::{
-    Author, Error, ErrorKind, Intent, Lease, Position, Settings, Settlement, Store,
-};
+use crate::store::{Author, Error, Intent, Lease, Position, Settings, Settlement, Store};
 
-use commit::{Commit, transact};
+use commit::Commit;
 use failure::Failure;
 use writer::Writer;
 
@@ -70,44 +68,6 @@ impl RedbStore {
             path: path.to_owned(),
         })
     }
-
-    /// Carries out one write transaction. It is carried out even when the caller no longer waits for it.
-    async fn write<T: Send + 'static>(
-        &self,
-        commit: Commit,
-        work: impl FnOnce(&WriteTransaction) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Error> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        self.writer.submit(Box::new(move |database| {
-            // A caller that no longer waits needs no answer.
-            let _ = reply.send(transact(database, commit, work));
-        }));
-        match answer.await {
-            Ok(result) => result.map_err(|failure| failure.into_error(&self.path)),
-            Err(_) => Err(self.stopped(
-                "the writer stopped at a defect or at a damaged page; start the relay again",
-            )),
-        }
-    }
-
-    /// Carries out one read transaction.
-    async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&ReadTransaction) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Error> {
-        let database = self.database.clone();
-        let read = tokio::task::spawn_blocking(move || work(&database.begin_read()?));
-        match read.await {
-            Ok(result) => result.map_err(|failure| failure.into_error(&self.path)),
-            Err(_) => Err(self
-                .stopped("a read stopped at a defect or at a damaged page; start the relay again")),
-        }
-    }
-
-    fn stopped(&self, what: &str) -> Error {
-        let file = self.path.display();
-        Error::new(ErrorKind::Defect, format!("store file `{file}`: {what}"))
-    }
 }
 
 #[async_trait]
@@ -119,6 +79,12 @@ impl Store for RedbStore {
 
     async fn bind_target(&self, lease: &Lease, base_url: &str) -> Result<Option<String>, Error> {
         let (lease, base_url) = (*lease, base_url.to_owned());
+        // As good as always; a commit costs more than a look.
+        let (directory, same) = (lease.directory, base_url.clone());
+        let is_bound = self.read(move |txn| target::is_bound(txn, directory, &same));
+        if is_bound.await? {
+            return Ok(None);
+        }
         self.write(Commit::Outbox, move |txn| {
             target::bind(txn, &lease, &base_url)
         })
@@ -219,6 +185,10 @@ impl Store for RedbStore {
 
     async fn mark_ancestors(&self, lease: &Lease) -> Result<(), Error> {
         let lease = *lease;
+        let any = self.read(move |txn| seen::any_group_dirty(txn, lease.directory));
+        if !any.await? {
+            return Ok(());
+        }
         self.write(Commit::Bulk, move |txn| seen::mark_ancestors(txn, &lease))
             .await
     }

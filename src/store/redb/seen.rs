@@ -215,6 +215,16 @@ pub(super) fn mark_dirty(
         .try_for_each(|row| directory.mark(&row.to_key()))
 }
 
+/// Whether any group is marked.
+pub(super) fn any_group_dirty(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+) -> Result<bool, Failure> {
+    let dirty = DirectoryTables::read(txn, directory)?.dirty;
+    let first = dirty.starting_with(&codec::GROUPS)?.next().transpose()?;
+    Ok(first.is_some())
+}
+
 /// Marks every group that holds a marked group, at any depth.
 pub(super) fn mark_ancestors(txn: &WriteTransaction, lease: &Lease) -> Result<(), Failure> {
     lease::check(txn, lease)?;

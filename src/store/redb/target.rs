@@ -1,14 +1,27 @@
 //! The target that a directory's rows are linked at, by its address.
 
-use redb::WriteTransaction;
+use redb::{ReadTransaction, WriteTransaction};
 
 use super::codec;
 use super::failure::Failure;
 use super::lease;
-use super::tables::{COUNTS, DirectoryTables, PROFILES, Source as _, TARGETS, open_write};
+use super::tables::{
+    COUNTS, DirectoryTables, PROFILES, Source as _, TARGETS, open_read, open_write,
+};
 use crate::id::DirectoryId;
 use crate::snapshot::{LinkedCounts, ProfileState};
 use crate::store::Lease;
+
+/// Whether this is the address that was noted.
+pub(super) fn is_bound(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    base_url: &str,
+) -> Result<bool, Failure> {
+    let targets = open_read(txn, TARGETS)?;
+    let same = targets.read(directory.0.as_bytes(), |url| Ok(url == base_url.as_bytes()))?;
+    Ok(same == Some(true))
+}
 
 /// Notes the address, or answers the one that was noted before and still counts.
 pub(super) fn bind(
