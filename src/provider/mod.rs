@@ -143,7 +143,8 @@ pub struct Page {
 /// A tenant's IAM.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Asks what the target can do. A target without discovery gets the defaults.
+    /// Asks what the target can do, unless it said so just now and has refused nothing since. A target without discovery
+    /// gets the defaults.
     ///
     /// # Errors
     /// When the target is not there, does not speak SCIM, or refuses the credentials.

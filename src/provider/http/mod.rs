@@ -12,7 +12,7 @@ mod tests;
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -37,6 +37,9 @@ use crate::secret::Secret;
 
 /// How long a read that worked proves that the credentials are good.
 const READ_PROOF: Duration = Duration::from_secs(60);
+/// How long counts what a target said of itself, unless it refuses something before: runs that a change feed sets off
+/// follow each other closely.
+const SAID_COUNTS: Duration = Duration::from_secs(60);
 
 /// One tenant's IAM, spoken to over HTTP.
 struct Http {
@@ -50,6 +53,8 @@ struct Http {
     writes: AtomicU64,
     /// When a harmless read last worked.
     read_worked: Mutex<Option<Instant>>,
+    /// What the target said that it can do, and when.
+    said: Mutex<Option<(Instant, Capabilities)>>,
     /// Which look-ups the target does not filter: users by external id, by name; groups by external id, by name.
     unfiltered: [AtomicBool; 4],
     /// The last page that was listed, to notice a target that gives the same one again: of users, of groups.
@@ -80,6 +85,7 @@ pub(super) fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
         reads: AtomicU64::new(0),
         writes: AtomicU64::new(0),
         read_worked: Mutex::new(None),
+        said: Mutex::default(),
         unfiltered: Default::default(),
         last_page: Mutex::default(),
     }))
@@ -88,7 +94,14 @@ pub(super) fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
 #[async_trait]
 impl Provider for Http {
     async fn discover(&self) -> Result<Capabilities, Refusal> {
-        self.capabilities().await
+        if let Some((at, said)) = &*self.said()
+            && at.elapsed() < SAID_COUNTS
+        {
+            return Ok(said.clone());
+        }
+        let capabilities = self.capabilities().await?;
+        *self.said() = Some((Instant::now(), capabilities.clone()));
+        Ok(capabilities)
     }
 
     async fn submit(&self, request: &Request, lane: Lane) -> Outcome {
@@ -149,6 +162,10 @@ impl Provider for Http {
 }
 
 impl Http {
+    fn said(&self) -> MutexGuard<'_, Option<(Instant, Capabilities)>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends a request that writes, again where that is harmless, until its outcome is as clear as it gets.
     async fn write(&self, request: &Request, lane: Lane) -> Outcome {
         let call = call(request);
@@ -240,6 +257,9 @@ impl Http {
             }
         }
         drop(permit);
+        if !matches!(&result, Ok(answer) if (200..300).contains(&answer.status)) {
+            *self.said() = None; // it may not be the target any more that it was
+        }
         if !matches!(result, Err(Trouble::NotSent(_))) {
             let counter = if call.method == Method::GET {
                 &self.reads

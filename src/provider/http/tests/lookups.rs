@@ -258,6 +258,23 @@ async fn a_target_is_asked_what_it_can_do() {
 }
 
 #[tokio::test]
+async fn what_a_target_said_of_itself_counts_until_it_refuses_something() {
+    let target = Target::start(|asked| match asked.path.as_str() {
+        "/scim/Groups/g" => reply(403, json!({})),
+        _ => described(asked),
+    })
+    .await;
+    let provider = target.provider();
+    let first = provider.discover().await.unwrap();
+    let asked = target.asked().len();
+    assert_eq!(provider.discover().await.unwrap(), first);
+    assert_eq!(target.asked().len(), asked);
+    assert!(provider.get(Group, "g").await.is_err());
+    assert_eq!(provider.discover().await.unwrap(), first);
+    assert_eq!(target.asked().len(), 2 * asked + 1);
+}
+
+#[tokio::test]
 async fn a_target_without_discovery_gets_the_defaults_when_it_lists_users() {
     let target = Target::start(|asked| match asked.path.as_str() {
         "/scim/Users" => pages(asked, 3),
