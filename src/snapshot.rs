@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::id::ProfileName;
 use crate::identity::digest::Digest;
 use crate::identity::feed::Position;
-use crate::identity::{Identity, Member, RowKey};
+use crate::identity::{Identity, MemberKey, RowKey};
 use crate::scim::Attributes;
 
 /// The *seen* column: what one profile last read of an entry.
@@ -160,8 +160,8 @@ impl Row {
 /// A member as a group names it, and the row that it means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedMember {
-    /// What the directory wrote.
-    pub member: Member,
+    /// The name that the directory wrote.
+    pub name: MemberKey,
     /// The entry that is in scope under that name; `None` for a member outside the scope, or dangling.
     pub row: Option<RowKey>,
 }

@@ -98,7 +98,7 @@ pub fn membership(group: &RowKey, style: NestedGroups, named: &Named) -> Members
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{Anchor, Member, MemberKey};
+    use crate::identity::{Anchor, MemberKey};
 
     fn row(name: &str) -> RowKey {
         let kind = if name.starts_with('g') {
@@ -115,10 +115,7 @@ mod tests {
     /// `?x` is a member that nobody knows.
     fn named(groups: &[(&str, &[&str])]) -> Named {
         let member = |name: &str| ResolvedMember {
-            member: Member {
-                key: MemberKey::of_uid(name),
-                name: name.into(),
-            },
+            name: MemberKey::of_uid(name),
             row: (!name.starts_with('?')).then(|| row(name)),
         };
         groups

@@ -406,16 +406,17 @@ impl<'a> Draft<'a> {
         }
         let desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
         let wanted = membership::membership(&row.key, self.relay.profile.nested_groups, named);
-        let (members, unlinked) = self.linked_or_joining(wanted.members).await?;
-        self.members.members_left_out += wanted.left_out + unlinked;
         let present = match &row.applied {
             Some(_) => {
                 let directory = self.relay.directory.id;
                 let put = self.relay.store.applied_members(directory, &row.key);
-                ownership::without_released(self.relay, put.await?, &members).await?
+                put.await?
             }
             None => Vec::new(),
         };
+        let (members, unlinked) = self.linked_or_joining(wanted.members, &present).await?;
+        self.members.members_left_out += wanted.left_out + unlinked;
+        let present = ownership::without_released(self.relay, present, &members).await?;
         // Of a group that nobody sees any more its owner's word counts, whichever run finds it gone.
         let policy = match seen.standing {
             Standing::Present => Cow::Borrowed(&self.policy),

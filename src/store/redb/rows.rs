@@ -14,7 +14,7 @@ use super::tables::{
 };
 use crate::id::{DirectoryId, ProfileKey, ProfileName};
 use crate::identity::digest;
-use crate::identity::{Kind, Member, MemberKey, RowKey};
+use crate::identity::{Kind, MemberKey, RowKey};
 use crate::snapshot::{Applied, LinkedCounts, ProfileState, ResolvedMember, Row, Seen, Standing};
 use crate::store::Intent;
 
@@ -72,27 +72,29 @@ impl Columns {
     }
 
     /// The members of a group as its owner names them: the first profile that sees it present.
-    fn named_members(&self, group: &[u8]) -> Result<Vec<Member>, Failure> {
+    fn named_members(&self, group: &[u8]) -> Result<Vec<MemberKey>, Failure> {
         for profile in &self.profiles {
             let seen = profile.seen.read(group, codec::decode::<Seen>)?;
             if let Some(seen) = seen.filter(|seen| seen.standing == Standing::Present) {
-                return Ok(seen.identity.members);
+                let members = seen.identity.members.iter();
+                return Ok(members.map(|member| member.key).collect());
             }
         }
         Ok(Vec::new())
     }
 
     /// Adds the rows that a member means: whoever lies at a place; else the one row that has the name, or none.
-    fn resolve(&self, member: Member, resolved: &mut Vec<ResolvedMember>) -> Result<(), Failure> {
-        if member.key.is_place() {
-            let rows = self.at_place(&member.key)?.into_iter();
-            resolved.extend(rows.map(|row| ResolvedMember {
-                member: member.clone(),
+    fn resolve(&self, name: MemberKey, resolved: &mut Vec<ResolvedMember>) -> Result<(), Failure> {
+        if name.is_place() {
+            let rows = self.at_place(&name)?.into_iter();
+            let row = |row| ResolvedMember {
+                name,
                 row: Some(row),
-            }));
+            };
+            resolved.extend(rows.map(row));
         } else {
-            let row = self.holder(&member.key)?;
-            resolved.push(ResolvedMember { member, row });
+            let row = self.holder(&name)?;
+            resolved.push(ResolvedMember { name, row });
         }
         Ok(())
     }
@@ -276,8 +278,8 @@ pub(super) fn members(
         .iter()
         .map(|group| {
             let mut resolved = Vec::new();
-            for member in columns.named_members(&group.to_key())? {
-                columns.resolve(member, &mut resolved)?;
+            for name in columns.named_members(&group.to_key())? {
+                columns.resolve(name, &mut resolved)?;
             }
             Ok(resolved)
         })

@@ -383,16 +383,14 @@ impl NameIndex {
                 self.held.insert(name, row.to_vec());
             }
         }
-        let members = |entry: Option<&Identity>| -> BTreeSet<Vec<u8>> {
+        let members = |entry: Option<&Identity>| -> BTreeSet<MemberKey> {
             let members = entry.map_or(&[][..], |entry| &entry.members);
-            members
-                .iter()
-                .map(|member| codec::name_row_key(&member.key, row))
-                .collect()
+            members.iter().map(|member| member.key).collect()
         };
         let (had, has) = (members(before), members(after));
-        self.no_longer_named.extend(had.difference(&has).cloned());
-        self.named.extend(has.difference(&had).cloned());
+        let key = |name: &MemberKey| codec::name_row_key(name, row);
+        self.no_longer_named.extend(had.difference(&has).map(key));
+        self.named.extend(has.difference(&had).map(key));
     }
 
     /// Writes it all. Names that are given up go first: in a swap of names, another row has taken them.

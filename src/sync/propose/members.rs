@@ -33,15 +33,19 @@ impl Draft<'_> {
         }
     }
 
-    /// Members that have, or will have, a resource at the target; and how many have none.
+    /// Members that have, or will have, a resource at the target; and how many have none. Those whom the relay put into the
+    /// group, in order, have one: who loses it loses all memberships with it. So a large group costs what changed in it.
     pub(super) async fn linked_or_joining(
         &self,
         members: Vec<RowKey>,
+        present: &[RowKey],
     ) -> Result<(Vec<RowKey>, u64), Error> {
         let joins = |row: &RowKey| self.joining.contains(&short(&[&row.to_key()]));
+        // A group within a group may be planned after it; it is resolved when members are sent.
         let asked: Vec<RowKey> = members
             .iter()
-            .filter(|row| row.kind == Kind::Group || !joins(row))
+            .filter(|row| row.kind == Kind::User && present.binary_search(row).is_err())
+            .filter(|row| !joins(row))
             .cloned()
             .collect();
         let links = self
@@ -52,8 +56,7 @@ impl Draft<'_> {
         let unlinked: HashSet<RowKey> = asked
             .into_iter()
             .zip(links)
-            // A group within a group may be planned after it; it is resolved when members are sent.
-            .filter(|(row, link)| link.is_none() && row.kind == Kind::User)
+            .filter(|(_, link)| link.is_none())
             .map(|(row, _)| row)
             .collect();
         let count = unlinked.len() as u64;

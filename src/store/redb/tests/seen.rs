@@ -1,9 +1,11 @@
 //! *Seen*: readings, absence, names, and the marks that follow.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::identity::known::Seen as Met;
 use crate::identity::place::Place;
-use crate::snapshot::{ProfileState, Standing};
+use crate::snapshot::{ProfileState, ResolvedMember, Standing};
 use crate::store::jobs::JobFilter;
 
 #[tokio::test]
@@ -245,29 +247,26 @@ async fn members_are_resolved_by_the_names_of_present_entries() {
             ],
         )
         .await;
-    let members = async |group| {
+    let members = async |group| -> BTreeMap<_, _> {
         let members = fixture.store.members(DIRECTORY, names(), vec![group]);
-        let mut members: Vec<_> = members.await.unwrap()[0]
-            .iter()
-            .map(|member| (member.member.name.clone(), member.row.clone()))
-            .collect();
-        members.sort();
-        members
+        let members = members.await.unwrap();
+        let row = |member: &ResolvedMember| (member.name, member.row.clone());
+        members[0].iter().map(row).collect()
     };
-    let team = [
-        ("ann".to_owned(), Some(user(1))),
-        ("ghost".to_owned(), None),
-        ("sub".to_owned(), Some(group(2))),
-    ];
+    let team = BTreeMap::from([
+        (name("ann"), Some(user(1))),
+        (name("ghost"), None),
+        (name("sub"), Some(group(2))),
+    ]);
     assert_eq!(members(group(1)).await, team);
     // A member that left means nobody, and a group that left names nobody.
     fixture.miss("b", &[user(1), group(2)], 5).await;
-    assert_eq!(members(group(1)).await[0], ("ann".to_owned(), None));
-    assert_eq!(members(group(2)).await, []);
+    assert_eq!(members(group(1)).await[&name("ann")], None);
+    assert_eq!(members(group(2)).await, BTreeMap::new());
     fixture.clean().await;
     fixture.see("b", &[entry(&user(1), "ann", &[])]).await;
     assert_eq!(fixture.dirty().await, [user(1), group(1)]);
-    assert_eq!(members(group(1)).await[0], team[0]);
+    assert_eq!(members(group(1)).await[&name("ann")], Some(user(1)));
 }
 
 #[tokio::test]
