@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::config::secrets;
 use crate::directory::profile::{MembershipType, Profile};
-use crate::directory::tenant::{Auth, Tenant};
+use crate::directory::tenant::Tenant;
+use crate::directory::tenant::auth::{Auth, ClientAuthentication};
 use crate::directory::{Connection, Directory, Pem};
 use crate::id::ProfileName;
 use crate::plan::membership::NestedGroups;
@@ -43,6 +44,19 @@ fn resolve(
     }
 }
 
+/// The text of a private key, wherever it is kept; unlike other secrets it has several lines.
+fn resolve_key(
+    reference: &SecretRef,
+    field: &str,
+    what: &str,
+    stored: StoredSecret<'_>,
+) -> Result<Secret, String> {
+    match reference {
+        SecretRef::Stored => resolve(reference, field, what, stored),
+        named => secrets::resolve_whole(named, what),
+    }
+}
+
 /// Prepares the client of a tenant's IAM.
 pub(super) fn open_provider(
     tenant: &Tenant,
@@ -50,34 +64,9 @@ pub(super) fn open_provider(
 ) -> Result<Arc<dyn Provider>, Vec<String>> {
     let mut problems = Vec::new();
     let name = &tenant.name;
-    let mut take =
-        |result: Result<_, String>| result.map_err(|problem| problems.push(problem)).ok();
-    let auth = match &tenant.auth {
-        Auth::Bearer(token) => take(resolve(
-            token,
-            tenant.auth.secret_field(),
-            &format!("the SCIM token of tenant {name}"),
-            stored,
-        ))
-        .map(provider::Auth::Bearer),
-        Auth::OAuth2 {
-            token_url,
-            client_id,
-            client_secret,
-            scope,
-        } => take(resolve(
-            client_secret,
-            tenant.auth.secret_field(),
-            &format!("the client secret of tenant {name}"),
-            stored,
-        ))
-        .map(|client_secret| provider::Auth::ClientCredentials {
-            token_url: token_url.clone(),
-            client_id: client_id.clone(),
-            client_secret,
-            scope: scope.clone(),
-        }),
-    };
+    let auth = auth(tenant, stored)
+        .map_err(|problem| problems.push(problem))
+        .ok();
     let ca_certificate = certificate(
         tenant.ca_certificate.as_ref(),
         &format!("caCertificate of tenant {name}"),
@@ -106,6 +95,45 @@ pub(super) fn open_provider(
         Ok(provider) => Ok(provider.into()),
         Err(refusal) => Err(vec![format!("tenant {name}: {refusal}")]),
     }
+}
+
+/// How the tenant's requests are authenticated, with the secret's value.
+fn auth(tenant: &Tenant, stored: StoredSecret<'_>) -> Result<provider::Auth, String> {
+    let (name, field) = (&tenant.name, tenant.auth.secret_field());
+    let (token_url, client_id, client, scope) = match &tenant.auth {
+        Auth::Bearer(token) => {
+            let what = format!("the SCIM token of tenant {name}");
+            return resolve(token, field, &what, stored).map(provider::Auth::Bearer);
+        }
+        Auth::OAuth2 {
+            token_url,
+            client_id,
+            client,
+            scope,
+        } => (token_url, client_id, client, scope),
+    };
+    let client = match client {
+        ClientAuthentication::Secret(secret) => {
+            let what = format!("the client secret of tenant {name}");
+            let secret = resolve(secret, field, &what, stored)?;
+            provider::ClientAuthentication::Secret(secret)
+        }
+        ClientAuthentication::PrivateKey {
+            key,
+            key_id,
+            audience,
+        } => provider::ClientAuthentication::PrivateKey {
+            key: resolve_key(key, field, &format!("privateKey of tenant {name}"), stored)?,
+            key_id: key_id.clone(),
+            audience: audience.clone(),
+        },
+    };
+    Ok(provider::Auth::ClientCredentials {
+        token_url: token_url.clone(),
+        client_id: client_id.clone(),
+        client,
+        scope: scope.clone(),
+    })
 }
 
 fn certificate(pem: Option<&Pem>, what: &str) -> Result<Option<Vec<u8>>, String> {

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use crate::audit::{Deed, Event};
 use crate::catalog::directories::merged;
 use crate::catalog::secrets::take;
 use crate::catalog::{Catalog, Contents, Entry, Hand, Kept, Refused, Sealed, changed_fields};
 use crate::directory::Written;
-use crate::directory::tenant::{self, Auth, Tenant};
+use crate::directory::tenant::auth::{Auth, PRIVATE_KEY};
+use crate::directory::tenant::{self, Tenant};
 use crate::document::{Node, Problems, Value};
 use crate::id::TenantName;
 use crate::secret::Secret;
@@ -210,8 +214,20 @@ fn check_secrets(
     if let Some(why) = needed.filter(|_| !secrets.contains_key(field)) {
         problems.add(None, &format!("/auth/{field}"), why);
     }
+    if let Some(key) = secrets.get(PRIVATE_KEY) {
+        check_key(key, "/auth/privateKey", problems);
+    }
     for other in secrets.keys().filter(|name| *name != field) {
         let message = format!("does not belong to this type of authentication, which has {field}");
         problems.add(None, &format!("/auth/{other}"), message);
+    }
+}
+
+/// A key that is not one is told of when it is entered, not when it is needed.
+fn check_key(key: &Secret, pointer: &str, problems: &mut Problems) {
+    if PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).is_err() {
+        let message =
+            "is no private key in PEM form (-----BEGIN PRIVATE KEY-----) without a passphrase";
+        problems.add(None, pointer, message);
     }
 }

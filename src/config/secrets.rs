@@ -28,6 +28,14 @@ pub fn resolve(reference: &SecretRef, what: &str) -> Result<Secret, String> {
     Ok(Secret::new(value))
 }
 
+/// Reads a secret of several lines, such as a private key in PEM form; `what` names it in errors.
+///
+/// # Errors
+/// Names the secret, where it was looked for, and the cure; never the value.
+pub fn resolve_whole(reference: &SecretRef, what: &str) -> Result<Secret, String> {
+    text(reference, what).map(Secret::new)
+}
+
 /// Reads the admin endpoint's certificate and its key.
 ///
 /// # Errors
@@ -35,7 +43,7 @@ pub fn resolve(reference: &SecretRef, what: &str) -> Result<Secret, String> {
 pub fn server_certificate(tls: &ServerTls) -> Result<Certificate, String> {
     Ok(Certificate {
         chain: certificate(&tls.certificate, "server.tlsCertificate")?,
-        key: Secret::new(text(&tls.key, "server.tlsKey")?),
+        key: resolve_whole(&tls.key, "server.tlsKey")?,
     })
 }
 

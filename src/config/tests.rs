@@ -74,6 +74,7 @@ fn the_example_file_names_every_key() {
         include_str!("../directory/scope.rs"),
         include_str!("../directory/values.rs"),
         include_str!("../directory/tenant.rs"),
+        include_str!("../directory/tenant/auth.rs"),
     ]
     .concat();
     let asked = source

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::directory::profile::Profile;
 use crate::directory::scope::{CONFLICT_POLICY, usual_groups, usual_users};
-use crate::directory::tenant::{Auth, Tenant};
+use crate::directory::tenant::Tenant;
+use crate::directory::tenant::auth::{Auth, ClientAuthentication};
 use crate::directory::{Directory, Pem, Written};
 use crate::identity::DirectoryType;
 use crate::mapping::default_rules;
@@ -150,21 +151,10 @@ fn group_mapping(written: Option<&Value>, directory_type: DirectoryType) -> Valu
 /// The fields of a tenant.
 pub fn tenant(tenant: &Tenant) -> Written {
     let dialect = &tenant.dialect;
-    let auth = match &tenant.auth {
-        Auth::Bearer(_) => json!({ "type": "bearer" }),
-        Auth::OAuth2 {
-            token_url,
-            client_id,
-            scope,
-            ..
-        } => {
-            json!({ "type": "oauth2", "tokenUrl": token_url, "clientId": client_id, "scope": scope })
-        }
-    };
     object(json!({
         "name": tenant.name,
         "baseUrl": tenant.base_url,
-        "auth": auth,
+        "auth": auth(&tenant.auth),
         "rateLimit": tenant.rate_limit,
         "concurrency": tenant.concurrency,
         "caCertificate": tenant.ca_certificate.as_ref().map(pem),
@@ -182,6 +172,30 @@ pub fn tenant(tenant: &Tenant) -> Written {
             "membersReadable": dialect.members_readable,
         },
     }))
+}
+
+fn auth(auth: &Auth) -> Value {
+    let (token_url, client_id, client, scope) = match auth {
+        Auth::Bearer(_) => return json!({ "type": "bearer" }),
+        Auth::OAuth2 {
+            token_url,
+            client_id,
+            client,
+            scope,
+        } => (token_url, client_id, client, scope),
+    };
+    let mut shown = object(json!({
+        "type": "oauth2", "tokenUrl": token_url, "clientId": client_id, "scope": scope,
+    }));
+    shown.extend(object(match client {
+        ClientAuthentication::Secret(_) => json!({ "clientAuthentication": "client_secret" }),
+        ClientAuthentication::PrivateKey {
+            key_id, audience, ..
+        } => json!({
+            "clientAuthentication": "private_key_jwt", "keyId": key_id, "audience": audience,
+        }),
+    }));
+    shown.into()
 }
 
 /// The word for a type of directory.

@@ -1,12 +1,13 @@
 //! A tenant: the IAM that receives the changes, and the pace that it allows.
 
-use crate::directory::values::reference;
+pub mod auth;
+
+use crate::directory::tenant::auth::Auth;
 use crate::directory::{Pem, Written};
 use crate::document::{Fields, Node, Problems};
 use crate::id::TenantName;
 use crate::scim::dialect::Dialect;
 use crate::scim::path::AttributePath;
-use crate::secret::SecretRef;
 
 /// The longest name of a tenant.
 const NAME_CHARS_MAX: usize = 64;
@@ -38,37 +39,6 @@ pub struct Tenant {
     pub dialect: Dialect,
     /// Its fields as they were written, secrets left out.
     pub written: Written,
-}
-
-/// How requests are authenticated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// A fixed bearer token.
-    Bearer(SecretRef),
-    /// OAuth 2.0 client credentials.
-    OAuth2 {
-        /// The token endpoint.
-        token_url: String,
-        /// The client.
-        client_id: String,
-        /// Where its secret is kept.
-        client_secret: SecretRef,
-        /// The scope asked for.
-        scope: Option<String>,
-    },
-}
-
-impl Auth {
-    /// The fields that hold secrets.
-    pub const SECRETS: [&str; 2] = ["token", "clientSecret"];
-
-    /// The field that holds this kind's secret.
-    pub fn secret_field(&self) -> &'static str {
-        match self {
-            Self::Bearer(_) => Self::SECRETS[0],
-            Self::OAuth2 { .. } => Self::SECRETS[1],
-        }
-    }
 }
 
 impl Tenant {
@@ -111,10 +81,11 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
         .map(str::to_owned);
     let base_url = base_url.and_then(|url| {
         http_url(&url, allow_plain_http)
+            .map(|url| url.trim_end_matches('/').to_owned())
             .map_err(|message| fields.refuse("baseUrl", message, problems))
             .ok()
     });
-    let auth = read_auth(&mut fields, from_api, problems);
+    let auth = auth::read(&mut fields, from_api, problems);
     let rate_limit = fields.integer("rateLimit", 20, 1..=100_000, problems);
     let concurrency = fields.integer("concurrency", 4, 1..=256, problems);
     let pem = if from_api {
@@ -180,64 +151,6 @@ fn written(node: &Node) -> Written {
     written
 }
 
-fn read_auth(fields: &mut Fields<'_>, from_api: bool, problems: &mut Problems) -> Option<Auth> {
-    const EXAMPLE: &str = "for example auth = { type = \"bearer\", token = \"env:SCIM_TOKEN\" }";
-    if !fields.has("auth") {
-        fields.refuse(
-            "auth",
-            format!("is missing: how requests are authenticated, {EXAMPLE}"),
-            problems,
-        );
-    }
-    let mut auth = fields.table("auth", problems);
-    let is_oauth = auth.choice(
-        "type",
-        false,
-        &[("bearer", false), ("oauth2", true)],
-        problems,
-    );
-    let read = if is_oauth {
-        let token_url = auth
-            .required_text("tokenUrl", "the token endpoint", problems)
-            .map(str::to_owned);
-        let token_url = token_url.and_then(|url| {
-            http_url(&url, false)
-                .map_err(|message| auth.refuse("tokenUrl", message, problems))
-                .ok()
-        });
-        let client_id = auth
-            .required_text("clientId", "the client's id", problems)
-            .map(str::to_owned);
-        let client_secret = read_secret(&mut auth, "clientSecret", from_api, problems);
-        let scope = auth.text("scope", problems).map(str::to_owned);
-        token_url.zip(client_id).zip(client_secret).map(
-            |((token_url, client_id), client_secret)| Auth::OAuth2 {
-                token_url,
-                client_id,
-                client_secret,
-                scope,
-            },
-        )
-    } else {
-        read_secret(&mut auth, "token", from_api, problems).map(Auth::Bearer)
-    };
-    auth.finish(problems);
-    read
-}
-
-fn read_secret(
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    from_api: bool,
-    problems: &mut Problems,
-) -> Option<SecretRef> {
-    if from_api {
-        return Some(SecretRef::Stored);
-    }
-    let what = "where the secret is kept, for example env:SCIM_TOKEN";
-    reference(fields, name, what, problems)
-}
-
 fn read_dialect(mut fields: Fields<'_>, problems: &mut Problems) -> Dialect {
     let usual = Dialect::default();
     let names_request = fields.has("membersPerRequest");
@@ -291,7 +204,7 @@ fn http_url(text: &str, allow_plain: bool) -> Result<String, String> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err("must end before `?` and `#`".to_owned());
     }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    Ok(url.into())
 }
 
 #[cfg(test)]
@@ -315,8 +228,9 @@ mod tests {
             assert_eq!(http_url(url, plain).is_ok(), good, "{url}");
         }
         assert_eq!(
-            http_url("https://x.org/scim/v2/", false).as_deref(),
-            Ok("https://x.org/scim/v2")
+            http_url("https://x.org/token/", false).as_deref(),
+            Ok("https://x.org/token/"),
+            "a token endpoint's last slash belongs to it"
         );
     }
 }

@@ -55,10 +55,26 @@ pub enum Auth {
         token_url: String,
         /// The client.
         client_id: String,
-        /// Its secret.
-        client_secret: Secret,
+        /// How it shows who it is.
+        client: ClientAuthentication,
         /// The scope asked for, if any.
         scope: Option<String>,
+    },
+}
+
+/// How a client authenticates at the token endpoint.
+#[derive(Clone, Debug)]
+pub enum ClientAuthentication {
+    /// By a secret (RFC 6749 §2.3.1).
+    Secret(Secret),
+    /// By a JWT that it signs (RFC 7523 §2.2).
+    PrivateKey {
+        /// The private key in PEM form: RSA, which signs with RS256, or P-256, which signs with ES256.
+        key: Secret,
+        /// The id by which the token endpoint knows the key.
+        key_id: Option<String>,
+        /// Whom the JWT is for; the token endpoint when absent.
+        audience: Option<String>,
     },
 }
 

@@ -33,4 +33,5 @@ mod servers;
 mod source_ldap;
 mod support_itself;
 mod sync_only;
+mod target_authentication;
 mod truth;

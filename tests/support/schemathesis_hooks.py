@@ -43,6 +43,7 @@ SOUND = {
     # Nothing listens there.
     "baseUrl": "http://127.0.0.1:1",
     "tokenUrl": "http://127.0.0.1:1/token",
+    "privateKey": os.environ["PRIVATE_KEY"],
 }
 # Of two that contradict each other, the one to leave out.
 CONTRADICTIONS = {"url": "host", "syncSchedule": "syncInterval", "expiresInDays": "expiresAt"}

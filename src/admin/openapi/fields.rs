@@ -166,12 +166,25 @@ const BEARER: &[Field] = &[
     needed("token", Kind::Secret),
 ];
 
-/// A tenant's authentication by OAuth 2.0 client credentials.
+/// A tenant's authentication by OAuth 2.0 client credentials, with a secret.
 const OAUTH2: &[Field] = &[
     needed("type", Kind::Words(&["oauth2"])),
     needed("tokenUrl", Kind::Format("uri")),
     needed("clientId", Kind::Text),
+    field("clientAuthentication", Kind::Words(&["client_secret"])),
     needed("clientSecret", Kind::Secret),
+    field("scope", Kind::Text),
+];
+
+/// The same with a JWT that the client signs.
+const OAUTH2_JWT: &[Field] = &[
+    needed("type", Kind::Words(&["oauth2"])),
+    needed("tokenUrl", Kind::Format("uri")),
+    needed("clientId", Kind::Text),
+    needed("clientAuthentication", Kind::Words(&["private_key_jwt"])),
+    needed("privateKey", Kind::Secret),
+    field("keyId", Kind::Text),
+    field("audience", Kind::Text),
     field("scope", Kind::Text),
 ];
 
@@ -185,13 +198,15 @@ const TOKEN: &[Field] = &[
 ];
 
 /// What is shown although a request leaves it out, and has no value then.
-const SHOWN_AS_NULL: [&str; 6] = [
+const SHOWN_AS_NULL: [&str; 8] = [
     "caCertificate",
     "exclusionFilter",
     "groupsDN",
     "syncInterval",
     "emailVerifiedAttribute",
     "scope",
+    "keyId",
+    "audience",
 ];
 
 /// What a schema is for.
@@ -281,7 +296,8 @@ fn tenant(purpose: Use) -> Value {
             Use::Change => with_null(object(&fields, Use::Create)),
         }
     };
-    schema["properties"]["auth"] = json!({ "oneOf": [of_auth(BEARER), of_auth(OAUTH2)] });
+    let ways = [BEARER, OAUTH2, OAUTH2_JWT].map(of_auth);
+    schema["properties"]["auth"] = json!({ "oneOf": ways });
     match purpose {
         Use::Create => require(&mut schema, "auth"),
         Use::Change => {}

@@ -1,25 +1,46 @@
 //! Tokens: a fixed one, or OAuth 2.0 client credentials (RFC 6749 §4.4) fetched once and renewed in time.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::fault::Fault;
-use crate::provider::http::client::{Answer, Body, Wire};
+use crate::provider::http::assertion::{ASSERTION_TYPE, Signer};
+use crate::provider::http::client::{Answer, Body, Trouble, Wire};
 use crate::provider::http::outcome;
 use crate::provider::http::pacing::Repetition;
-use crate::provider::{Auth, Refusal};
+use crate::provider::{Auth, ClientAuthentication, Refusal};
 use crate::secret::Secret;
 
 const TOKEN_ENDPOINT: &str = "POST to the token endpoint";
 
 /// The tenant's credentials, and the token that they gave.
 pub(super) struct Credentials {
-    auth: Auth,
+    way: Way,
     repetition: Repetition,
     /// Held while a token is fetched, so that requests that need one at the same time fetch it once.
     kept: Mutex<Option<Kept>>,
+}
+
+/// Where tokens come from.
+enum Way {
+    Fixed(Secret),
+    Endpoint(Endpoint),
+}
+
+/// A token endpoint, and what it is asked with.
+struct Endpoint {
+    url: String,
+    client_id: String,
+    proof: Proof,
+    scope: Option<String>,
+}
+
+/// How the client shows who it is.
+enum Proof {
+    Secret(Secret),
+    Signature(Box<Signer>),
 }
 
 struct Kept {
@@ -30,25 +51,43 @@ struct Kept {
 
 impl Credentials {
     /// Keeps the credentials; fetches nothing yet.
-    pub(super) fn new(auth: Auth, repetition: Repetition) -> Self {
-        Self {
-            auth,
+    ///
+    /// # Errors
+    /// When a key cannot sign.
+    pub(super) fn new(auth: Auth, repetition: Repetition) -> Result<Self, Refusal> {
+        let way = match auth {
+            Auth::Bearer(token) => Way::Fixed(token),
+            Auth::ClientCredentials {
+                token_url,
+                client_id,
+                client,
+                scope,
+            } => Way::Endpoint(Endpoint {
+                proof: proof(client, &client_id, &token_url)?,
+                url: token_url,
+                client_id,
+                scope,
+            }),
+        };
+        Ok(Self {
+            way,
             repetition,
             kept: Mutex::new(None),
-        }
+        })
     }
 
     /// The token to send now.
     pub(super) async fn token(&self, wire: &Wire) -> Result<Secret, Refusal> {
-        if let Auth::Bearer(token) = &self.auth {
-            return Ok(token.clone());
-        }
+        let endpoint = match &self.way {
+            Way::Fixed(token) => return Ok(token.clone()),
+            Way::Endpoint(endpoint) => endpoint,
+        };
         let mut kept = self.kept.lock().await;
         match kept.as_ref() {
             Some(known) if known.renew_at.is_none_or(|time| Instant::now() < time) => {
                 Ok(known.token.clone())
             }
-            _ => self.renew(&mut kept, wire).await,
+            _ => self.renew(&mut kept, endpoint, wire).await,
         }
     }
 
@@ -58,24 +97,29 @@ impl Credentials {
         refused: &Secret,
         wire: &Wire,
     ) -> Result<Option<Secret>, Refusal> {
-        if let Auth::Bearer(_) = &self.auth {
+        let Way::Endpoint(endpoint) = &self.way else {
             return Ok(None);
-        }
+        };
         let mut kept = self.kept.lock().await;
         match kept.as_ref() {
             // Somebody else has renewed it since.
             Some(known) if known.token.expose() != refused.expose() => {
                 Ok(Some(known.token.clone()))
             }
-            _ => self.renew(&mut kept, wire).await.map(Some),
+            _ => self.renew(&mut kept, endpoint, wire).await.map(Some),
         }
     }
 
-    async fn renew(&self, kept: &mut Option<Kept>, wire: &Wire) -> Result<Secret, Refusal> {
+    async fn renew(
+        &self,
+        kept: &mut Option<Kept>,
+        endpoint: &Endpoint,
+        wire: &Wire,
+    ) -> Result<Secret, Refusal> {
         *kept = None;
         let mut attempt = 1;
         loop {
-            match self.fetch(wire).await {
+            match endpoint.fetch(wire).await {
                 Ok(fresh) => return Ok(kept.insert(fresh).token.clone()),
                 Err(refusal)
                     if matches!(refusal.fault, Fault::Transient | Fault::Throttled)
@@ -88,38 +132,72 @@ impl Credentials {
             }
         }
     }
+}
 
-    /// Asks for a token: the client authenticates in the header, which every server must accept (RFC 6749 §2.3.1),
-    /// and, where that is refused, in the form, since some are set up to accept nothing else.
-    async fn fetch(&self, wire: &Wire) -> Result<Kept, Refusal> {
-        let Auth::ClientCredentials {
-            token_url,
-            client_id,
-            client_secret,
-            scope,
-        } = &self.auth
-        else {
-            return Err(outcome::denied(
-                "a fixed token cannot be renewed".to_owned(),
-            ));
-        };
-        let mut form = vec![("grant_type", "client_credentials")];
-        form.extend(scope.iter().map(|scope| ("scope", scope.as_str())));
-        let basic = Some((client_id.as_str(), client_secret));
-        let asked = Instant::now();
-        let mut answer = wire
-            .post_form(token_url, basic, &form, client_secret)
-            .await
-            .map_err(|trouble| trouble.into_refusal())?;
-        if matches!(answer.status, 400 | 401) {
-            form.push(("client_id", client_id));
-            form.push(("client_secret", client_secret.expose()));
-            answer = wire
-                .post_form(token_url, None, &form, client_secret)
-                .await
-                .map_err(|trouble| trouble.into_refusal())?;
+fn proof(client: ClientAuthentication, client_id: &str, token_url: &str) -> Result<Proof, Refusal> {
+    Ok(match client {
+        ClientAuthentication::Secret(secret) => Proof::Secret(secret),
+        ClientAuthentication::PrivateKey {
+            key,
+            key_id,
+            audience,
+        } => {
+            let audience = audience.unwrap_or_else(|| token_url.to_owned());
+            let signer = Signer::new(&key, key_id, client_id.to_owned(), audience)?;
+            Proof::Signature(Box::new(signer))
         }
+    })
+}
+
+impl Endpoint {
+    /// Asks for a token.
+    async fn fetch(&self, wire: &Wire) -> Result<Kept, Refusal> {
+        let asked = Instant::now();
+        let answer = match &self.proof {
+            Proof::Secret(secret) => self.ask_with_secret(secret, wire).await?,
+            Proof::Signature(signer) => self.ask_with_signature(signer, wire).await?,
+        };
         read_token(answer, asked)
+    }
+
+    /// The client authenticates in the header, which every server must accept (RFC 6749 §2.3.1), and, where that is
+    /// refused, in the form, since some are set up to accept nothing else.
+    async fn ask_with_secret(&self, secret: &Secret, wire: &Wire) -> Result<Answer, Refusal> {
+        let mut form = self.form();
+        let basic = Some((self.client_id.as_str(), secret));
+        let answer = self.post(basic, &form, secret, wire).await?;
+        if !matches!(answer.status, 400 | 401) {
+            return Ok(answer);
+        }
+        form.push(("client_id", &self.client_id));
+        form.push(("client_secret", secret.expose()));
+        self.post(None, &form, secret, wire).await
+    }
+
+    async fn ask_with_signature(&self, signer: &Signer, wire: &Wire) -> Result<Answer, Refusal> {
+        let assertion = signer.sign(SystemTime::now())?;
+        let mut form = self.form();
+        form.push(("client_id", &self.client_id));
+        form.push(("client_assertion_type", ASSERTION_TYPE));
+        form.push(("client_assertion", assertion.expose()));
+        self.post(None, &form, &assertion, wire).await
+    }
+
+    fn form(&self) -> Vec<(&str, &str)> {
+        let mut form = vec![("grant_type", "client_credentials")];
+        form.extend(self.scope.iter().map(|scope| ("scope", scope.as_str())));
+        form
+    }
+
+    async fn post(
+        &self,
+        basic: Option<(&str, &Secret)>,
+        form: &[(&str, &str)],
+        secret: &Secret,
+        wire: &Wire,
+    ) -> Result<Answer, Refusal> {
+        let posted = wire.post_form(&self.url, basic, form, secret).await;
+        posted.map_err(Trouble::into_refusal)
     }
 }
 
@@ -132,7 +210,7 @@ fn read_token(answer: Answer, asked: Instant) -> Result<Kept, Refusal> {
             _ => Refusal {
                 fault: Fault::Denied,
                 message: format!(
-                    "{}; check the token URL, the client, its secret and the scope",
+                    "{}; check the token URL, the client, its secret or key, and the scope",
                     refusal.message
                 ),
                 ..refusal

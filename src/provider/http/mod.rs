@@ -1,5 +1,6 @@
 //! The provider over HTTP: how a request becomes an outcome, with repetition where it is harmless.
 
+mod assertion;
 mod auth;
 mod client;
 mod lists;
@@ -78,7 +79,7 @@ pub(super) fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
     Ok(Box::new(Http {
         tenant: settings.tenant,
         wire,
-        credentials: Credentials::new(settings.auth, repetition),
+        credentials: Credentials::new(settings.auth, repetition)?,
         pace: Pace::new(rate, settings.concurrency, repetition),
         repetition,
         page_resources: settings.dialect.page_resources.max(1),

@@ -361,14 +361,16 @@ async fn admin_api_another_key_or_none_does_not_start_and_rotation_changes_it() 
     assert_eq!(api.finished_job(&id, &job)["usersCreated"], 2);
 }
 
-/// Three canaries, each where something fails over it: a password that is refused, a token that is refused, and a client
-/// secret for an endpoint that answers nonsense.
+/// Canaries, each where something fails over it: a password that is refused, a token that is refused, and a client's secret
+/// and key for an endpoint that answers nonsense.
 #[tokio::test(flavor = "multi_thread")]
 async fn admin_api_secrets_are_nowhere_when_everything_fails() {
-    const CANARIES: [&str; 3] = [
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let canaries = [
         "canary-of-a-password-51f3",
         "canary-of-a-token-8c27",
         "canary-of-a-client-secret-e940",
+        key.lines().nth(1).unwrap(),
     ];
     let site = Fresh::new(2).await;
     let settings = Settings {
@@ -382,18 +384,27 @@ async fn admin_api_secrets_are_nowhere_when_everything_fails() {
             "password",
             site.target.base_url(),
             json!({ "type": "bearer", "token": TARGET_TOKEN }),
-            CANARIES[0],
+            canaries[0],
         ),
         (
             "token",
             strict.base_url(),
-            json!({ "type": "bearer", "token": CANARIES[1] }),
+            json!({ "type": "bearer", "token": canaries[1] }),
             READER_PASSWORD,
         ),
         (
             "secret",
             site.target.base_url(),
-            json!({ "type": "oauth2", "tokenUrl": nonsense, "clientId": "relay", "clientSecret": CANARIES[2] }),
+            json!({ "type": "oauth2", "tokenUrl": nonsense, "clientId": "relay", "clientSecret": canaries[2] }),
+            READER_PASSWORD,
+        ),
+        (
+            "key",
+            site.target.base_url(),
+            json!({
+                "type": "oauth2", "tokenUrl": nonsense, "clientId": "relay",
+                "clientAuthentication": "private_key_jwt", "privateKey": key,
+            }),
             READER_PASSWORD,
         ),
     ] {
@@ -426,14 +437,14 @@ async fn admin_api_secrets_are_nowhere_when_everything_fails() {
             assert_eq!(answer.status, 200, "{path}: {answer:?}");
             answers.push(answer.text);
         }
-        for canary in CANARIES {
+        for canary in canaries {
             assert!(!answers.concat().contains(canary), "{name}: {answers:?}");
         }
     }
     let log = site.serving.log();
     assert_eq!(site.serving.terminate(), Some(0));
     let store = std::fs::read(site.relay.store()).unwrap();
-    for canary in CANARIES {
+    for canary in canaries {
         assert!(!log.contains(canary), "in the log: {canary}");
         let found = store
             .windows(canary.len())

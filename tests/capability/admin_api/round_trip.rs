@@ -67,13 +67,25 @@ async fn admin_api_what_is_shown_can_be_sent_back() {
         &site,
         &format!("/directories/{}", other["id"].as_str().unwrap()),
     );
-    let tenant = json!({
-        "name": "beta", "baseUrl": "https://scim.example.org/v2",
-        "auth": { "type": "oauth2", "tokenUrl": "https://login.example.org/token", "clientId": "c", "clientSecret": "s" },
-    });
-    assert_eq!(site.api.post("/tenants", &tenant.to_string()).status, 201);
-    send_back(&site, "/tenants/beta");
-    assert_eq!(site.api.delete("/tenants/beta").status, 204);
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let oauth2 =
+        json!({ "type": "oauth2", "tokenUrl": "https://login.example.org/token", "clientId": "c" });
+    for more in [
+        json!({ "clientSecret": "s" }),
+        json!({ "clientAuthentication": "private_key_jwt", "privateKey": key }),
+        json!({ "clientAuthentication": "private_key_jwt", "privateKey": key, "keyId": "k", "audience": "a" }),
+    ] {
+        let mut auth = oauth2.clone();
+        auth.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let tenant =
+            json!({ "name": "beta", "baseUrl": "https://scim.example.org/v2", "auth": auth });
+        let created = site.api.post("/tenants", &tenant.to_string());
+        assert_eq!(created.status, 201, "{created:?}");
+        send_back(&site, "/tenants/beta");
+        assert_eq!(site.api.delete("/tenants/beta").status, 204);
+    }
 
     let time = json!("2031-01-01T00:00:00Z");
     for (path, fields) in [

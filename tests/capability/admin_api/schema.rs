@@ -104,6 +104,10 @@ async fn admin_api_keeps_to_its_description() {
         .env("SLAPD_ENTRY", format!("uid={}", entry.unwrap()))
         .env("SLAPD_READER", READER)
         .env("SLAPD_PASSWORD", READER_PASSWORD)
+        .env(
+            "PRIVATE_KEY",
+            rcgen::KeyPair::generate().unwrap().serialize_pem(),
+        )
         .env("PYTHONPATH", support)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let mut run = Process::spawn("schemathesis", &mut command, folder.path().join("log"));

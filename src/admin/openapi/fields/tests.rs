@@ -113,17 +113,32 @@ fn openapi_authentication_of_tenants_is_that_of_the_reader() {
     let read: Reader = |node, problems| {
         tenant_reader::read(node, "", false, problems);
     };
-    for (kind, fields) in [("bearer", BEARER), ("oauth2", OAUTH2)] {
-        for field in fields.iter().filter(|field| field.name != "type") {
-            let document = json!({ "auth": { "type": kind, field.name: null } });
+    let bearer = json!({ "type": "bearer" });
+    let oauth2 = json!({ "type": "oauth2" });
+    let jwt = json!({ "type": "oauth2", "clientAuthentication": "private_key_jwt" });
+    for (way, fields) in [(bearer, BEARER), (oauth2, OAUTH2), (jwt, OAUTH2_JWT)] {
+        let said = |name: &str, value: Value| {
+            let mut auth = way.clone();
+            auth[name] = value;
             let mut problems = Problems::default();
-            read(&Node::of_json(document), &mut problems);
-            let pointer = format!("/auth/{}", field.name);
+            read(&Node::of_json(json!({ "auth": auth })), &mut problems);
+            let pointer = format!("/auth/{name}");
             let said = problems.0.iter().find(|problem| problem.pointer == pointer);
-            assert!(
-                said.unwrap().message.contains("a text is expected"),
-                "{said:?}"
-            );
+            said.map(|problem| problem.message.clone())
+        };
+        for field in fields {
+            let heard = match field.kind {
+                Kind::Words(words) => {
+                    assert!(
+                        words
+                            .iter()
+                            .all(|word| said(field.name, json!(word)).is_none())
+                    );
+                    continue;
+                }
+                _ => said(field.name, Value::Null).unwrap(),
+            };
+            assert!(heard.contains("a text is expected"), "{heard}");
         }
     }
     let words = said(read, &["auth"], "type", json!("?"));

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::response::Response;
 use base64::Engine;
 use rustls::pki_types::PrivateKeyDer;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::target::{Asked, TOKEN, Target, change, create, list, reply, settings};
 use crate::fault::Fault;
-use crate::provider::{Auth, Lane, Outcome, Provider, open};
+use crate::provider::{Auth, ClientAuthentication, Lane, Outcome, Provider, open};
 use crate::secret::Secret;
 
 fn client(target: &Target) -> Box<dyn Provider> {
@@ -20,10 +20,113 @@ fn client(target: &Target) -> Box<dyn Provider> {
     settings.auth = Auth::ClientCredentials {
         token_url: target.url.replace("/scim", "/token"),
         client_id: "relay".into(),
-        client_secret: Secret::new("canary-secret-4712".into()),
+        client: ClientAuthentication::Secret(Secret::new("canary-secret-4712".into())),
         scope: Some("scim".into()),
     };
     open(settings).unwrap()
+}
+
+/// A client that signs with this key.
+fn signing_client(target: &Target, key: &rcgen::KeyPair) -> Box<dyn Provider> {
+    let mut settings = settings(&target.url);
+    settings.auth = Auth::ClientCredentials {
+        token_url: target.url.replace("/scim", "/token"),
+        client_id: "relay".into(),
+        client: ClientAuthentication::PrivateKey {
+            key: Secret::new(key.serialize_pem()),
+            key_id: Some("k1".into()),
+            audience: None,
+        },
+        scope: None,
+    };
+    open(settings).unwrap()
+}
+
+/// The claims of the JWT in a token request, if its signature is that of the key and it is good for this endpoint now.
+fn claims(asked: &Asked, key: &rcgen::KeyPair, audience: &str) -> Option<Json> {
+    let form: std::collections::HashMap<_, _> = url::form_urlencoded::parse(asked.body.as_bytes())
+        .into_owned()
+        .collect();
+    assert_eq!(form["grant_type"], "client_credentials");
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    assert_eq!(form["client_assertion_type"], kind);
+    let public = key.public_key_pem();
+    let (public, algorithm) = match jsonwebtoken::DecodingKey::from_rsa_pem(public.as_bytes()) {
+        Ok(public) => (public, jsonwebtoken::Algorithm::RS256),
+        Err(_) => {
+            let public = jsonwebtoken::DecodingKey::from_ec_pem(public.as_bytes());
+            (public.unwrap(), jsonwebtoken::Algorithm::ES256)
+        }
+    };
+    let mut validation = jsonwebtoken::Validation::new(algorithm);
+    validation.set_audience(&[audience]);
+    validation.set_issuer(&["relay"]);
+    validation.leeway = 0;
+    let decoded = jsonwebtoken::decode::<Json>(&form["client_assertion"], &public, &validation);
+    decoded.ok().map(|decoded| decoded.claims)
+}
+
+#[tokio::test]
+async fn a_client_that_signs_gets_tokens_and_proves_itself_anew_for_each() {
+    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_RSA_SHA256] {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let other = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let issued = Arc::new(AtomicUsize::new(0));
+        // The first token is stale when it comes.
+        let target = Target::start(move |asked| {
+            token(asked, &issued).unwrap_or_else(|| match asked.header("authorization") {
+                "Bearer t1" => reply(201, json!({"id": "7"})),
+                _ => reply(401, json!({})),
+            })
+        })
+        .await;
+        let outcome = signing_client(&target, &key)
+            .submit(&create(), Lane::Ordinary)
+            .await;
+        assert!(
+            matches!(outcome, Outcome::Acknowledged { .. }),
+            "{outcome:?}"
+        );
+        let asked = target.asked();
+        let tokens: Vec<&Asked> = asked
+            .iter()
+            .filter(|asked| asked.path == "/token")
+            .collect();
+        assert_eq!((tokens.len(), asked.len()), (2, 4));
+        let url = target.url.replace("/scim", "/token");
+        let ids = tokens.iter().map(|asked| {
+            assert_eq!(asked.header("authorization"), "");
+            assert!(asked.header("user-agent").starts_with("scim-relay/"));
+            assert!(claims(asked, &other, &url).is_none(), "any key will do");
+            assert!(claims(asked, &key, "https://elsewhere.example.org").is_none());
+            let claims = claims(asked, &key, &url).unwrap();
+            assert_eq!(claims["sub"], "relay");
+            claims["jti"].to_string()
+        });
+        assert_eq!(ids.collect::<std::collections::BTreeSet<_>>().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_jwt_stops_the_run_and_is_in_no_message() {
+    let target = Target::start(|asked| {
+        let sent = asked.body.split('=').next_back().unwrap().to_owned();
+        reply(
+            400,
+            json!({"error_description": format!("{sent} is wrong")}),
+        )
+    })
+    .await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let outcome = signing_client(&target, &key)
+        .submit(&create(), Lane::Ordinary)
+        .await;
+    let Outcome::Refused(refusal) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(refusal.fault, Fault::Denied);
+    assert!(refusal.message.contains("*** is wrong"), "{refusal}");
+    assert_eq!(target.asked().len(), 1, "there is no other way to try");
 }
 
 /// A token endpoint whose tokens are t0, t1 and so on by how often it was asked; `None` for other requests.

@@ -1,0 +1,102 @@
+//! How the relay shows a target who it is, beyond a token that is written down.
+
+use std::sync::{Arc, Mutex};
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::fault_target::{FaultTarget, Settings};
+use crate::support::mirror::assert_equal_to_directory;
+use crate::support::relay::Relay;
+use crate::support::slapd::{Options, Slapd};
+use crate::support::world::World;
+
+fn directory(world: &World) -> Slapd {
+    Options::new().ldif(&world.ldif()).start()
+}
+
+/// A token endpoint that gives `token-0`, `token-1` and so on to whoever signs with the key; the ids of the JWTs it took.
+async fn token_endpoint(key: &rcgen::KeyPair) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    let key = jsonwebtoken::DecodingKey::from_ec_pem(key.public_key_pem().as_bytes()).unwrap();
+    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::ES256);
+    validation.set_audience(&[&url]);
+    validation.set_issuer(&["relay"]);
+    let taken: Arc<Mutex<Vec<String>>> = Arc::default();
+    let shared = taken.clone();
+    let answer = move |body: String| async move {
+        let mut form = url::form_urlencoded::parse(body.as_bytes());
+        let jwt = form.find(|(name, _)| name == "client_assertion");
+        let jwt = jwt.map_or_else(String::new, |(_, jwt)| jwt.into_owned());
+        match jsonwebtoken::decode::<Value>(&jwt, &key, &validation) {
+            Ok(jwt) => {
+                let mut taken = shared.lock().unwrap();
+                let token = format!("token-{}", taken.len());
+                taken.push(jwt.claims["jti"].to_string());
+                let token =
+                    json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3600 });
+                (StatusCode::OK, token.to_string())
+            }
+            Err(error) => {
+                let refusal =
+                    json!({ "error": "invalid_client", "error_description": error.to_string() });
+                (StatusCode::UNAUTHORIZED, refusal.to_string())
+            }
+        }
+    };
+    let router = axum::Router::new().route("/token", axum::routing::post(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, taken)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn target_tokens_are_fetched_with_a_key_and_a_refused_one_is_renewed_once() {
+    let world = World::new(4, 10, 2);
+    let slapd = directory(&world);
+    let settings = Settings {
+        token: Some("token-1".to_owned()),
+        ..Settings::default()
+    };
+    let target = FaultTarget::start_with(Vec::new(), settings).await;
+    let [key, other] = [(); 2].map(|()| rcgen::KeyPair::generate().unwrap());
+    let (url, taken) = token_endpoint(&key).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("client.key");
+    let relay = || {
+        Relay::between(&slapd, target.base_url(), "not used").tenant(&format!(
+            "auth = {{ type = \"oauth2\", tokenUrl = \"{url}\", clientId = \"relay\", \
+             clientAuthentication = \"private_key_jwt\", privateKey = \"file:{}\" }}",
+            file.display()
+        ))
+    };
+    std::fs::write(&file, other.serialize_pem()).unwrap();
+    let run = relay().sync();
+    assert_eq!(run.job["status"], "failed", "{run:?}");
+    let said = run.job["errors"][0]["detail"].as_str().unwrap();
+    assert!(
+        said.contains("InvalidSignature") && said.contains("or key"),
+        "{said}"
+    );
+    assert!(target.journal().is_empty());
+
+    std::fs::write(&file, key.serialize_pem()).unwrap();
+    let run = relay().sync().completed();
+    assert_equal_to_directory(&slapd, &target);
+    let ids = taken.lock().unwrap().clone();
+    assert_eq!(ids.len(), 2, "one at the start, one for the refused one");
+    assert_ne!(ids[0], ids[1]);
+    for key in [key, other] {
+        let secret = key.serialize_pem();
+        let line = secret.lines().nth(1).unwrap();
+        assert!(!format!("{run:?}").contains(line), "a key in the output");
+    }
+
+    // What is no key stops the relay before anything is sent.
+    std::fs::write(&file, "hunter2").unwrap();
+    let run = format!("{:?}", relay().sync());
+    assert!(
+        run.contains("the private key cannot sign") && !run.contains("hunter2"),
+        "{run}"
+    );
+}
