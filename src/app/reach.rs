@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::secrets;
 use crate::directory::profile::{MembershipType, Profile};
-use crate::directory::tenant::Tenant;
 use crate::directory::tenant::auth::{Auth, ClientAuthentication};
+use crate::directory::tenant::{CLIENT_KEY, ClientCertificate, Tenant};
 use crate::directory::{Connection, Directory, Pem};
 use crate::id::ProfileName;
 use crate::plan::membership::NestedGroups;
@@ -75,6 +75,14 @@ pub(super) fn open_provider(
         .map_err(|problem| problems.push(problem))
         .ok()
         .flatten();
+    let client_certificate = tenant
+        .client_certificate
+        .as_ref()
+        .map(|own| client_certificate(own, tenant, stored))
+        .transpose()
+        .map_err(|problem| problems.push(problem))
+        .ok()
+        .flatten();
     let (Some(auth), true) = (auth, problems.is_empty()) else {
         return Err(problems);
     };
@@ -85,6 +93,7 @@ pub(super) fn open_provider(
         requests_per_second: tenant.rate_limit,
         concurrency: tenant.concurrency,
         ca_certificate,
+        client_certificate,
         connect_timeout: Duration::from_secs(u64::from(tenant.connect_timeout_s)),
         answer_timeout: Duration::from_secs(u64::from(tenant.answer_timeout_s)),
         attempts_max: ATTEMPTS_MAX,
@@ -133,6 +142,18 @@ fn auth(tenant: &Tenant, stored: StoredSecret<'_>) -> Result<provider::Auth, Str
         client_id: client_id.clone(),
         client,
         scope: scope.clone(),
+    })
+}
+
+fn client_certificate(
+    own: &ClientCertificate,
+    tenant: &Tenant,
+    stored: StoredSecret<'_>,
+) -> Result<provider::ClientCertificate, String> {
+    let what = |field: &str| format!("{field} of tenant {}", tenant.name);
+    Ok(provider::ClientCertificate {
+        chain: secrets::certificate(&own.chain, &what("clientCertificate"))?,
+        key: resolve_key(&own.key, CLIENT_KEY, &what(CLIENT_KEY), stored)?,
     })
 }
 

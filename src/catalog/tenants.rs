@@ -12,7 +12,7 @@ use crate::catalog::secrets::take;
 use crate::catalog::{Catalog, Contents, Entry, Hand, Kept, Refused, Sealed, changed_fields};
 use crate::directory::Written;
 use crate::directory::tenant::auth::{Auth, PRIVATE_KEY};
-use crate::directory::tenant::{self, Tenant};
+use crate::directory::tenant::{self, CLIENT_KEY, Tenant};
 use crate::document::{Node, Problems, Value};
 use crate::id::TenantName;
 use crate::secret::Secret;
@@ -32,7 +32,12 @@ impl Catalog {
         let secrets = take_secrets(&mut fields, &mut problems);
         let tenant = tenant::read(&fields, "", true, &mut problems);
         if let Some(tenant) = &tenant {
-            check_secrets(tenant, &secrets, Some("is missing"), &mut problems);
+            check_secrets(
+                tenant,
+                &secrets,
+                &|_| Some("is missing".to_owned()),
+                &mut problems,
+            );
         }
         let tenant = problems.verdict(tenant).map_err(Refused::Invalid)?;
         let _one_at_a_time = self.changing.lock().await;
@@ -73,12 +78,20 @@ impl Catalog {
                 problems.add(None, "/name", "cannot change; create another tenant");
             }
             let moved = before.reached_otherwise(after);
-            let why = format!(
-                "must be sent again, because {} changes: a stored secret never goes to a place that it was not entered for",
-                moved.join(", ")
-            );
-            let needed = (!moved.is_empty()).then_some(why.as_str());
-            check_secrets(after, &secrets, needed, &mut problems);
+            let needed = |field: &str| {
+                let is_other_key = field == CLIENT_KEY && after.shows_another_certificate(&before);
+                if !moved.is_empty() {
+                    Some(format!(
+                        "must be sent again, because {} changes: a stored secret never goes to a place that it was not entered for",
+                        moved.join(", ")
+                    ))
+                } else if is_other_key {
+                    Some("must be sent again, because clientCertificate changes".to_owned())
+                } else {
+                    None
+                }
+            };
+            check_secrets(after, &secrets, &needed, &mut problems);
             if before.base_url != after.base_url
                 && let Some(directory) = self.linked_directory(name).await?
             {
@@ -93,7 +106,7 @@ impl Catalog {
         stored.secrets = self.seal(name, None, &secrets, stored.secrets)?;
         stored
             .secrets
-            .retain(|field, _| field == after.auth.secret_field());
+            .retain(|field, _| after.secret_fields().contains(&field.as_str()));
         stored.updated_at = hand.at;
         let changed = changed_fields(&before.written, &after.written, &secrets);
         self.keep_tenant(after, stored, hand, Deed::TenantUpdate, changed)
@@ -186,40 +199,60 @@ fn event(tenant: &Tenant, hand: &Hand, deed: Deed, details: Vec<(String, String)
     }
 }
 
-/// Takes the secrets out of `auth`.
+/// Takes the secrets out of what was entered.
 fn take_secrets(fields: &mut Node, problems: &mut Problems) -> BTreeMap<String, Secret> {
-    let Value::Table(table) = &mut fields.value else {
-        return BTreeMap::new();
+    let mut secrets = BTreeMap::new();
+    if let Some(key) = take(fields, CLIENT_KEY, &pointer_of(CLIENT_KEY), problems) {
+        secrets.insert(CLIENT_KEY.to_owned(), key);
+    }
+    let auth = match &mut fields.value {
+        Value::Table(table) => table.get_mut("auth"),
+        _ => None,
     };
-    let Some(auth) = table.get_mut("auth") else {
-        return BTreeMap::new();
+    let Some(auth) = auth else {
+        return secrets;
     };
-    Auth::SECRETS
-        .into_iter()
-        .filter_map(|name| {
-            let secret = take(auth, name, &format!("/auth/{name}"), problems)?;
-            Some((name.to_owned(), secret))
-        })
-        .collect()
+    for name in Auth::SECRETS {
+        if let Some(secret) = take(auth, name, &pointer_of(name), problems) {
+            secrets.insert(name.to_owned(), secret);
+        }
+    }
+    secrets
 }
 
-/// The secret of this kind of authentication is there when it is needed, and no other.
+fn pointer_of(secret: &str) -> String {
+    match secret {
+        CLIENT_KEY => format!("/{secret}"),
+        _ => format!("/auth/{secret}"),
+    }
+}
+
+/// The secrets of the tenant are there when they are needed, and no others.
 fn check_secrets(
     tenant: &Tenant,
     secrets: &BTreeMap<String, Secret>,
-    needed: Option<&str>,
+    needed: &dyn Fn(&str) -> Option<String>,
     problems: &mut Problems,
 ) {
-    let field = tenant.auth.secret_field();
-    if let Some(why) = needed.filter(|_| !secrets.contains_key(field)) {
-        problems.add(None, &format!("/auth/{field}"), why);
+    let fields = tenant.secret_fields();
+    for field in fields.iter().filter(|field| !secrets.contains_key(**field)) {
+        if let Some(why) = needed(field) {
+            problems.add(None, &pointer_of(field), why);
+        }
     }
-    if let Some(key) = secrets.get(PRIVATE_KEY) {
-        check_key(key, "/auth/privateKey", problems);
-    }
-    for other in secrets.keys().filter(|name| *name != field) {
-        let message = format!("does not belong to this type of authentication, which has {field}");
-        problems.add(None, &format!("/auth/{other}"), message);
+    for (field, secret) in secrets {
+        if !fields.contains(&field.as_str()) {
+            let message = match field.as_str() {
+                CLIENT_KEY => "belongs to clientCertificate, which is missing".to_owned(),
+                _ => format!(
+                    "does not belong to this type of authentication, which has {}",
+                    tenant.auth.secret_field()
+                ),
+            };
+            problems.add(None, &pointer_of(field), message);
+        } else if matches!(field.as_str(), PRIVATE_KEY | CLIENT_KEY) {
+            check_key(secret, &pointer_of(field), problems);
+        }
     }
 }
 

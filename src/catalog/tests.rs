@@ -13,6 +13,8 @@ use crate::vault;
 
 const PASSWORD: &str = "hunter2-canary";
 
+mod tenants;
+
 struct Fixture {
     folder: TempDir,
     key: crate::secret::Secret,
@@ -88,10 +90,14 @@ fn acme_of_the_file() -> Tenant {
     problems.verdict(tenant).unwrap()
 }
 
-fn tenant() -> Node {
-    Node::of_json(json!({
+fn tenant_fields() -> Json {
+    json!({
         "name": "acme", "baseUrl": "https://iam.example.org/scim", "auth": { "type": "bearer", "token": "t0ken-canary" },
-    }))
+    })
+}
+
+fn tenant() -> Node {
+    Node::of_json(tenant_fields())
 }
 
 fn directory() -> Json {
@@ -338,78 +344,6 @@ async fn a_tenants_secret_goes_nowhere_else() {
         .secret(&catalog.contents(), &acme(), None, "token")
         .unwrap();
     assert_eq!(token.expose(), "t0ken-canary");
-}
-
-/// A tenant that signs, without its key.
-fn signing() -> serde_json::Value {
-    json!({
-        "type": "oauth2", "tokenUrl": "https://login.example.org/t", "clientId": "relay",
-        "clientAuthentication": "private_key_jwt", "keyId": "k1",
-    })
-}
-
-#[tokio::test]
-async fn a_tenants_private_key_is_sealed_and_signs_for_no_other_endpoint() {
-    let fixture = Fixture::new();
-    let catalog = fixture.open().await;
-    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
-    let mut fields =
-        json!({ "name": "acme", "baseUrl": "https://iam.example.org/scim", "auth": signing() });
-    for (private_key, expected) in [
-        (json!("hunter2"), "no private key"),
-        (json!(null), "is missing"),
-    ] {
-        fields["auth"]["privateKey"] = private_key;
-        if fields["auth"]["privateKey"].is_null() {
-            fields["auth"].as_object_mut().unwrap().remove("privateKey");
-        }
-        let refused = catalog
-            .create_tenant(Node::of_json(fields.clone()), &hand())
-            .await
-            .unwrap_err();
-        assert_eq!(pointers(&refused), ["/auth/privateKey"]);
-        let words = format!("{refused:?}");
-        assert!(
-            words.contains(expected) && !words.contains("hunter2"),
-            "{words}"
-        );
-    }
-    fields["auth"]["privateKey"] = json!(key);
-    let created = catalog
-        .create_tenant(Node::of_json(fields), &hand())
-        .await
-        .unwrap();
-    let body = key.lines().nth(1).unwrap();
-    let shown = serde_json::to_string(&crate::directory::shown::tenant(&created.definition));
-    assert!(!shown.unwrap().contains(body));
-    assert!(!format!("{:?}", created.definition).contains(body));
-
-    for (name, value) in [
-        ("tokenUrl", json!("https://evil.example.org/t")),
-        ("audience", json!("https://evil.example.org/t")),
-    ] {
-        let mut auth = signing();
-        auth[name] = value;
-        let fields = Node::of_json(json!({ "auth": auth }));
-        let refused = catalog.update_tenant(&acme(), fields, &hand()).await;
-        assert_eq!(
-            pointers(&refused.unwrap_err()),
-            ["/auth/privateKey"],
-            "{name}"
-        );
-    }
-    let same = Node::of_json(json!({ "auth": signing(), "rateLimit": 7 }));
-    catalog.update_tenant(&acme(), same, &hand()).await.unwrap();
-    let stored = catalog.secret(&catalog.contents(), &acme(), None, "privateKey");
-    assert_eq!(stored.unwrap().expose(), key);
-    drop(catalog);
-    let bytes = std::fs::read(fixture.folder.path().join("store.redb")).unwrap();
-    assert!(
-        !bytes
-            .windows(body.len())
-            .any(|part| part == body.as_bytes())
-    );
-    assert_eq!(fixture.open().await.contents().unusable.len(), 0);
 }
 
 #[tokio::test]

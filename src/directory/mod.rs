@@ -187,9 +187,9 @@ impl Pem {
             let number = at + 1;
             let certificate =
                 certificate.map_err(|error| format!("certificate {number} is damaged: {error}"))?;
-            roots.add(certificate).map_err(|error| {
-                format!("certificate {number} is not a certificate authority: {error}")
-            })?;
+            roots
+                .add(certificate)
+                .map_err(|error| format!("certificate {number} cannot be used: {error}"))?;
         }
         if roots.is_empty() {
             return Err(

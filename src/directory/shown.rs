@@ -158,6 +158,7 @@ pub fn tenant(tenant: &Tenant) -> Written {
         "rateLimit": tenant.rate_limit,
         "concurrency": tenant.concurrency,
         "caCertificate": tenant.ca_certificate.as_ref().map(pem),
+        "clientCertificate": tenant.client_certificate.as_ref().map(|own| pem(&own.chain)),
         "allowPlainHttp": tenant.written.get("allowPlainHttp").cloned().unwrap_or(Value::Bool(false)),
         "connectTimeoutSeconds": tenant.connect_timeout_s,
         "answerTimeoutSeconds": tenant.answer_timeout_s,

@@ -3,11 +3,13 @@
 pub mod auth;
 
 use crate::directory::tenant::auth::Auth;
+use crate::directory::values::reference;
 use crate::directory::{Pem, Written};
 use crate::document::{Fields, Node, Problems};
 use crate::id::TenantName;
 use crate::scim::dialect::Dialect;
 use crate::scim::path::AttributePath;
+use crate::secret::SecretRef;
 
 /// The longest name of a tenant.
 const NAME_CHARS_MAX: usize = 64;
@@ -27,6 +29,8 @@ pub struct Tenant {
     pub concurrency: usize,
     /// The authorities that are trusted instead of the public roots.
     pub ca_certificate: Option<Pem>,
+    /// What the relay shows of itself in the TLS handshake, with target and token endpoint.
+    pub client_certificate: Option<ClientCertificate>,
     /// Seconds to wait for a connection.
     pub connect_timeout_s: u32,
     /// Seconds to wait for an answer.
@@ -41,7 +45,32 @@ pub struct Tenant {
     pub written: Written,
 }
 
+/// A certificate of the relay, for mutual TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The chain, the relay's own first.
+    pub chain: Pem,
+    /// Where its private key is kept, in PEM form.
+    pub key: SecretRef,
+}
+
+/// The field of the key that belongs to the client certificate.
+pub const CLIENT_KEY: &str = "clientKey";
+
 impl Tenant {
+    /// The fields that hold its secrets.
+    pub fn secret_fields(&self) -> Vec<&'static str> {
+        let key = self.client_certificate.as_ref().map(|_| CLIENT_KEY);
+        std::iter::once(self.auth.secret_field())
+            .chain(key)
+            .collect()
+    }
+
+    /// Whether a key that was entered before belongs to another certificate than this one.
+    pub fn shows_another_certificate(&self, before: &Self) -> bool {
+        self.client_certificate != before.client_certificate
+    }
+
     /// The fields by which the secret would go elsewhere, or less protected, than it was entered for.
     pub fn reached_otherwise(&self, after: &Self) -> Vec<&'static str> {
         let differs = [
@@ -94,6 +123,8 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
         Pem::parse
     };
     let ca_certificate = fields.parsed("caCertificate", problems, pem);
+    let chain = fields.parsed("clientCertificate", problems, pem);
+    let client_certificate = read_client_certificate(&mut fields, chain, from_api, problems);
     let connect_timeout_s = fields.integer("connectTimeoutSeconds", 10, 1..=300, problems);
     let answer_timeout_s = fields.integer("answerTimeoutSeconds", 30, 1..=600, problems);
     let settle_s = fields.integer("settleSeconds", 2, 0..=60, problems);
@@ -115,6 +146,7 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
         rate_limit: u32::try_from(rate_limit).ok()?,
         concurrency: usize::try_from(concurrency).ok()?,
         ca_certificate,
+        client_certificate,
         connect_timeout_s: u32::try_from(connect_timeout_s).ok()?,
         answer_timeout_s: u32::try_from(answer_timeout_s).ok()?,
         settle_s: u32::try_from(settle_s).ok()?,
@@ -143,12 +175,49 @@ fn written(node: &Node) -> Written {
         serde_json::Value::Object(written) => written,
         _ => Written::new(),
     };
+    written.remove(CLIENT_KEY);
     if let Some(serde_json::Value::Object(auth)) = written.get_mut("auth") {
         for name in Auth::SECRETS {
             auth.remove(name);
         }
     }
     written
+}
+
+fn read_client_certificate(
+    fields: &mut Fields<'_>,
+    chain: Option<Pem>,
+    from_api: bool,
+    problems: &mut Problems,
+) -> Option<ClientCertificate> {
+    if fields.has("clientCertificate") {
+        let key = read_secret(fields, CLIENT_KEY, KEY_PLACE, from_api, problems);
+        return chain
+            .zip(key)
+            .map(|(chain, key)| ClientCertificate { chain, key });
+    }
+    let key: Option<SecretRef> = fields.parsed(CLIENT_KEY, problems, str::parse);
+    if key.is_some() {
+        let message = "belongs to clientCertificate, which is missing";
+        fields.refuse(CLIENT_KEY, message, problems);
+    }
+    None
+}
+
+const KEY_PLACE: &str =
+    "where the key is kept in PEM form, for example file:/etc/scim-relay/client.key";
+
+fn read_secret(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    what: &str,
+    from_api: bool,
+    problems: &mut Problems,
+) -> Option<SecretRef> {
+    if from_api {
+        return Some(SecretRef::Stored);
+    }
+    reference(fields, name, what, problems)
 }
 
 fn read_dialect(mut fields: Fields<'_>, problems: &mut Problems) -> Dialect {

@@ -32,6 +32,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// PEM of the authorities that are trusted instead of the public roots.
     pub ca_certificate: Option<Vec<u8>>,
+    /// What the relay shows of itself in the TLS handshake, with target and token endpoint.
+    pub client_certificate: Option<ClientCertificate>,
     /// How long to wait for a connection, TLS included.
     pub connect_timeout: Duration,
     /// How long to wait for an answer.
@@ -42,6 +44,15 @@ pub struct Settings {
     pub retry_pause: Duration,
     /// The manner of the target.
     pub dialect: Dialect,
+}
+
+/// A certificate of the relay, for mutual TLS.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// PEM of the chain, the relay's own first.
+    pub chain: Vec<u8>,
+    /// PEM of its private key.
+    pub key: Secret,
 }
 
 /// How requests are authenticated.

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use crate::support::fault_target::{FaultTarget, Settings};
 use crate::support::mirror::assert_equal_to_directory;
+use crate::support::nginx::Nginx;
 use crate::support::relay::Relay;
 use crate::support::slapd::{Options, Slapd};
+use crate::support::tls::Certificates;
 use crate::support::world::World;
 
 fn directory(world: &World) -> Slapd {
@@ -99,4 +101,57 @@ async fn target_tokens_are_fetched_with_a_key_and_a_refused_one_is_renewed_once(
         run.contains("the private key cannot sign") && !run.contains("hunter2"),
         "{run}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn target_behind_mutual_tls_is_served_with_the_certificate_and_with_no_other() {
+    let world = World::new(7, 40, 4);
+    let slapd = directory(&world);
+    let target = FaultTarget::start(Vec::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    for who in ["known", "unknown"] {
+        let certificates = Certificates::generate();
+        std::fs::write(file(&format!("{who}-ca.pem")), certificates.ca).unwrap();
+        std::fs::write(file(&format!("{who}.pem")), certificates.certificate).unwrap();
+        std::fs::write(file(&format!("{who}.key")), certificates.key).unwrap();
+    }
+    let nginx = Nginx::for_clients_of(target.base_url(), &file("known-ca.pem"));
+    let relay = |shown: &str| {
+        Relay::between(&slapd, target.base_url(), "any").tenant(&format!(
+            "baseUrl = \"{}\"\ncaCertificate = \"file:{}\"\n{shown}",
+            nginx.url_of(target.base_url()),
+            nginx.ca_pem_path().display()
+        ))
+    };
+    let pair = |chain: &str, key: &str| {
+        format!(
+            "clientCertificate = \"file:{}\"\nclientKey = \"file:{}\"",
+            file(chain).display(),
+            file(key).display()
+        )
+    };
+    for wrong in [String::new(), pair("unknown.pem", "unknown.key")] {
+        let run = relay(&wrong).sync();
+        assert_eq!(run.job["status"], "failed", "{run:?}");
+    }
+    let refused = nginx.passed();
+    assert!(!refused.is_empty());
+    for request in &refused {
+        assert_eq!(request.status, 400, "{request:?}");
+        assert_ne!(request.verified, "SUCCESS");
+    }
+    let run = format!("{:?}", relay(&pair("known.pem", "unknown.key")).sync());
+    assert!(run.contains("check that clientKey belongs"), "{run}");
+    assert_eq!(target.journal().len(), 0, "something came through");
+
+    let run = relay(&pair("known.pem", "known.key")).sync().completed();
+    assert_eq!(run.count("usersCreated"), 40);
+    assert_equal_to_directory(&slapd, &target);
+    for request in &nginx.passed()[refused.len()..] {
+        assert_eq!(request.verified, "SUCCESS", "{request:?}");
+    }
+    let key = std::fs::read_to_string(file("known.key")).unwrap();
+    let line = key.lines().nth(1).unwrap();
+    assert!(!format!("{run:?}").contains(line), "a key in the output");
 }

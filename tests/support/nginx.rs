@@ -1,6 +1,6 @@
 //! nginx as a gateway before a SCIM target: TLS with the test's own authority, HTTP/2 by ALPN, and a log of both.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub struct Passed {
     pub worker: u32,
     /// The client's connection.
     pub connection: u64,
+    /// What became of the client's certificate: `SUCCESS`, `NONE` or `FAILED:…`.
+    pub verified: String,
 }
 
 /// A running nginx; dropping it kills it.
@@ -40,6 +42,22 @@ pub struct Nginx {
 impl Nginx {
     /// Starts before the target at this `http://HOST:PORT/…`; a connection ends with GOAWAY after so many requests.
     pub fn before(base_url: &str, requests_of_a_connection: u32) -> Self {
+        Self::start(
+            base_url,
+            &format!("keepalive_requests {requests_of_a_connection};"),
+        )
+    }
+
+    /// Starts before the target at this URL, and lets in only who shows a certificate of this authority.
+    pub fn for_clients_of(base_url: &str, authority: &Path) -> Self {
+        let authority = authority.display();
+        Self::start(
+            base_url,
+            &format!("ssl_verify_client on; ssl_client_certificate {authority};"),
+        )
+    }
+
+    fn start(base_url: &str, settings: &str) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("scim-relay-nginx-")
             .tempdir()
@@ -56,7 +74,7 @@ impl Nginx {
         nginx.write("server.pem", &certificates.certificate);
         nginx.write("server.key", &certificates.key);
         nginx.write("access.log", "");
-        nginx.launch(requests_of_a_connection);
+        nginx.launch(settings);
         nginx
     }
 
@@ -106,10 +124,10 @@ impl Nginx {
     }
 
     /// Starts on a free port; one that someone else took meanwhile is not an error, another is tried.
-    fn launch(&mut self, requests_of_a_connection: u32) {
+    fn launch(&mut self, settings: &str) {
         for _ in 0..STARTS {
             self.port = free_port();
-            self.write("nginx.conf", &self.config(requests_of_a_connection));
+            self.write("nginx.conf", &self.config(settings));
             let mut command = Command::new(daemon("nginx"));
             command.arg("-c").arg(self.path("nginx.conf"));
             let mut process = Process::spawn("nginx", &mut command, self.path("log"));
@@ -129,7 +147,7 @@ impl Nginx {
         panic!("nginx did not start {STARTS} times: {log:?}");
     }
 
-    fn config(&self, requests_of_a_connection: u32) -> String {
+    fn config(&self, settings: &str) -> String {
         let home = self.directory.path().display();
         let (port, upstream) = (self.port, &self.upstream);
         format!(
@@ -141,7 +159,7 @@ pid {home}/nginx.pid;
 error_log stderr notice;
 events {{ worker_connections 512; }}
 http {{
-  log_format seen '$server_protocol $request_method $status $pid $connection';
+  log_format seen '$server_protocol $request_method $status $pid $connection $ssl_client_verify';
   access_log {home}/access.log seen;
   client_body_temp_path {home}/body;
   proxy_temp_path {home}/proxy;
@@ -153,7 +171,7 @@ http {{
     listen 127.0.0.1:{port} ssl http2;
     ssl_certificate {home}/server.pem;
     ssl_certificate_key {home}/server.key;
-    keepalive_requests {requests_of_a_connection};
+    {settings}
     location / {{
       proxy_pass http://target;
       proxy_http_version 1.1;
@@ -178,6 +196,7 @@ fn passed(line: &str) -> Passed {
         status: u16::try_from(number(2)).expect("a status"),
         worker: u32::try_from(number(3)).expect("a process id"),
         connection: number(4),
+        verified: words[5].to_owned(),
     }
 }
 

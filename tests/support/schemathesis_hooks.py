@@ -29,6 +29,8 @@ SOUND = {
     "allowPlainLdap": True,
     "url": f"ldap://127.0.0.1:{PORT}",
     "caCertificate": None,
+    "clientCertificate": None,
+    "clientKey": None,
     "bindDN": os.environ["SLAPD_READER"],
     "bindPassword": os.environ["SLAPD_PASSWORD"],
     "anchorAttribute": "entryUUID",

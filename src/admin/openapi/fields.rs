@@ -142,6 +142,8 @@ const TENANT: &[Field] = &[
     field("rateLimit", Kind::Number(1, 100_000)),
     field("concurrency", Kind::Number(1, 256)),
     field("caCertificate", Kind::Text),
+    field("clientCertificate", Kind::Text),
+    field("clientKey", Kind::Secret),
     field("allowPlainHttp", Kind::Truth),
     field("connectTimeoutSeconds", Kind::Number(1, 300)),
     field("answerTimeoutSeconds", Kind::Number(1, 600)),
@@ -198,8 +200,9 @@ const TOKEN: &[Field] = &[
 ];
 
 /// What is shown although a request leaves it out, and has no value then.
-const SHOWN_AS_NULL: [&str; 8] = [
+const SHOWN_AS_NULL: [&str; 9] = [
     "caCertificate",
+    "clientCertificate",
     "exclusionFilter",
     "groupsDN",
     "syncInterval",

@@ -1,7 +1,6 @@
 //! How a tenant's requests are authenticated.
 
-use crate::directory::tenant::http_url;
-use crate::directory::values::reference;
+use crate::directory::tenant::{KEY_PLACE, http_url, read_secret};
 use crate::document::{Fields, Problems};
 use crate::secret::SecretRef;
 
@@ -89,8 +88,6 @@ pub(super) fn read(
 }
 
 const TOKEN_PLACE: &str = "where the secret is kept, for example env:SCIM_TOKEN";
-const KEY_PLACE: &str =
-    "where the key is kept in PEM form, for example file:/etc/scim-relay/client.key";
 
 fn read_oauth2(auth: &mut Fields<'_>, from_api: bool, problems: &mut Problems) -> Option<Auth> {
     let token_url = auth
@@ -133,17 +130,4 @@ fn not_empty(text: &str) -> Result<String, String> {
         "" => Err("is empty; leave it out, or name it".to_owned()),
         text => Ok(text.to_owned()),
     }
-}
-
-fn read_secret(
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    what: &str,
-    from_api: bool,
-    problems: &mut Problems,
-) -> Option<SecretRef> {
-    if from_api {
-        return Some(SecretRef::Stored);
-    }
-    reference(fields, name, what, problems)
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Method, RequestBuilder, Url};
+use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Url};
 use serde_json::Value as Json;
 
 use crate::fault::Fault;
 use crate::provider::http::outcome::denied;
-use crate::provider::{Refusal, Settings};
+use crate::provider::{ClientCertificate, Refusal, Settings};
 use crate::scim::ResourceType;
 use crate::secret::Secret;
 
@@ -137,8 +137,20 @@ impl Wire {
         if let Some(pem) = &settings.ca_certificate {
             builder = builder.tls_certs_only(authorities(pem)?);
         }
+        if let Some(own) = &settings.client_certificate {
+            builder = builder.identity(identity(own)?);
+        }
         let client = builder.build().map_err(|error| {
-            denied(format!("the HTTP client cannot be set up: {}", why(&error)))
+            let cure = match &settings.client_certificate {
+                Some(_) => {
+                    "; check that clientKey belongs to the first certificate of clientCertificate"
+                }
+                None => "",
+            };
+            denied(format!(
+                "the HTTP client cannot be set up: {}{cure}",
+                why(&error)
+            ))
         })?;
         Ok(Self { client, base })
     }
@@ -247,6 +259,18 @@ fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, Refusal> {
     Ok(read)
 }
 
+fn identity(own: &ClientCertificate) -> Result<Identity, Refusal> {
+    let chain = String::from_utf8_lossy(&own.chain);
+    // The key last, since a chain's file may hold one too. The text of both is wiped like the key itself.
+    let both = Secret::new(format!("{chain}\n{}", own.key.expose()));
+    Identity::from_pem(both.expose().as_bytes()).map_err(|error| {
+        denied(format!(
+            "the client certificate and its key cannot be read: {}; both must be in PEM form, the key without a passphrase",
+            why(&error)
+        ))
+    })
+}
+
 fn bearer(token: &Secret) -> Result<HeaderValue, Trouble> {
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
         Trouble::NotSent(denied(
@@ -325,9 +349,15 @@ fn trouble(label: &str, error: reqwest::Error) -> Trouble {
         scim_type: None,
         message: format!("{label} got no answer: {reason}; {cure}"),
     };
-    if error.is_builder() {
+    if is_tls(&error, &is_about_us) {
+        // The server says so before it reads anything of the request.
+        Trouble::NotSent(refusal(
+            Fault::Denied,
+            "the target wants a client certificate, or another one: check clientCertificate and clientKey of the tenant",
+        ))
+    } else if error.is_builder() {
         Trouble::NotSent(refusal(Fault::Denied, "check the addresses of the tenant"))
-    } else if error.is_connect() && is_tls(&error) {
+    } else if error.is_connect() && is_tls(&error, &|_| true) {
         Trouble::NotSent(refusal(
             Fault::Denied,
             "check the target's certificate, or set the CA certificate that signed it",
@@ -342,22 +372,43 @@ fn trouble(label: &str, error: reqwest::Error) -> Trouble {
     }
 }
 
-fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+/// Whether TLS is the reason, in this way.
+fn is_tls(error: &(dyn std::error::Error + 'static), way: &dyn Fn(&rustls::Error) -> bool) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<rustls::Error>() {
-            return true;
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return way(error);
         }
         // An I/O error answers with the source of what it wraps, and so hides it.
         let wrapped = error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref);
-        if wrapped.is_some_and(|wrapped| is_tls(wrapped)) {
+        if wrapped.is_some_and(|wrapped| is_tls(wrapped, way)) {
             return true;
         }
         next = error.source();
     }
     false
+}
+
+/// Whether the server refuses what the relay showed of itself, or that it showed nothing (RFC 8446 §6.2).
+fn is_about_us(error: &rustls::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        error,
+        rustls::Error::AlertReceived(
+            Alert::CertificateRequired
+                | Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+                // A signature that does not fit, as by another authority of the same name.
+                | Alert::DecryptError
+                | Alert::AccessDenied
+        )
+    )
 }
 
 /// The whole chain of reasons, since the first says no more than "error sending request".

@@ -122,6 +122,7 @@ pub(super) fn settings(base_url: &str) -> Settings {
         requests_per_second: 1_000,
         concurrency: 8,
         ca_certificate: None,
+        client_certificate: None,
         connect_timeout: Duration::from_millis(300),
         answer_timeout: Duration::from_millis(300),
         attempts_max: 3,
