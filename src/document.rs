@@ -367,6 +367,24 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
+    /// The entries of a table whose keys are chosen by who writes it, each with its pointer.
+    pub fn entries(
+        &mut self,
+        name: &'static str,
+        problems: &mut Problems,
+    ) -> Vec<(&'a str, String, &'a Node)> {
+        let table = self.typed(name, "a table", problems, |value| match value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        });
+        let within = Self::absent(&self.pointer_of(name));
+        table
+            .into_iter()
+            .flatten()
+            .map(|(key, node)| (key.as_str(), within.pointer_of(key), node))
+            .collect()
+    }
+
     /// The fields of a table within this one; absent when it is not there.
     pub fn table(&mut self, name: &'static str, problems: &mut Problems) -> Fields<'a> {
         let pointer = self.pointer_of(name);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::secrets;
 use crate::directory::profile::{MembershipType, Profile};
 use crate::directory::tenant::auth::{Auth, ClientAuthentication};
+use crate::directory::tenant::headers::{Header, HeaderValue, secret_field};
 use crate::directory::tenant::{CLIENT_KEY, ClientCertificate, Tenant};
 use crate::directory::{Connection, Directory, Pem};
 use crate::id::ProfileName;
@@ -83,6 +84,7 @@ pub(super) fn open_provider(
         .map_err(|problem| problems.push(problem))
         .ok()
         .flatten();
+    let secret_headers = secret_headers(tenant, stored, &mut problems);
     let (Some(auth), true) = (auth, problems.is_empty()) else {
         return Err(problems);
     };
@@ -94,6 +96,8 @@ pub(super) fn open_provider(
         concurrency: tenant.concurrency,
         ca_certificate,
         client_certificate,
+        headers: plain_headers(tenant),
+        secret_headers,
         connect_timeout: Duration::from_secs(u64::from(tenant.connect_timeout_s)),
         answer_timeout: Duration::from_secs(u64::from(tenant.answer_timeout_s)),
         attempts_max: ATTEMPTS_MAX,
@@ -155,6 +159,37 @@ fn client_certificate(
         chain: secrets::certificate(&own.chain, &what("clientCertificate"))?,
         key: resolve_key(&own.key, CLIENT_KEY, &what(CLIENT_KEY), stored)?,
     })
+}
+
+/// The headers of the tenant's requests that everybody may know.
+fn plain_headers(tenant: &Tenant) -> Vec<(String, String)> {
+    let headers = tenant.headers.iter();
+    headers
+        .filter_map(|Header { name, value }| match value {
+            HeaderValue::Text(text) => Some((name.clone(), text.clone())),
+            HeaderValue::Secret(_) => None,
+        })
+        .collect()
+}
+
+/// Those with values that are secrets.
+fn secret_headers(
+    tenant: &Tenant,
+    stored: StoredSecret<'_>,
+    problems: &mut Vec<String>,
+) -> Vec<(String, Secret)> {
+    let mut headers = Vec::new();
+    for Header { name, value } in &tenant.headers {
+        let HeaderValue::Secret(reference) = value else {
+            continue;
+        };
+        let what = format!("the header {name} of tenant {}", tenant.name);
+        match resolve(reference, &secret_field(name), &what, stored) {
+            Ok(value) => headers.push((name.clone(), value)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    headers
 }
 
 fn certificate(pem: Option<&Pem>, what: &str) -> Result<Option<Vec<u8>>, String> {

@@ -12,7 +12,7 @@ use crate::catalog::secrets::take;
 use crate::catalog::{Catalog, Contents, Entry, Hand, Kept, Refused, Sealed, changed_fields};
 use crate::directory::Written;
 use crate::directory::tenant::auth::{Auth, PRIVATE_KEY};
-use crate::directory::tenant::{self, CLIENT_KEY, Tenant};
+use crate::directory::tenant::{self, CLIENT_KEY, Tenant, headers};
 use crate::document::{Node, Problems, Value};
 use crate::id::TenantName;
 use crate::secret::Secret;
@@ -88,7 +88,7 @@ impl Catalog {
                 } else if is_other_key {
                     Some("must be sent again, because clientCertificate changes".to_owned())
                 } else {
-                    None
+                    (!stored.secrets.contains_key(field)).then(|| "is missing".to_owned())
                 }
             };
             check_secrets(after, &secrets, &needed, &mut problems);
@@ -106,7 +106,7 @@ impl Catalog {
         stored.secrets = self.seal(name, None, &secrets, stored.secrets)?;
         stored
             .secrets
-            .retain(|field, _| after.secret_fields().contains(&field.as_str()));
+            .retain(|field, _| after.secret_fields().contains(field));
         stored.updated_at = hand.at;
         let changed = changed_fields(&before.written, &after.written, &secrets);
         self.keep_tenant(after, stored, hand, Deed::TenantUpdate, changed)
@@ -205,26 +205,38 @@ fn take_secrets(fields: &mut Node, problems: &mut Problems) -> BTreeMap<String, 
     if let Some(key) = take(fields, CLIENT_KEY, &pointer_of(CLIENT_KEY), problems) {
         secrets.insert(CLIENT_KEY.to_owned(), key);
     }
-    let auth = match &mut fields.value {
-        Value::Table(table) => table.get_mut("auth"),
-        _ => None,
-    };
-    let Some(auth) = auth else {
+    let Value::Table(table) = &mut fields.value else {
         return secrets;
     };
-    for name in Auth::SECRETS {
-        if let Some(secret) = take(auth, name, &pointer_of(name), problems) {
-            secrets.insert(name.to_owned(), secret);
+    if let Some(auth) = table.get_mut("auth") {
+        for name in Auth::SECRETS {
+            if let Some(secret) = take(auth, name, &pointer_of(name), problems) {
+                secrets.insert(name.to_owned(), secret);
+            }
+        }
+    }
+    if let Some(Value::Table(headers)) = table.get_mut(headers::FIELD).map(|node| &mut node.value) {
+        for (name, header) in headers {
+            let field = headers::secret_field(name);
+            if let Some(secret) = take(header, "secret", &pointer_of(&field), problems) {
+                secrets.insert(field, secret);
+            }
         }
     }
     secrets
 }
 
 fn pointer_of(secret: &str) -> String {
-    match secret {
-        CLIENT_KEY => format!("/{secret}"),
-        _ => format!("/auth/{secret}"),
+    match (secret, header_of(secret)) {
+        (_, Some(header)) => format!("/{}/{}/secret", headers::FIELD, header.replace('~', "~0")),
+        (CLIENT_KEY, None) => format!("/{secret}"),
+        (_, None) => format!("/auth/{secret}"),
     }
+}
+
+/// The header that a secret is the value of.
+fn header_of(secret: &str) -> Option<&str> {
+    secret.strip_prefix(headers::FIELD)?.strip_prefix('/')
 }
 
 /// The secrets of the tenant are there when they are needed, and no others.
@@ -235,13 +247,13 @@ fn check_secrets(
     problems: &mut Problems,
 ) {
     let fields = tenant.secret_fields();
-    for field in fields.iter().filter(|field| !secrets.contains_key(**field)) {
+    for field in fields.iter().filter(|field| !secrets.contains_key(*field)) {
         if let Some(why) = needed(field) {
             problems.add(None, &pointer_of(field), why);
         }
     }
     for (field, secret) in secrets {
-        if !fields.contains(&field.as_str()) {
+        if !fields.contains(field) {
             let message = match field.as_str() {
                 CLIENT_KEY => "belongs to clientCertificate, which is missing".to_owned(),
                 _ => format!(
@@ -250,6 +262,10 @@ fn check_secrets(
                 ),
             };
             problems.add(None, &pointer_of(field), message);
+        } else if header_of(field).is_some() {
+            if let Err(wrong) = headers::check_value(secret.expose()) {
+                problems.add(None, &pointer_of(field), wrong);
+            }
         } else if matches!(field.as_str(), PRIVATE_KEY | CLIENT_KEY) {
             check_key(secret, &pointer_of(field), problems);
         }

@@ -8,6 +8,7 @@ use crate::directory::profile::Profile;
 use crate::directory::scope::{CONFLICT_POLICY, usual_groups, usual_users};
 use crate::directory::tenant::Tenant;
 use crate::directory::tenant::auth::{Auth, ClientAuthentication};
+use crate::directory::tenant::headers::{Header, HeaderValue};
 use crate::directory::{Directory, Pem, Written};
 use crate::identity::DirectoryType;
 use crate::mapping::default_rules;
@@ -159,6 +160,7 @@ pub fn tenant(tenant: &Tenant) -> Written {
         "concurrency": tenant.concurrency,
         "caCertificate": tenant.ca_certificate.as_ref().map(pem),
         "clientCertificate": tenant.client_certificate.as_ref().map(|own| pem(&own.chain)),
+        "headers": headers(&tenant.headers),
         "allowPlainHttp": tenant.written.get("allowPlainHttp").cloned().unwrap_or(Value::Bool(false)),
         "connectTimeoutSeconds": tenant.connect_timeout_s,
         "answerTimeoutSeconds": tenant.answer_timeout_s,
@@ -197,6 +199,18 @@ fn auth(auth: &Auth) -> Value {
         }),
     }));
     shown.into()
+}
+
+/// Each header with its value; one that is a secret is shown as an empty table, which keeps it when it is sent back.
+fn headers(headers: &[Header]) -> Value {
+    let shown = headers.iter().map(|header| {
+        let value = match &header.value {
+            HeaderValue::Text(text) => json!(text),
+            HeaderValue::Secret(_) => json!({}),
+        };
+        (header.name.clone(), value)
+    });
+    shown.collect::<serde_json::Map<_, _>>().into()
 }
 
 /// The word for a type of directory.

@@ -1,8 +1,10 @@
 //! A tenant: the IAM that receives the changes, and the pace that it allows.
 
 pub mod auth;
+pub mod headers;
 
 use crate::directory::tenant::auth::Auth;
+use crate::directory::tenant::headers::Header;
 use crate::directory::values::reference;
 use crate::directory::{Pem, Written};
 use crate::document::{Fields, Node, Problems};
@@ -31,6 +33,8 @@ pub struct Tenant {
     pub ca_certificate: Option<Pem>,
     /// What the relay shows of itself in the TLS handshake, with target and token endpoint.
     pub client_certificate: Option<ClientCertificate>,
+    /// What every request to the target says besides.
+    pub headers: Vec<Header>,
     /// Seconds to wait for a connection.
     pub connect_timeout_s: u32,
     /// Seconds to wait for an answer.
@@ -59,10 +63,12 @@ pub const CLIENT_KEY: &str = "clientKey";
 
 impl Tenant {
     /// The fields that hold its secrets.
-    pub fn secret_fields(&self) -> Vec<&'static str> {
+    pub fn secret_fields(&self) -> Vec<String> {
         let key = self.client_certificate.as_ref().map(|_| CLIENT_KEY);
-        std::iter::once(self.auth.secret_field())
-            .chain(key)
+        let fields = std::iter::once(self.auth.secret_field()).chain(key);
+        fields
+            .map(str::to_owned)
+            .chain(self.headers.iter().filter_map(Header::secret_field))
             .collect()
     }
 
@@ -125,6 +131,7 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
     let ca_certificate = fields.parsed("caCertificate", problems, pem);
     let chain = fields.parsed("clientCertificate", problems, pem);
     let client_certificate = read_client_certificate(&mut fields, chain, from_api, problems);
+    let headers = headers::read(&mut fields, from_api, problems);
     let connect_timeout_s = fields.integer("connectTimeoutSeconds", 10, 1..=300, problems);
     let answer_timeout_s = fields.integer("answerTimeoutSeconds", 30, 1..=600, problems);
     let settle_s = fields.integer("settleSeconds", 2, 0..=60, problems);
@@ -147,6 +154,7 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
         concurrency: usize::try_from(concurrency).ok()?,
         ca_certificate,
         client_certificate,
+        headers,
         connect_timeout_s: u32::try_from(connect_timeout_s).ok()?,
         answer_timeout_s: u32::try_from(answer_timeout_s).ok()?,
         settle_s: u32::try_from(settle_s).ok()?,
@@ -176,6 +184,14 @@ fn written(node: &Node) -> Written {
         _ => Written::new(),
     };
     written.remove(CLIENT_KEY);
+    if let Some(serde_json::Value::Object(headers)) = written.get_mut(headers::FIELD) {
+        for header in headers
+            .values_mut()
+            .filter_map(|value| value.as_object_mut())
+        {
+            header.remove("secret");
+        }
+    }
     if let Some(serde_json::Value::Object(auth)) = written.get_mut("auth") {
         for name in Auth::SECRETS {
             auth.remove(name);

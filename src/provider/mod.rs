@@ -34,6 +34,10 @@ pub struct Settings {
     pub ca_certificate: Option<Vec<u8>>,
     /// What the relay shows of itself in the TLS handshake, with target and token endpoint.
     pub client_certificate: Option<ClientCertificate>,
+    /// What every request to the target says besides what the relay sets itself: names and values.
+    pub headers: Vec<(String, String)>,
+    /// The same with values that are secrets.
+    pub secret_headers: Vec<(String, Secret)>,
     /// How long to wait for a connection, TLS included.
     pub connect_timeout: Duration,
     /// How long to wait for an answer.

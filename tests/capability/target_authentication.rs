@@ -104,6 +104,28 @@ async fn target_tokens_are_fetched_with_a_key_and_a_refused_one_is_renewed_once(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn target_requests_carry_the_headers_of_the_tenant() {
+    let world = World::new(2, 6, 2);
+    let slapd = directory(&world);
+    let target = FaultTarget::start(Vec::new()).await;
+    let relay = Relay::between(&slapd, target.base_url(), "any")
+        .tenant("headers = { X-Region = \"eu\", X-Api-Key = { secret = \"env:IAM_KEY\" } }")
+        .environment("IAM_KEY", "canary-header-77aa");
+    let run = relay.sync().completed();
+    assert!(!format!("{run:?}").contains("canary-header-77aa"));
+    let journal = target.journal();
+    assert!(!journal.is_empty());
+    for exchange in journal {
+        let header = |name: &str| exchange.headers[name].to_str().unwrap().to_owned();
+        assert_eq!(header("x-region"), "eu");
+        assert_eq!(header("x-api-key"), "canary-header-77aa");
+        assert_eq!(header("authorization"), "Bearer any");
+        let product = concat!("scim-relay/", env!("CARGO_PKG_VERSION"));
+        assert_eq!(header("user-agent"), product);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn target_behind_mutual_tls_is_served_with_the_certificate_and_with_no_other() {
     let world = World::new(7, 40, 4);
     let slapd = directory(&world);

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use scim_relay::demo::target::answer::{Answer, Call};
 use scim_relay::demo::target::{Options, Target, http};
@@ -43,6 +43,8 @@ pub struct Exchange {
     pub at: Instant,
     /// The request.
     pub call: Arc<Call>,
+    /// Its headers.
+    pub headers: Arc<HeaderMap>,
     /// What was made to go wrong.
     pub fault: Option<Fault>,
     /// The status that the truth gave; `None` when the request did not reach it.
@@ -170,11 +172,12 @@ async fn exchange(
     if !http::is_authorized(request.headers(), shared.settings.token.as_deref()) {
         return Ok(http::respond(http::unauthorized()));
     }
+    let headers = request.headers().clone();
     let call = match http::receive(request).await {
         Ok(call) => call,
         Err(answer) => return Ok(http::respond(answer)),
     };
-    let (number, fault) = shared.arrived(&call);
+    let (number, fault) = shared.arrived(&call, headers);
     let truth = match &fault {
         Some(fault) if !reaches_truth(fault) => None,
         _ => Some(shared.ask(&call, fault.as_ref())),
@@ -208,7 +211,7 @@ fn reaches_truth(fault: &Fault) -> bool {
 
 impl Shared {
     /// Writes the request down and decides what goes wrong with it.
-    fn arrived(&self, call: &Call) -> (usize, Option<Fault>) {
+    fn arrived(&self, call: &Call, headers: HeaderMap) -> (usize, Option<Fault>) {
         let mut script = self.script.lock().unwrap();
         let Script { rules, random, .. } = &mut *script;
         let mut draw = || draw(random);
@@ -221,6 +224,7 @@ impl Shared {
         script.journal.push(Exchange {
             at: Instant::now(),
             call: Arc::new(call.clone()),
+            headers: Arc::new(headers),
             fault: fault.clone(),
             truth: None,
             sent: None,

@@ -45,6 +45,7 @@ SOUND = {
     # Nothing listens there.
     "baseUrl": "http://127.0.0.1:1",
     "tokenUrl": "http://127.0.0.1:1/token",
+    "headers": {"X-Region": "eu"},
     "privateKey": os.environ["PRIVATE_KEY"],
 }
 # Of two that contradict each other, the one to leave out.
@@ -79,10 +80,18 @@ def sound(value):
 def is_guess(name, item):
     if name == "port":
         return type(item) is int and 1 <= item <= 65_535
+    if name == "headers":
+        return isinstance(item, dict) and all(is_header(value) for value in item.values())
     if isinstance(item, list) and isinstance(SOUND.get(name), list):
         kind = type(SOUND[name][0])
         return (len(item) > 0 or name == "profiles") and all(isinstance(part, kind) for part in item)
     return name in SOUND and type(item) is type(SOUND[name]) and item != ""
+
+
+def is_header(value):
+    if isinstance(value, dict):
+        return set(value) == {"secret"} and is_header(value["secret"])
+    return isinstance(value, str) and value != ""
 
 
 @schemathesis.hook

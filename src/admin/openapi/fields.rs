@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Tables(&'static [Field]),
     /// SCIM attributes, each with where its value comes from.
     Mapping,
+    /// HTTP headers, each with its value or its secret.
+    Headers,
     /// Further profiles of a directory.
     Profiles,
 }
@@ -144,6 +146,7 @@ const TENANT: &[Field] = &[
     field("caCertificate", Kind::Text),
     field("clientCertificate", Kind::Text),
     field("clientKey", Kind::Secret),
+    field("headers", Kind::Headers),
     field("allowPlainHttp", Kind::Truth),
     field("connectTimeoutSeconds", Kind::Number(1, 300)),
     field("answerTimeoutSeconds", Kind::Number(1, 600)),
@@ -412,6 +415,7 @@ fn of(kind: Kind, purpose: Use) -> Value {
             table
         }
         Kind::Tables(fields) => json!({ "type": "array", "items": object(fields, Use::Create) }),
+        Kind::Headers => json!({ "type": "object", "additionalProperties": header(purpose) }),
         Kind::Mapping => json!({ "type": "object", "additionalProperties": row() }),
         Kind::Profiles => {
             json!({ "type": "array", "items": { "$ref": "#/components/schemas/NewProfile" } })
@@ -432,6 +436,19 @@ fn row() -> Value {
     json!({ "oneOf": [
         { "type": "string" }, { "const": false }, from("attribute"), from("constant"), from("expression"),
     ] })
+}
+
+/// What a header says, or a secret, which is shown as an empty object and kept when that is sent back.
+fn header(purpose: Use) -> Value {
+    let fields: &[Field] = match purpose {
+        Use::Create => &[needed("secret", Kind::Secret)],
+        Use::Change | Use::Shown => &[field("secret", Kind::Secret)],
+    };
+    let secret = match purpose {
+        Use::Shown => object(fields, Use::Shown),
+        Use::Create | Use::Change => object(fields, Use::Create),
+    };
+    json!({ "oneOf": [{ "type": "string", "minLength": 1 }, secret] })
 }
 
 fn nullable(mut schema: Value) -> Value {

@@ -141,3 +141,55 @@ async fn a_tenants_client_key_belongs_to_its_certificate() {
             .any(|part| part == body.as_bytes())
     );
 }
+
+#[tokio::test]
+async fn a_tenants_secret_headers_are_sealed_and_asked_for_at_another_address() {
+    let fixture = Fixture::new();
+    let catalog = fixture.open().await;
+    let mut fields = tenant_fields();
+    fields["headers"] =
+        json!({ "X-Region": "eu", "X-Key": { "secret": "canary\r\nX: y" }, "X-Other": {} });
+    let refused = catalog
+        .create_tenant(Node::of_json(fields.clone()), &hand())
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(
+        pointers(&refused),
+        ["/headers/X-Other/secret", "/headers/X-Key/secret"]
+    );
+    assert!(!format!("{refused:?}").contains("canary"));
+    fields["headers"] = json!({ "X-Region": "eu", "X-Key": { "secret": "canary-c0de" } });
+    let created = catalog
+        .create_tenant(Node::of_json(fields), &hand())
+        .await
+        .unwrap();
+    let shown = crate::directory::shown::tenant(&created.definition);
+    assert_eq!(shown["headers"], json!({ "X-Region": "eu", "X-Key": {} }));
+    let change = async |fields: Json| {
+        catalog
+            .update_tenant(&acme(), Node::of_json(fields), &hand())
+            .await
+    };
+    let stored = || catalog.secret(&catalog.contents(), &acme(), None, "headers/X-Key");
+    // What was shown is sent back, with another header.
+    change(json!({ "headers": { "X-Region": "us", "X-Key": {} } }))
+        .await
+        .unwrap();
+    assert_eq!(stored().unwrap().expose(), "canary-c0de");
+    let refused = change(json!({ "headers": { "X-Key2": {} } }))
+        .await
+        .unwrap_err();
+    assert_eq!(pointers(&refused), ["/headers/X-Key2/secret"]);
+    let refused = change(json!({ "baseUrl": "https://evil.example.org" }))
+        .await
+        .unwrap_err();
+    assert_eq!(pointers(&refused), ["/auth/token", "/headers/X-Key/secret"]);
+    // A header that becomes a text needs its secret no more.
+    change(json!({ "headers": { "X-Key": "public" } }))
+        .await
+        .unwrap();
+    assert!(stored().is_err());
+    drop(catalog);
+    let bytes = std::fs::read(fixture.folder.path().join("store.redb")).unwrap();
+    assert!(!bytes.windows(11).any(|part| part == b"canary-c0de"));
+}

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Url};
 use serde_json::Value as Json;
@@ -114,6 +114,10 @@ impl Trouble {
 pub(super) struct Wire {
     client: Client,
     base: Url,
+    /// What every request to the target says besides; a token endpoint is not told.
+    headers: HeaderMap,
+    /// The values of those that are secrets.
+    hidden: Vec<Secret>,
 }
 
 impl Wire {
@@ -152,7 +156,12 @@ impl Wire {
                 why(&error)
             ))
         })?;
-        Ok(Self { client, base })
+        Ok(Self {
+            client,
+            base,
+            headers: headers(settings)?,
+            hidden: hidden(settings),
+        })
     }
 
     /// Sends one SCIM request, once.
@@ -164,6 +173,7 @@ impl Wire {
         let mut request = self
             .client
             .request(call.method.clone(), self.url(call)?)
+            .headers(self.headers.clone())
             .header(AUTHORIZATION, bearer(token)?);
         // A DELETE has no answer worth naming a type for, and Entra ID refuses one that does.
         if call.method != Method::DELETE {
@@ -172,7 +182,8 @@ impl Wire {
         if let Some(body) = &call.body {
             request = request.header(CONTENT_TYPE, SCIM_JSON).body(body.clone());
         }
-        answer(request, &call.to_string(), call.bytes_max(), token).await
+        let secrets: Vec<&Secret> = std::iter::once(token).chain(&self.hidden).collect();
+        answer(request, &call.to_string(), call.bytes_max(), &secrets).await
     }
 
     /// Sends a form to a token endpoint (RFC 6749 §4.4.2), once. The answer to a refusal is cleaned of the secret.
@@ -191,7 +202,7 @@ impl Wire {
             request,
             "POST to the token endpoint",
             RESOURCE_BYTES_MAX,
-            secret,
+            &[secret],
         )
         .await
     }
@@ -271,6 +282,32 @@ fn identity(own: &ClientCertificate) -> Result<Identity, Refusal> {
     })
 }
 
+fn headers(settings: &Settings) -> Result<HeaderMap, Refusal> {
+    let secrets = settings.secret_headers.iter();
+    let secrets = secrets.map(|(name, value)| (name, value.expose(), true));
+    let texts = settings.headers.iter();
+    let texts = texts.map(|(name, value)| (name, value.as_str(), false));
+    let mut headers = HeaderMap::new();
+    for (name, value, is_secret) in texts.chain(secrets) {
+        let header = HeaderName::try_from(name).ok();
+        let Some((header, mut value)) = header.zip(HeaderValue::try_from(value).ok()) else {
+            return Err(denied(format!(
+                "the header {} cannot be sent: its name or value contains characters that no header can carry; check for a \
+                 line break",
+                name.escape_debug()
+            )));
+        };
+        value.set_sensitive(is_secret);
+        headers.insert(header, value);
+    }
+    Ok(headers)
+}
+
+fn hidden(settings: &Settings) -> Vec<Secret> {
+    let secrets = settings.secret_headers.iter();
+    secrets.map(|(_, value)| value.clone()).collect()
+}
+
 fn bearer(token: &Secret) -> Result<HeaderValue, Trouble> {
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
         Trouble::NotSent(denied(
@@ -286,7 +323,7 @@ async fn answer(
     request: RequestBuilder,
     label: &str,
     bytes_max: usize,
-    secret: &Secret,
+    secrets: &[&Secret],
 ) -> Result<Answer, Trouble> {
     let mut response = request
         .send()
@@ -307,7 +344,7 @@ async fn answer(
                 };
             }
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Ok(None) => break body(&bytes, (status >= 300).then_some(secret)),
+            Ok(None) => break body(&bytes, if status >= 300 { secrets } else { &[] }),
             Err(_) => break Body::BrokenOff,
         }
     };
@@ -318,13 +355,12 @@ async fn answer(
     })
 }
 
-/// Reads a body; in refusals, where it ends up in messages, a secret that the target repeats is taken out.
-fn body(bytes: &[u8], secret: Option<&Secret>) -> Body {
-    let text = String::from_utf8_lossy(bytes);
-    let text = match secret {
-        Some(secret) if !secret.is_empty() => text.replace(secret.expose(), "***").into(),
-        _ => text,
-    };
+/// Reads a body; in refusals, where it ends up in messages, secrets that the target repeats are taken out.
+fn body(bytes: &[u8], secrets: &[&Secret]) -> Body {
+    let mut text = String::from_utf8_lossy(bytes);
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret.expose(), "***").into();
+    }
     if text.trim().is_empty() {
         Body::Empty
     } else if is_html(text.as_bytes()) {
@@ -435,6 +471,8 @@ mod tests {
         let wire = Wire {
             client: Client::new(),
             base: base_url("https://iam.example.com/scim/v2/").unwrap(),
+            headers: HeaderMap::new(),
+            hidden: Vec::new(),
         };
         let filter = r#"userName eq "a+b & c=ö%#?""#.to_owned();
         let call = Call::get(
@@ -463,6 +501,8 @@ mod tests {
         let wire = Wire {
             client: Client::new(),
             base: base_url("https://iam.example.com").unwrap(),
+            headers: HeaderMap::new(),
+            hidden: Vec::new(),
         };
         for id in ["", ".", "..", "7\n", "\t7"] {
             let call = Call {
@@ -502,14 +542,14 @@ mod tests {
             ("Too many", Body::Text),
             ("{\"id\":", Body::Text),
         ] {
-            assert_eq!(body(text.as_bytes(), None), expected, "{text:?}");
+            assert_eq!(body(text.as_bytes(), &[]), expected, "{text:?}");
         }
-        assert_eq!(body(b"\"\xff\"", None), Body::Json("\u{fffd}".into()));
+        assert_eq!(body(b"\"\xff\"", &[]), Body::Json("\u{fffd}".into()));
         let deep = "[".repeat(100_000);
-        assert_eq!(body(deep.as_bytes(), None), Body::Text);
+        assert_eq!(body(deep.as_bytes(), &[]), Body::Text);
         let secret = Secret::new("hunter2".into());
         assert_eq!(
-            body(b"\"bad hunter2\"", Some(&secret)),
+            body(b"\"bad hunter2\"", &[&secret]),
             Body::Json("bad ***".into())
         );
     }

@@ -6,3 +6,4 @@ mod authentication;
 mod lookups;
 mod outcomes;
 mod target;
+mod tls;

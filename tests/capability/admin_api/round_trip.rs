@@ -79,8 +79,10 @@ async fn admin_api_what_is_shown_can_be_sent_back() {
         auth.as_object_mut()
             .unwrap()
             .extend(more.as_object().unwrap().clone());
-        let tenant =
-            json!({ "name": "beta", "baseUrl": "https://scim.example.org/v2", "auth": auth });
+        let tenant = json!({
+            "name": "beta", "baseUrl": "https://scim.example.org/v2", "auth": auth,
+            "headers": { "X-Region": "eu", "X-Api-Key": { "secret": "s" } },
+        });
         let created = site.api.post("/tenants", &tenant.to_string());
         assert_eq!(created.status, 201, "{created:?}");
         send_back(&site, "/tenants/beta");

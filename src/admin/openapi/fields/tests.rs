@@ -64,7 +64,7 @@ fn check(read: Reader, within: &[&str], field: &Field) {
             (Value::Null, "a list of tables is expected".to_owned())
         }
         Kind::Mapping => (Value::Null, "must be a table".to_owned()),
-        Kind::Table(_) => (Value::Null, "a table is expected".to_owned()),
+        Kind::Table(_) | Kind::Headers => (Value::Null, "a table is expected".to_owned()),
         Kind::Number(least, most) => {
             let answer = format!("must lie between {least} and {most}");
             assert!(said(json!(least - 1)).contains(&answer), "{field:?}");

@@ -123,6 +123,8 @@ pub(super) fn settings(base_url: &str) -> Settings {
         concurrency: 8,
         ca_certificate: None,
         client_certificate: None,
+        headers: Vec::new(),
+        secret_headers: Vec::new(),
         connect_timeout: Duration::from_millis(300),
         answer_timeout: Duration::from_millis(300),
         attempts_max: 3,
