@@ -117,6 +117,8 @@ struct Inner {
     /// When a job of each profile was last queued: one that ends before it can note its attempt, for want of a secret,
     /// say, is not due again at once.
     queued: Mutex<HashMap<ProfileKey, DateTime<Utc>>>,
+    /// The schedule of each profile as it was last seen.
+    schedules: Mutex<HashMap<ProfileKey, InForce>>,
     /// Places for jobs of each tenant, fewer than there are in all.
     shares: Mutex<HashMap<TenantName, Arc<Semaphore>>>,
     /// The profiles that are listened for.
@@ -126,6 +128,13 @@ struct Inner {
     tasks: TaskTracker,
     stop: CancellationToken,
     started: DateTime<Utc>,
+}
+
+/// A schedule that is in force.
+struct InForce {
+    schedule: Schedule,
+    /// Since when, where somebody set it after the start: times before it were not missed.
+    since: Option<DateTime<Utc>>,
 }
 
 #[derive(Clone)]
@@ -152,6 +161,7 @@ impl Scheduler {
             directories: Mutex::default(),
             places: Arc::new(Semaphore::new(JOBS_AT_ONCE)),
             queued: Mutex::default(),
+            schedules: Mutex::default(),
             shares: Mutex::default(),
             listening: Mutex::default(),
             left: Notify::new(),
@@ -167,6 +177,13 @@ impl Scheduler {
     /// When the store cannot be read or the clock does not start.
     pub async fn start(&self) -> Result<(), String> {
         self.resume().await.map_err(|error| error.to_string())?;
+        let profiles = self.0.runner.profiles().into_iter();
+        let enabled = profiles.filter(|profile| profile.enabled);
+        let in_force = |Scheduled { key, schedule, .. }: Scheduled| {
+            let since = None;
+            (key, InForce { schedule, since })
+        };
+        *lock(&self.0.schedules) = enabled.map(in_force).collect();
         clock::start(self.clone()).await
     }
 
@@ -433,7 +450,26 @@ impl Scheduler {
             return Ok(None);
         }
         let last = self.last_try(&profile.key).await?;
-        Ok(profile.schedule.next_run(last, self.0.started))
+        let since = self.scheduled_since(profile);
+        let last = match profile.schedule {
+            Schedule::Cron(_) => last.max(since),
+            _ => last,
+        };
+        let since = since.unwrap_or(self.0.started);
+        Ok(profile.schedule.next_run(last, since))
+    }
+
+    /// Since when a profile has its schedule, where somebody gave it one after the start.
+    fn scheduled_since(&self, profile: &Scheduled) -> Option<DateTime<Utc>> {
+        let mut schedules = lock(&self.0.schedules);
+        match schedules.get(&profile.key) {
+            Some(known) if known.schedule == profile.schedule => known.since,
+            _ => {
+                let (schedule, since) = (profile.schedule.clone(), Some(Utc::now()));
+                schedules.insert(profile.key.clone(), InForce { schedule, since });
+                since
+            }
+        }
     }
 
     /// Lets no new job begin, asks the running ones to end after their requests in flight, and waits for them.
