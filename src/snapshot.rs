@@ -202,6 +202,8 @@ pub struct FeedState {
     pub went_back: Option<WentBack>,
     /// When the next account expires, which no feed tells.
     pub next_due: Option<DateTime<Utc>>,
+    /// Whether another server was read than the time before, for the first time.
+    pub changed_server: bool,
     /// Entries that the last full scan did not meet, where that proved nothing because another server than before answered.
     pub missing: Vec<RowKey>,
 }
@@ -216,6 +218,15 @@ pub struct WentBack {
 }
 
 impl FeedState {
+    /// Why the server that was read may not know whose rights were taken away; of another server than before, for one run.
+    pub fn rights_in_doubt(&self) -> Option<String> {
+        if self.went_back().is_some() {
+            return Some("the directory server went back in time".to_owned());
+        }
+        let why = "another directory server answers than before";
+        self.changed_server.then(|| why.to_owned())
+    }
+
     /// What is known of the server that was read, if it went back in time. Another server may answer meanwhile, and is not
     /// concerned.
     pub fn went_back(&self) -> Option<&WentBack> {

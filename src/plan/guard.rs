@@ -41,8 +41,8 @@ impl Default for Limits {
 pub struct Evidence {
     /// What the read's silence means.
     pub coverage: Coverage,
-    /// Whether the directory server went back in time, as one that was restored from a copy does.
-    pub went_back: bool,
+    /// Why the directory server may not know whose rights were taken away, in words.
+    pub rights_in_doubt: Option<String>,
     /// What the last complete read met, when that was not plausible.
     pub implausible: Option<Baseline>,
     /// Entries that the last plausible complete read met; absent before the first.
@@ -79,13 +79,13 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
             message: format!("removals wait for a complete read, because this one was not: {why}"),
         });
     }
-    if evidence.went_back {
+    if let Some(why) = &evidence.rights_in_doubt {
         holds.push(Hold {
             classes: vec![Class::Reactivate, Class::AddMembers],
             release: Release::CompleteRead,
-            message: "nobody is reactivated or added to a group, because the directory server went back in time and may \
-                      not know whose rights were taken away since"
-                .to_owned(),
+            message: format!(
+                "nobody is reactivated or added to a group, because {why} and may not know whose rights were taken away"
+            ),
         });
     }
     if let Some(met) = evidence.implausible {
@@ -151,7 +151,7 @@ mod tests {
     fn evidence(deactivations: u64, active_users: u64) -> Evidence {
         Evidence {
             coverage: Coverage::Complete,
-            went_back: false,
+            rights_in_doubt: None,
             implausible: None,
             baseline: Some(Baseline {
                 users: active_users,

@@ -137,6 +137,7 @@ pub(super) async fn way(
         missing.extend(state.missing);
     }
     after.unsure = doubt.is_some();
+    after.changed_server = doubt.is_some() && !state.unsure;
     Ok(Way::FullScan(FullScan {
         why: lost,
         before: state.server,

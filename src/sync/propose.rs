@@ -460,7 +460,7 @@ impl<'a> Draft<'a> {
         };
         let evidence = guard::Evidence {
             coverage,
-            went_back: feed.went_back().is_some(),
+            rights_in_doubt: feed.rights_in_doubt(),
             implausible: state.implausible,
             baseline: state.baseline,
             absent_users: self.absent_users,

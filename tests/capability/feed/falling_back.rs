@@ -190,6 +190,14 @@ async fn feed_of_another_controller_proves_no_absence_at_first() {
     // Another copy of the database, to which not everything was replicated yet: ben is missing.
     samba.delete(&format!("CN=ben,{}", crate::support::samba::PEOPLE));
     samba.back_up();
+    // Nor does it know yet that ann was locked.
+    company.site.lock("ann", true);
+    let only_ann = ["sync", "--only", "ann", "--output", "json"];
+    let locked = company.relay.spawn(&only_ann).wait().completed();
+    assert_eq!(locked.count("usersDeactivated"), 1, "{locked:?}");
+    let Site::Domain(samba) = &mut company.site else {
+        unreachable!()
+    };
     let invocation = "dn: CN=NTDS Settings,CN=DC1,CN=Servers,CN=Default-First-Site-Name,CN=Sites,CN=Configuration,\
                       dc=ad,dc=example,dc=org\nchangetype: modify\nreplace: invocationId\n\
                       invocationId:: MDEyMzQ1Njc4OWFiY2RlZg==\n";
@@ -207,7 +215,12 @@ async fn feed_of_another_controller_proves_no_absence_at_first() {
             .contains("may not have been replicated")
     );
     assert!(company.wrote(before).is_empty() && company.is_active("ben"));
+    assert!(
+        run.job["holds"].to_string().contains("reactivated"),
+        "{run:?}"
+    );
     // The second time it is the same one, and what is missing is missing.
     let run = company.relay.sync().completed();
     assert_eq!(run.count("usersDeactivated"), 1, "{run:?}");
+    assert_eq!(run.count("usersReactivated"), 1, "{run:?}");
 }
