@@ -7,7 +7,10 @@ use super::directories::Fresh;
 /// Sends back what is shown, twice, and panics unless it stays as it is.
 fn send_back(site: &Fresh, path: &str) -> Value {
     let apart = |mut shown: Value| {
-        shown.as_object_mut().unwrap().remove("updatedAt");
+        let fields = shown.as_object_mut().unwrap();
+        fields.remove("updatedAt");
+        // It moves when a run begins in between.
+        fields.remove("nextRunAt");
         shown
     };
     let shown = site.api.get(path).json();
@@ -91,11 +94,8 @@ async fn admin_api_what_is_shown_can_be_sent_back() {
 
     let time = json!("2031-01-01T00:00:00Z");
     for (path, fields) in [
-        (
-            &path,
-            &["id", "kept", "createdAt", "updatedAt", "nextRunAt"][..],
-        ),
-        (&second, &["id", "nextRunAt"]),
+        (&path, &["id", "kept", "createdAt", "updatedAt"][..]),
+        (&second, &["id"]),
         (&format!("{profiles}/default"), &["id", "name", "enabled"]),
         (
             &"/tenants/acme".to_owned(),
@@ -106,6 +106,9 @@ async fn admin_api_what_is_shown_can_be_sent_back() {
             refused(&site, path, name, time.clone());
         }
     }
+    let next = json!({ "nextRunAt": time });
+    assert_eq!(site.put(&id, &next).status, 200);
+    assert_ne!(site.api.get(&path).json()["nextRunAt"], time);
     // A change that was made in between is not undone by whoever did not see it.
     let seen = site.api.get(&path).json();
     assert_eq!(
