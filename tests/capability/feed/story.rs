@@ -297,3 +297,33 @@ async fn feed_costs_one_value_for_one_member_of_2000() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn feed_of_a_group_within_reaches_the_groups_around_it() {
+    let lines = "nestedGroups = \"flatten\"";
+    let story = Story::begin(Site::openldap(), "syncrepl", Sees::Deletions, lines).await;
+    let (site, team) = (&story.site, story.site.group("a-team"));
+    site.add_group("outer", &[&team]);
+    story.costs(
+        Sees::Changes,
+        &[r#"POST /Groups {"displayName":"outer","members":[{"value":"ann"},{"value":"ben"}]}"#],
+    );
+    let other = site.person("other3");
+    site.change(&team, &format!("add: member\nmember: {other}"));
+    story.costs(
+        Sees::Changes,
+        &[
+            r#"PATCH /Groups/a-team add members=[{"value":"other3"}]"#,
+            r#"PATCH /Groups/outer add members=[{"value":"other3"}]"#,
+        ],
+    );
+    site.delete(&site.person("ann"));
+    story.costs(
+        Sees::Deletions,
+        &[
+            "PATCH /Users/ann replace active=false",
+            r#"PATCH /Groups/a-team remove members[value eq "ann"]"#,
+            r#"PATCH /Groups/outer remove members[value eq "ann"]"#,
+        ],
+    );
+}
