@@ -269,17 +269,8 @@ async fn note_missing(
 /// Compares rows that are not linked with the resources that are free; what was found earlier and is not there any
 /// more is forgotten.
 async fn find_matches(relay: &Relay, lease: &Lease, kind: Kind, free: &Free) -> Result<(), Error> {
-    let names = relay.counted();
     let mut after = None;
-    loop {
-        let rows = relay
-            .store
-            .dirty_rows(relay.directory.id, &names, after, ROWS_PER_TURN)
-            .await?;
-        let Some(last) = rows.last() else {
-            return Ok(());
-        };
-        after = Some(last.key.clone());
+    while let Some(rows) = relay.next_marked(&mut after).await? {
         let unlinked = rows
             .iter()
             .filter(|row| row.key.kind == kind && row.applied.is_none());
@@ -292,6 +283,7 @@ async fn find_matches(relay: &Relay, lease: &Lease, kind: Kind, free: &Free) -> 
             relay.store.record_found(lease, found).await?;
         }
     }
+    Ok(())
 }
 
 fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {

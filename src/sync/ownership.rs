@@ -34,6 +34,23 @@ impl Relay {
         row.is_for(&self.profile.name)
     }
 
+    /// The next rows that are marked, in order of their keys, after those that were given before; `None` after the last.
+    pub(super) async fn next_marked(
+        &self,
+        after: &mut Option<RowKey>,
+    ) -> Result<Option<Vec<Row>>, crate::store::Error> {
+        let (directory, names) = (self.directory.id, self.counted());
+        let rows = self
+            .store
+            .dirty_rows(directory, &names, after.clone(), ROWS_PER_TURN);
+        let rows = rows.await?;
+        let Some(last) = rows.last() else {
+            return Ok(None);
+        };
+        *after = Some(last.key.clone());
+        Ok(Some(rows))
+    }
+
     /// Rows by key, with what each of the directory's profiles saw.
     pub(super) async fn rows(&self, keys: Vec<RowKey>) -> Result<Vec<Row>, crate::store::Error> {
         let names = self.counted();
@@ -56,17 +73,10 @@ pub(super) async fn settle_disagreements(
     }
     let met = complete == Some(true);
     let mut after = None;
-    loop {
-        let rows = relay
-            .store
-            .dirty_rows(relay.directory.id, &names, after, ROWS_PER_TURN)
-            .await?;
-        let Some(last) = rows.last() else {
-            return Ok(());
-        };
-        after = Some(last.key.clone());
+    while let Some(rows) = relay.next_marked(&mut after).await? {
         settle(relay, lease, reader, tracker, rows, met).await?;
     }
+    Ok(())
 }
 
 /// Settles the rows among these that one profile lost and another still has as it read them last, which may be long ago.

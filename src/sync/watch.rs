@@ -133,6 +133,7 @@ async fn listen(relay: &Relay, ringer: &dyn Ringer, mut bell: Box<dyn Bell>) -> 
                 gathered.add(ring);
             }
             if !concerns(relay, &mut reader, &gathered).await {
+                tracing::debug!(directory = %relay.directory.name, profile = %relay.profile.name, "what was heard is no news");
                 continue;
             }
             match ringer.ring().await {

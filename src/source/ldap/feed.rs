@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::fault::Fault;
 use crate::identity::Anchor;
 use crate::identity::dn::Dn;
-use crate::identity::feed::{Changes, Doubt, Hint, Ladder, Lost, Mark, Position, Rung, Step};
+use crate::identity::feed::{Changes, Hint, Ladder, Lost, Mark, Position, Rung, Step};
 use crate::source::ldap::answer::Answer;
 use crate::source::ldap::ber::Malformed;
 use crate::source::ldap::entry::Entry;
@@ -133,15 +133,11 @@ fn address(session: &Session) -> String {
     session.answering.address.to_string()
 }
 
-/// Why a position of another server does not hold on the one that answers. Another port of the same host is no other
-/// server, only another way to it.
+/// Why a position of another address does not hold. What that means for entries which are missing is judged by the server.
 pub(super) fn elsewhere(session: &Session, since: &Position) -> Option<Lost> {
     let now = address(session);
-    let host = |address: &str| address.rsplit_once(':').map(|(host, _)| host.to_owned());
-    (now != since.server).then(|| Lost {
-        why: format!("{now} answers, and before it was {}", since.server),
-        doubt: (host(&now) != host(&since.server)).then_some(Doubt::AnotherServer),
-    })
+    let before = &since.server;
+    (now != *before).then(|| Lost::harmless(format!("{now} answers, and before it was {before}")))
 }
 
 /// Hints that are gathered.

@@ -1,8 +1,6 @@
 //! Near real time: a change in the directory reaches the target without waiting for the schedule, and what is no news
 //! starts nothing.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::active_directory::domain::ticks;
@@ -29,8 +27,13 @@ struct Listening {
 
 impl Listening {
     async fn begin(site: Site) -> Self {
+        Self::begin_with(site, SELDOM).await
+    }
+
+    /// The same with another schedule.
+    async fn begin_with(site: Site, schedule: &str) -> Self {
         let target = FaultTarget::start(Vec::new()).await;
-        let relay = site.relay(&target).directory(SELDOM);
+        let relay = site.relay(&target).directory(schedule);
         let relay = relay.environment("SCIM_RELAY_LOG_LEVEL", "info,scim_relay::sync::watch=debug");
         let serving = relay.serve();
         let api = Api::new(serving.base_url());
@@ -91,6 +94,17 @@ impl Listening {
             ended.then(|| fed.collect())
         })
     }
+}
+
+/// Whether some connection to a port of this machine was closed there and not here yet (CLOSE_WAIT).
+fn is_left_by_its_peer(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut fields = table.lines().map(|line| line.split_whitespace().skip(2));
+    let peer = format!(":{port:04X}");
+    fields.any(|mut fields| {
+        let remote = fields.next().unwrap_or_default();
+        remote.ends_with(&peer) && fields.next() == Some("08")
+    })
 }
 
 const NEW_MAIL: &str = r#"PATCH /Users/ann replace emails[type eq "work"].value="new@example.org""#;
@@ -209,18 +223,27 @@ async fn feed_that_was_silent_for_long_is_no_news_by_that() {
     let listening = Listening::begin(Site::openldap_with(options.global("idletimeout 1"))).await;
     let site = &listening.site;
     listening.brings(NEW_MAIL, new_mail);
-    // Longer than the server leaves a connection open on which nothing is asked; it looks every second or so.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    let Site::OpenLdap(slapd) = site else {
+        unreachable!()
+    };
+    // Nothing is asked on it for longer than the server allows.
+    wait_for("the server's end of a connection", PATIENCE, || {
+        is_left_by_its_peer(slapd.port()).then_some(())
+    });
+    let no_news = || listening.serving.log().matches("is no news").count();
+    let before = no_news();
     site.change(&site.person("ben"), "replace: description\ndescription: x");
-    // What does not come cannot be waited for.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    wait_for("a look at what changed", PATIENCE, || {
+        (no_news() > before).then_some(())
+    });
     let jobs = listening.jobs();
     assert_eq!(jobs.len(), 1, "{jobs:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn feed_does_not_try_a_refused_password_again_and_again() {
-    let mut listening = Listening::begin(Site::openldap()).await;
+    let often = "syncInterval = \"1s\"";
+    let mut listening = Listening::begin_with(Site::openldap(), often).await;
     let Site::OpenLdap(slapd) = &mut listening.site else {
         unreachable!()
     };
@@ -228,15 +251,19 @@ async fn feed_does_not_try_a_refused_password_again_and_again() {
         "dn: {READER}\nchangetype: modify\nreplace: userPassword\nuserPassword: another\n\n"
     ));
     slapd.restart();
-    let refusals = |log: &str| {
-        let told = |line: &&str| line.contains("not listening") && line.contains("Credentials");
-        log.lines().filter(told).count()
-    };
+    let refused = |line: &str| line.contains("not listening") && line.contains("Credentials");
     wait_for("the refusal", PATIENCE, || {
-        (refusals(&listening.serving.log()) > 0).then_some(())
+        listening.serving.log().lines().any(refused).then_some(())
     });
     // The pause after a lost connection would be over by then, and the next one too.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    let failed = format!("/directories/{}/jobs?status=failed", listening.directory);
+    wait_for("four runs by schedule", PATIENCE, || {
+        let jobs = listening.api.get(&failed).json();
+        (jobs["items"].as_array().unwrap().len() >= 4).then_some(())
+    });
     let log = listening.serving.log();
-    assert_eq!(refusals(&log), 1, "{log}");
+    let told = |line: &&str| line.contains("listening for changes");
+    let last = log.lines().rfind(told).unwrap();
+    let refusals = log.lines().filter(|line| refused(line)).count();
+    assert!(refused(last) && refusals == 1, "{log}");
 }
