@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::directory::profile::Profile;
 use crate::directory::scope::{CONFLICT_POLICY, usual_groups, usual_users};
-use crate::directory::tenant::Tenant;
 use crate::directory::tenant::auth::{Auth, ClientAuthentication};
 use crate::directory::tenant::headers::{Header, HeaderValue};
+use crate::directory::tenant::{Tenant, dialect};
 use crate::directory::{Directory, Pem, Written};
 use crate::identity::DirectoryType;
 use crate::mapping::default_rules;
@@ -151,7 +151,6 @@ fn group_mapping(written: Option<&Value>, directory_type: DirectoryType) -> Valu
 
 /// The fields of a tenant.
 pub fn tenant(tenant: &Tenant) -> Written {
-    let dialect = &tenant.dialect;
     object(json!({
         "name": tenant.name,
         "baseUrl": tenant.base_url,
@@ -167,13 +166,7 @@ pub fn tenant(tenant: &Tenant) -> Written {
         "settleSeconds": tenant.settle_s,
         "emailVerifiedAttribute": tenant.email_verified.path.as_ref().map(ToString::to_string),
         "emailVerifiedDomains": tenant.email_verified.domains,
-        "dialect": {
-            "membersPerOperation": dialect.members_per_operation,
-            "membersPerRequest": dialect.members_per_request,
-            "membersPerCreate": dialect.members_per_create,
-            "pageResources": dialect.page_resources,
-            "membersReadable": dialect.members_readable,
-        },
+        "dialect": dialect::shown(&tenant.dialect),
     }))
 }
 

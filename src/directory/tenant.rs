@@ -1,6 +1,7 @@
 //! A tenant: the IAM that receives the changes, and the pace that it allows.
 
 pub mod auth;
+pub mod dialect;
 pub mod headers;
 
 use crate::directory::tenant::auth::Auth;
@@ -121,8 +122,12 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
             .ok()
     });
     let auth = auth::read(&mut fields, from_api, problems);
-    let rate_limit = fields.integer("rateLimit", 20, 1..=100_000, problems);
-    let concurrency = fields.integer("concurrency", 4, 1..=256, problems);
+    let dialect = fields.table(dialect::FIELD, problems);
+    let dialect = dialect::read(dialect, base_url.as_deref(), problems);
+    let rate_limit = dialect.rate_limit.unwrap_or(20);
+    let rate_limit = fields.integer("rateLimit", rate_limit, 1..=100_000, problems);
+    let concurrency = dialect.concurrency.unwrap_or(4);
+    let concurrency = fields.integer("concurrency", concurrency, 1..=256, problems);
     let pem = if from_api {
         Pem::parse_text
     } else {
@@ -141,7 +146,6 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
             .texts("emailVerifiedDomains", problems)
             .unwrap_or_default(),
     };
-    let dialect = read_dialect(fields.table("dialect", problems), problems);
     fields.finish(problems);
     if problems.0.len() > before {
         return None;
@@ -159,7 +163,7 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
         answer_timeout_s: u32::try_from(answer_timeout_s).ok()?,
         settle_s: u32::try_from(settle_s).ok()?,
         email_verified,
-        dialect,
+        dialect: dialect.dialect,
         written: written(node),
     })
 }
@@ -234,30 +238,6 @@ fn read_secret(
         return Some(SecretRef::Stored);
     }
     reference(fields, name, what, problems)
-}
-
-fn read_dialect(mut fields: Fields<'_>, problems: &mut Problems) -> Dialect {
-    let usual = Dialect::default();
-    let names_request = fields.has("membersPerRequest");
-    let mut size = |name, usual: usize, most: i64| {
-        let usual = i64::try_from(usual).unwrap_or(most);
-        usize::try_from(fields.integer(name, usual, 1..=most, problems)).unwrap_or(1)
-    };
-    let members_per_request = size("membersPerRequest", usual.members_per_request, 100_000);
-    // Who names a limit of the target without a word on creates means creates too.
-    let with_create = match names_request {
-        true => members_per_request,
-        false => usual.members_per_create,
-    };
-    let dialect = Dialect {
-        members_per_operation: size("membersPerOperation", usual.members_per_operation, 100_000),
-        members_per_request,
-        members_per_create: size("membersPerCreate", with_create, 100_000),
-        page_resources: size("pageResources", usual.page_resources, 10_000),
-        members_readable: fields.boolean("membersReadable", usual.members_readable, problems),
-    };
-    fields.finish(problems);
-    dialect
 }
 
 /// Checks an address that requests with credentials go to: https, or http to this machine, or http by explicit leave.

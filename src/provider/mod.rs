@@ -149,7 +149,7 @@ pub struct Capabilities {
 pub struct RequestCounts {
     /// GET.
     pub read: u64,
-    /// POST, PATCH, DELETE.
+    /// POST, PATCH, PUT, DELETE.
     pub write: u64,
 }
 
@@ -209,6 +209,9 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// When the target gives no answer that can be trusted, or repeats a page.
     async fn list(&self, resource_type: ResourceType, start: u64) -> Result<Page, Refusal>;
+
+    /// Whether resources of a type are changed by PUT, as far as the dialect and the last discovery say.
+    fn puts(&self, resource_type: ResourceType) -> bool;
 
     /// Requests sent so far.
     fn counts(&self) -> RequestCounts;

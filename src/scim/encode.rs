@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::scim::dialect::Dialect;
+use crate::scim::dialect::{Dialect, ElementUpdates};
 use crate::scim::path::AttributePath;
 use crate::scim::{AttributeChange, Attributes, PATCH_SCHEMA, ResourceType, Value};
 
@@ -13,8 +13,10 @@ use crate::scim::{AttributeChange, Attributes, PATCH_SCHEMA, ResourceType, Value
 pub enum Method {
     /// Create (RFC 7644 §3.3).
     Post,
-    /// Change (RFC 7644 §3.5.2).
+    /// Change (RFC 7644 §3.5.2); where the target has no PATCH, the provider makes a PUT of it.
     Patch,
+    /// Replace (RFC 7644 §3.5.1).
+    Put,
     /// Remove (RFC 7644 §3.6).
     Delete,
 }
@@ -25,6 +27,7 @@ impl Method {
         match self {
             Self::Post => "POST",
             Self::Patch => "PATCH",
+            Self::Put => "PUT",
             Self::Delete => "DELETE",
         }
     }
@@ -75,8 +78,12 @@ pub fn with_first_members(mut create: Request, count: usize) -> Request {
     create
 }
 
-/// Puts one attribute where RFC 7643 wants it: extensions under their URN, elements into arrays, subs into objects.
 fn place(body: &mut Map<String, Json>, path: &AttributePath, value: &Value) {
+    place_json(body, path, value.to_json());
+}
+
+/// Puts one attribute where RFC 7643 wants it: extensions under their URN, elements into arrays, subs into objects.
+pub fn place_json(body: &mut Map<String, Json>, path: &AttributePath, value: Json) {
     let home = match &path.urn {
         Some(urn) => child(body, urn),
         None => Some(body),
@@ -99,11 +106,11 @@ fn place(body: &mut Map<String, Json>, path: &AttributePath, value: &Value) {
         }
         (None, Some(sub)) => {
             if let Some(object) = child(home, &path.name) {
-                object.insert(sub.clone(), value.to_json());
+                object.insert(sub.clone(), value);
             }
         }
         (None, None) => {
-            home.insert(path.name.clone(), value.to_json());
+            home.insert(path.name.clone(), value);
         }
     }
 }
@@ -113,14 +120,14 @@ fn put_in_element(
     path: &AttributePath,
     element: &str,
     sub: &str,
-    value: &Value,
+    value: Json,
 ) {
     let at = elements.iter().position(|found| found["type"] == element);
     let at = at.unwrap_or_else(|| {
         elements.push(new_element(path, element));
         elements.len() - 1
     });
-    elements[at][sub] = value.to_json();
+    elements[at][sub] = value;
 }
 
 /// The work address is the primary one: the relay writes at most one e-mail of that type.
@@ -150,12 +157,18 @@ pub fn update(
     id: &str,
     base: &Attributes,
     changes: &[AttributeChange],
+    dialect: &Dialect,
 ) -> Request {
     let mut operations = Vec::with_capacity(changes.len());
     let mut added: BTreeMap<String, Vec<&AttributeChange>> = BTreeMap::new();
     for change in changes {
         match &change.after {
             _ if change.path.takes_many() => operations.extend(of_values(change)),
+            _ if change.path.element.is_some()
+                && dialect.element_updates == ElementUpdates::Whole =>
+            {
+                operations.push(all_elements(base, changes, &change.path));
+            }
             None => operations.push(removal(base, changes, &change.path)),
             Some(_) if needs_new_element(base, &change.path) => {
                 added
@@ -177,6 +190,39 @@ pub fn update(
     );
     operations.dedup();
     patch(resource_type, id, operations)
+}
+
+/// All elements of an attribute that the relay maintains, in place of those that are there.
+fn all_elements(base: &Attributes, changes: &[AttributeChange], path: &AttributePath) -> Json {
+    let changed = |other: &AttributePath| changes.iter().any(|change| change.path == *other);
+    let is_meant = |other: &AttributePath| other.urn == path.urn && other.name == path.name;
+    let kept = base.iter().filter(|(other, _)| !changed(other));
+    let new = changes
+        .iter()
+        .filter_map(|change| Some((&change.path, change.after.as_ref()?)));
+    let whole = AttributePath {
+        element: None,
+        sub: None,
+        ..path.clone()
+    };
+    let name = whole.to_string();
+    match elements(kept.chain(new).filter(|(other, _)| is_meant(other))) {
+        Some(elements) => json!({ "op": "replace", "path": name, "value": elements }),
+        None => json!({ "op": "remove", "path": name }),
+    }
+}
+
+/// The elements of one multi-valued attribute that parts of them make up; `None` of no parts.
+fn elements<'a>(parts: impl Iterator<Item = (&'a AttributePath, &'a Value)>) -> Option<Json> {
+    let mut body = Map::new();
+    for (path, value) in parts {
+        let path = AttributePath {
+            urn: None,
+            ..path.clone()
+        };
+        place(&mut body, &path, value);
+    }
+    body.into_iter().next().map(|(_, elements)| elements)
 }
 
 /// Values of `roles` and `entitlements` leave one by one and come together, so that those of others stay.
@@ -203,23 +249,15 @@ fn needs_new_element(base: &Attributes, path: &AttributePath) -> bool {
 
 fn element_addition(changes: &[&AttributeChange]) -> Option<Json> {
     let first = changes.first()?;
-    let mut body = Map::new();
-    for change in changes {
-        place(
-            &mut body,
-            &AttributePath {
-                urn: None,
-                ..change.path.clone()
-            },
-            change.after.as_ref()?,
-        );
-    }
+    let parts = changes
+        .iter()
+        .filter_map(|change| Some((&change.path, change.after.as_ref()?)));
     let path = AttributePath {
         element: None,
         sub: None,
         ..first.path.clone()
     };
-    Some(json!({ "op": "add", "path": path.to_string(), "value": body.remove(&first.path.name)? }))
+    Some(json!({ "op": "add", "path": path.to_string(), "value": elements(parts)? }))
 }
 
 /// Removing the last known sub-attribute of an element removes the element, so that no empty one is left behind.
@@ -267,6 +305,29 @@ pub fn delete(resource_type: ResourceType, id: &str) -> Request {
         method: Method::Delete,
         id: Some(id.to_owned()),
         body: None,
+    }
+}
+
+/// The operations of a PATCH; none of any other request.
+pub fn operations(request: &Request) -> &[Json] {
+    let operations = request
+        .body
+        .as_ref()
+        .and_then(|body| body.get("Operations"));
+    operations
+        .and_then(Json::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// A PATCH as several with at most so many operations each, in order.
+pub fn in_parts(request: &Request, most: usize) -> Vec<Request> {
+    let operations = operations(request);
+    match &request.id {
+        Some(id) if operations.len() > most => operations
+            .chunks(most.max(1))
+            .map(|part| patch(request.resource_type, id, part.to_vec()))
+            .collect(),
+        _ => vec![request.clone()],
     }
 }
 
@@ -353,7 +414,13 @@ mod tests {
             change("title", Some("T"), None),
         ];
         assert_eq!(
-            operations(update(ResourceType::User, "7", &base, &changes)),
+            operations(update(
+                ResourceType::User,
+                "7",
+                &base,
+                &changes,
+                &Dialect::default()
+            )),
             json!([
                 {"op": "replace", "path": "emails[type eq \"work\"].value", "value": "new@x"},
                 {"op": "add", "path": "name.familyName", "value": "Doe"},
@@ -395,7 +462,13 @@ mod tests {
                 before: value(before),
                 after: value(after),
             };
-            let request = update(ResourceType::User, "7", &Attributes::new(), &[change]);
+            let request = update(
+                ResourceType::User,
+                "7",
+                &Attributes::new(),
+                &[change],
+                &Dialect::default(),
+            );
             assert_eq!(operations(request), wanted);
         }
     }
@@ -407,7 +480,13 @@ mod tests {
         let base = attributes(&[(city, "Ulm"), (country, "DE")]);
         let one = [change(city, Some("Ulm"), None)];
         assert_eq!(
-            operations(update(ResourceType::User, "7", &base, &one)),
+            operations(update(
+                ResourceType::User,
+                "7",
+                &base,
+                &one,
+                &Dialect::default()
+            )),
             json!([{"op": "remove", "path": city}])
         );
         let both = [
@@ -416,7 +495,13 @@ mod tests {
         ];
         let whole = json!([{"op": "remove", "path": "addresses[type eq \"work\"]"}]);
         assert_eq!(
-            operations(update(ResourceType::User, "7", &base, &both)),
+            operations(update(
+                ResourceType::User,
+                "7",
+                &base,
+                &both,
+                &Dialect::default()
+            )),
             whole
         );
     }

@@ -5,8 +5,10 @@
 pub mod dialect;
 pub mod encode;
 pub mod filter;
+pub mod merge;
 pub mod path;
 pub mod resource;
+pub mod shape;
 
 use std::collections::BTreeMap;
 

@@ -313,13 +313,54 @@ impl FromStr for AttributePath {
 }
 
 fn element_type(filter: &ValFilter) -> Option<String> {
+    let (key, value) = compared(filter)?;
+    key.eq_ignore_ascii_case("type").then_some(value)
+}
+
+/// What a filter of one comparison compares with what.
+fn compared(filter: &ValFilter) -> Option<(String, String)> {
     match filter {
         ValFilter::Attr(AttrExp::Comparison(path, CompareOp::Eq, CompValue::Str(value)))
-            if path.name.eq_ignore_ascii_case("type") && path.sub_attr.is_none() =>
+            if path.sub_attr.is_none() =>
         {
-            Some(value.clone())
+            Some((path.name.clone(), value.clone()))
         }
         _ => None,
+    }
+}
+
+/// Whole elements of a multi-valued attribute, as a removal names them: `members[value eq "7"]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elements {
+    /// The attribute.
+    pub attribute: AttributePath,
+    /// The sub-attribute by which they are told apart.
+    pub key: String,
+    /// What it holds.
+    pub value: String,
+}
+
+impl FromStr for Elements {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed: Option<PatchPath> = text.parse().ok();
+        let elements = parsed.and_then(|parsed| match parsed {
+            PatchPath::Value(path) if path.sub_attr.is_none() => {
+                let (key, value) = compared(&path.filter)?;
+                let attribute = AttributePath {
+                    urn: path.attr.uri,
+                    ..AttributePath::core(&path.attr.name)
+                };
+                Some(Self {
+                    attribute,
+                    key,
+                    value,
+                })
+            }
+            PatchPath::Value(_) | PatchPath::Attr(_) => None,
+        });
+        elements.ok_or_else(|| format!("`{text}` names no whole elements"))
     }
 }
 

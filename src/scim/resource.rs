@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::scim::dialect::Dialect;
 use crate::scim::path::AttributePath;
 use crate::scim::{Attributes, GROUP_SCHEMA, USER_SCHEMA, Value};
 
@@ -57,11 +58,12 @@ pub fn member_ids(resource: &Json) -> Option<Vec<String>> {
 
 /// The values of certain attributes of a resource, as far as it has them: the inverse of writing them. Of `roles` and
 /// `entitlements` only the values for which `is_ours` is true: the others somebody else put there, as members of a
-/// group may be (specification page 8, 15).
+/// group may be (specification page 8, 15). Where elements have no type, the first one is the one that is meant.
 pub fn project<'a>(
     resource: &Json,
     paths: impl IntoIterator<Item = &'a AttributePath>,
     is_ours: impl Fn(&AttributePath, &str) -> bool,
+    dialect: &Dialect,
 ) -> Attributes {
     let of_ours = |path: &AttributePath, value| match value {
         Value::Texts(mut texts) => {
@@ -72,7 +74,10 @@ pub fn project<'a>(
     };
     paths
         .into_iter()
-        .filter_map(|path| Some((path.clone(), of_ours(path, value_at(resource, path)?)?)))
+        .filter_map(|path| {
+            let value = value_at(resource, path, dialect.element_types)?;
+            Some((path.clone(), of_ours(path, value)?))
+        })
         .collect()
 }
 
@@ -83,7 +88,7 @@ pub fn has_value(attributes: &Attributes, path: &AttributePath, value: &str) -> 
         .is_some_and(|held| held.as_texts().iter().any(|text| text == value))
 }
 
-fn value_at(resource: &Json, path: &AttributePath) -> Option<Value> {
+fn value_at(resource: &Json, path: &AttributePath, typed: bool) -> Option<Value> {
     let home = match &path.urn {
         Some(urn) if *urn != USER_SCHEMA && *urn != GROUP_SCHEMA => attribute(resource, urn)?,
         _ => resource,
@@ -96,7 +101,8 @@ fn value_at(resource: &Json, path: &AttributePath) -> Option<Value> {
                 .and_then(Json::as_str)
                 .is_some_and(|kind| kind.eq_ignore_ascii_case(element))
         };
-        value = elements.iter().find(has_type)?;
+        let mut of_type = elements.iter().filter(|found| !typed || has_type(found));
+        value = of_type.next()?;
     }
     if let Some(sub) = &path.sub {
         value = attribute(value, sub)?;
@@ -153,13 +159,18 @@ impl ListPage {
     }
 }
 
-/// An attribute by name, whose case does not count (RFC 7643 §2.1).
+/// Whether two names are those of one attribute, or of one schema: case does not count (RFC 7643 §2.1).
+pub fn same_name(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+}
+
+/// An attribute by name.
 pub fn attribute<'a>(resource: &'a Json, name: &str) -> Option<&'a Json> {
     let object = resource.as_object()?;
     object.get(name).or_else(|| {
         object
             .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .find(|(key, _)| same_name(key, name))
             .map(|(_, value)| value)
     })
 }
@@ -239,9 +250,17 @@ mod tests {
         let body = crate::scim::encode::create(crate::scim::ResourceType::User, &wanted, &[])
             .body
             .unwrap();
-        assert_eq!(project(&body, wanted.keys(), |_, _| true), wanted);
+        assert_eq!(
+            project(&body, wanted.keys(), |_, _| true, &Dialect::default()),
+            wanted
+        );
         let title = AttributePath::core("title");
-        let empty = project(&json!({"title": ""}), [&title], |_, _| true);
+        let empty = project(
+            &json!({"title": ""}),
+            [&title],
+            |_, _| true,
+            &Dialect::default(),
+        );
         assert_eq!(empty, Attributes::new());
     }
 
@@ -252,9 +271,15 @@ mod tests {
         let is_ours = |path: &AttributePath, value: &str| has_value(&ours, path, value);
         let held = json!({"roles": [{"value": "c", "primary": true}, {"value": "a"}]});
         let wanted = Attributes::from([(roles.clone(), Value::Texts(vec!["c".into()]))]);
-        assert_eq!(project(&held, [&roles], is_ours), wanted);
+        assert_eq!(
+            project(&held, [&roles], is_ours, &Dialect::default()),
+            wanted
+        );
         let held = json!({"roles": [{"value": "a"}]});
-        assert_eq!(project(&held, [&roles], is_ours), Attributes::new());
+        assert_eq!(
+            project(&held, [&roles], is_ours, &Dialect::default()),
+            Attributes::new()
+        );
     }
 
     #[test]

@@ -34,12 +34,13 @@ pub(super) enum Adopted {
     Refused(Refusal),
 }
 
-/// The attributes of a kind of row that the relay maintains at the target, `active` included.
-pub(super) fn maintained(profile: &Profile, kind: Kind) -> BTreeSet<AttributePath> {
+/// The attributes of a kind of row that the relay maintains at the target, `active` included, as far as it keeps them.
+pub(super) fn maintained(relay: &Relay, profile: &Profile, kind: Kind) -> BTreeSet<AttributePath> {
     let mut paths = profile.mapping.maintained(kind);
     if kind == Kind::User {
         paths.insert(AttributePath::active());
     }
+    paths.retain(|path| relay.tenant.dialect.keeps(path));
     paths
 }
 
@@ -57,7 +58,8 @@ pub(super) async fn bring_up_to_date(
         Ok(None) => return Adopted::Refused(vanished(id)),
         Err(refusal) => return Adopted::Refused(refusal),
     };
-    let paths = maintained(&relay.profile, key.kind);
+    let dialect = &relay.tenant.dialect;
+    let mut paths = maintained(relay, &relay.profile, key.kind);
     let present = resource::member_ids(&resource).unwrap_or_default();
     let members = members
         .iter()
@@ -65,7 +67,8 @@ pub(super) async fn bring_up_to_date(
         .map(|(row, _)| row.clone())
         .collect();
     let is_ours = |path: &AttributePath, value: &str| resource::has_value(wanted, path, value);
-    let held = resource::project(&resource, &paths, is_ours);
+    let held = resource::project(&resource, &paths, is_ours, dialect);
+    paths.retain(|path| dialect.changes(kind, path));
     let changes = decide::changes(&held, wanted, &paths);
     let applied = |attributes| Applied {
         id: id.to_owned(),
@@ -77,7 +80,7 @@ pub(super) async fn bring_up_to_date(
             members,
         };
     }
-    let request = encode::update(kind, id, &held, &changes);
+    let request = encode::update(kind, id, &held, &changes, dialect);
     match relay.provider.submit(&request, Lane::Ordinary).await {
         Outcome::Acknowledged { .. } => Adopted::Done {
             applied: applied(wanted.clone()),

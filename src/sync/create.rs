@@ -7,8 +7,8 @@ use crate::fault::Fault;
 use crate::identity::Kind;
 use crate::plan::{Action, decide};
 use crate::provider::{Lane, Outcome, Refusal};
-use crate::scim::Attributes;
 use crate::scim::encode::{self, Request};
+use crate::scim::{Attributes, ResourceType};
 use crate::snapshot::{Applied, Match, MatchedBy};
 use crate::store::Effect;
 use crate::sync::adopt;
@@ -51,7 +51,8 @@ async fn with_the_rest(
         attributes: created_attributes(&operation),
     };
     let mut there = sent;
-    for part in operation.members[sent..].chunks(dialect.members_per_request.max(1)) {
+    let per_request = additions_per_request(flight);
+    for part in operation.members[sent..].chunks(per_request) {
         let ids: Vec<String> = part.iter().map(|(_, id)| id.clone()).collect();
         let request = encode::add_members(&applied.id, &ids, dialect);
         match flight.relay.provider.submit(&request, Lane::Ordinary).await {
@@ -69,10 +70,15 @@ async fn with_the_rest(
     settled(operation, effect)
 }
 
+fn additions_per_request(flight: &Flight<'_>) -> usize {
+    let puts = flight.relay.provider.puts(ResourceType::Group);
+    flight.relay.tenant.dialect.additions_per_request(puts)
+}
+
 /// A create is sent once. When its outcome is not known it is looked for, with patience, and sent a second time only
 /// when it is not there (hazards H40, H42). One that is too large for the target goes in parts.
 pub(super) async fn create(flight: &Flight<'_>, operation: Operation, request: Request) -> Settled {
-    let in_a_patch = flight.relay.tenant.dialect.members_per_request;
+    let in_a_patch = additions_per_request(flight);
     let is_large = operation.members.len() > in_a_patch;
     let mut request = request;
     let mut sent = operation.members.len();

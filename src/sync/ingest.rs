@@ -158,9 +158,17 @@ pub(super) async fn note_attempt(
 fn fingerprint(relay: &Relay, names: &[ProfileName]) -> Digest {
     let own = relay.profile.fingerprint(names);
     let units = &relay.source.unit_members;
-    match units.is_empty() {
+    let projection = relay.tenant.dialect.projection();
+    match units.is_empty() && projection.is_empty() {
         true => own,
-        false => Digest(digest::short(&[&own.0, format!("{units:?}").as_bytes()])),
+        false => {
+            let units = format!("{units:?}");
+            Digest(digest::short(&[
+                &own.0,
+                units.as_bytes(),
+                projection.as_bytes(),
+            ]))
+        }
     }
 }
 

@@ -24,12 +24,16 @@ pub mod watch;
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::directory::tenant::Tenant;
 use crate::fault::Fault;
 use crate::id::{JobId, ProfileKey, ProfileName};
+use crate::identity::Identity;
 use crate::job::{Job, Mode, Status};
+use crate::mapping::Desired;
 use crate::plan::Plan;
 use crate::provider::{Provider, Refusal};
 use crate::store::{Author, Lease, Store};
@@ -64,6 +68,15 @@ impl Relay {
             names.push(self.profile.name.clone());
         }
         names
+    }
+
+    /// What an entry shall be at the target, as far as the target can keep it. What membership gives comes on top.
+    fn desired(&self, profile: &Profile, identity: &Identity, now: DateTime<Utc>) -> Desired {
+        let mut desired = profile.mapping.desired(identity, now);
+        if let Ok(attributes) = &mut desired.resource {
+            self.tenant.dialect.project(attributes);
+        }
+        desired
     }
 
     /// The key of the profile.

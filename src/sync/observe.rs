@@ -175,12 +175,12 @@ async fn compare(
         if row.owner().is_none() {
             continue; // no profile sees it, so nothing is desired of it
         }
-        let paths = adopt::maintained(relay.profile_of(&row), key.kind);
+        let paths = adopt::maintained(relay, relay.profile_of(&row), key.kind);
         let is_ours = |path: &AttributePath, value: &str| {
             let applied = row.applied.as_ref();
             applied.is_some_and(|applied| resource::has_value(&applied.attributes, path, value))
         };
-        let mut held = resource::project(&resource, &paths, is_ours);
+        let mut held = resource::project(&resource, &paths, is_ours, &relay.tenant.dialect);
         let active = AttributePath::active();
         if let Some(applied) = &row.applied
             && let Some(acknowledged) = applied.attributes.get(&active)

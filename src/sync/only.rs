@@ -205,7 +205,7 @@ async fn look_for_match(
         return Ok(());
     };
     relay.provider.discover().await?;
-    let desired = relay.profile.mapping.desired(&seen.identity, Utc::now());
+    let desired = relay.desired(&relay.profile, &seen.identity, Utc::now());
     let wanted = desired.resource.unwrap_or_default();
     match adopt::find_match(relay, &row.key, &wanted).await {
         Ok(found) if found != row.found => {

@@ -229,6 +229,8 @@ async fn is_proved(flight: &Flight<'_>, step: &Step, row: &Row) -> Result<bool, 
 
 async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operation>, Error> {
     let kind = resource_type(step.key.kind);
+    let dialect = &flight.relay.tenant.dialect;
+    let puts = flight.relay.provider.puts(kind);
     let step = Arc::new(step);
     let single = |task, members| Operation {
         step: step.clone(),
@@ -251,11 +253,8 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
             let mut attributes = attributes.clone();
             attributes.extend(once(flight, &attributes));
             let members = resolved(flight, members).await?;
-            let ids: Vec<String> = members.iter().map(|(_, id)| id.clone()).collect();
-            vec![single(
-                Task::Send(encode::create(kind, &attributes, &ids)),
-                members,
-            )]
+            let create = encode::create(kind, &attributes, &ids(&members));
+            vec![single(Task::Send(create), members)]
         }
         (Action::Link { id, attributes }, None) => {
             vec![single(
@@ -267,21 +266,21 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
             )]
         }
         (Action::Change { changes }, Some(applied)) => {
-            let request = encode::update(kind, &applied.id, &applied.attributes, changes);
+            let request = encode::update(kind, &applied.id, &applied.attributes, changes, dialect);
             vec![single(Task::Send(request), Vec::new())]
         }
         (Action::AddMembers(members), Some(applied)) => {
             let members = not_yet_there(flight, &step.key, members).await?;
             let members = resolved(flight, &members).await?;
-            let dialect = &flight.relay.tenant.dialect;
-            in_parts(&step, &row, members, dialect.members_per_request, |ids| {
+            let per_request = dialect.additions_per_request(puts);
+            in_parts(&step, &row, members, per_request, |ids| {
                 encode::add_members(&applied.id, ids, dialect)
             })
         }
         (Action::RemoveMembers(members), Some(applied)) => {
             let members = provably_gone(flight, &step, &row, members).await?;
             let members = resolved(flight, &members).await?;
-            let per_request = flight.relay.tenant.dialect.members_per_operation;
+            let per_request = dialect.removals_per_request(puts);
             in_parts(&step, &row, members, per_request, |ids| {
                 encode::remove_members(&applied.id, ids)
             })
@@ -376,19 +375,20 @@ fn in_parts(
     let count = parts.len();
     parts
         .enumerate()
-        .map(|(part, members)| {
-            let ids: Vec<String> = members.iter().map(|(_, id)| id.clone()).collect();
-            Operation {
-                step: step.clone(),
-                part: u32::try_from(part).unwrap_or(u32::MAX),
-                last_part: part + 1 == count,
-                applied: row.applied.clone(),
-                members: members.to_vec(),
-                task: Task::Send(request(&ids)),
-                room: None,
-            }
+        .map(|(part, members)| Operation {
+            step: step.clone(),
+            part: u32::try_from(part).unwrap_or(u32::MAX),
+            last_part: part + 1 == count,
+            applied: row.applied.clone(),
+            members: members.to_vec(),
+            task: Task::Send(request(&ids(members))),
+            room: None,
         })
         .collect()
+}
+
+fn ids(members: &[(RowKey, String)]) -> Vec<String> {
+    members.iter().map(|(_, id)| id.clone()).collect()
 }
 
 /// Members that the relay did not put into the group already; a part of the step may have been done by an adoption.

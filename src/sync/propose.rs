@@ -2,13 +2,13 @@
 
 mod members;
 mod names;
+mod policy;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
-use crate::directory::profile::Linking;
 use crate::fault::Fault;
 use crate::identity::digest::short;
 use crate::identity::observation::Coverage;
@@ -127,14 +127,7 @@ impl<'a> Draft<'a> {
             relay,
             lease,
             tracker,
-            policy: Policy {
-                population: relay.profile.population,
-                user_attributes: relay.profile.mapping.maintained(Kind::User),
-                group_attributes: relay.profile.mapping.maintained(Kind::Group),
-                link_by_name: relay.profile.linking == Linking::Automatic,
-                absent_groups: relay.profile.absent_groups,
-                members_with_create: relay.tenant.dialect.members_per_create,
-            },
+            policy: policy::of(relay),
             now: Utc::now(),
             joining: HashSet::new(),
             names: HashMap::new(),
@@ -306,7 +299,9 @@ impl<'a> Draft<'a> {
         if row.applied.is_some() || !waits || seen.standing != Standing::Present {
             return Ok(None);
         }
-        let desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
+        let desired = self
+            .relay
+            .desired(&self.relay.profile, &seen.identity, self.now);
         let found =
             adopt::find_match(self.relay, &row.key, &desired.resource.unwrap_or_default()).await?;
         if found == row.found {
@@ -365,9 +360,12 @@ impl<'a> Draft<'a> {
         seen: &Seen,
         groups: &HashMap<RowKey, BTreeSet<RowKey>>,
     ) -> Result<Verdict, Error> {
-        let mut desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
+        let mut desired = self
+            .relay
+            .desired(&self.relay.profile, &seen.identity, self.now);
         if let Ok(attributes) = &mut desired.resource {
             self.roles.add_to(self.relay, attributes, row, groups);
+            self.relay.tenant.dialect.project(attributes);
         }
         let verdict = decide::user(row, seen, desired, &self.policy);
         let Some(step) = verdict.steps.first() else {
@@ -404,7 +402,9 @@ impl<'a> Draft<'a> {
         if !self.relay.profile.scope.searches_for(&seen.identity) {
             return Ok(Verdict::nothing()); // not synchronized any more, so it stays as it is
         }
-        let desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
+        let desired = self
+            .relay
+            .desired(&self.relay.profile, &seen.identity, self.now);
         let wanted = membership::membership(&row.key, self.relay.profile.nested_groups, named);
         let present = match &row.applied {
             Some(_) => {

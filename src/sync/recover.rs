@@ -13,6 +13,7 @@ use crate::identity::{Kind, RowKey};
 use crate::mapping::resource_type;
 use crate::plan::{Action, Class, Reason, decide};
 use crate::provider::Refusal;
+use crate::scim::path::AttributePath;
 use crate::scim::{Attributes, resource};
 use crate::snapshot::{Applied, Row};
 use crate::store::{Change, Effect, Intent, Lease, Settlement};
@@ -197,10 +198,9 @@ async fn look_at_attributes(relay: &Relay, row: &Row, id: String) -> Result<Effe
 
 /// What the target holds of the attributes that the relay maintains.
 fn held(relay: &Relay, row: &Row, found: &Json) -> Attributes {
-    let paths = adopt::maintained(relay.profile_of(row), row.key.kind);
-    resource::project(found, &paths, |path, value| {
-        roles::may_be_ours(relay, row, path, value)
-    })
+    let paths = adopt::maintained(relay, relay.profile_of(row), row.key.kind);
+    let is_ours = |path: &AttributePath, value: &str| roles::may_be_ours(relay, row, path, value);
+    resource::project(found, &paths, is_ours, &relay.tenant.dialect)
 }
 
 async fn look_for_resource(

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::directory::tenant::dialect;
+
 /// A field of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field {
@@ -156,11 +158,42 @@ const TENANT: &[Field] = &[
     field(
         "dialect",
         Kind::Table(&[
+            field("base", Kind::Words(dialect::NAMES)),
+            field(
+                "userUpdates",
+                Kind::Words(&["as_advertised", "patch", "put"]),
+            ),
+            field(
+                "groupUpdates",
+                Kind::Words(&["as_advertised", "patch", "put"]),
+            ),
+            field("patchPaths", Kind::Words(&["always", "core", "never"])),
+            field("capitalOperations", Kind::Truth),
+            field("booleansAsText", Kind::Truth),
+            field("operationsPerRequest", Kind::Number(1, 10_000)),
             field("membersPerOperation", Kind::Number(1, 100_000)),
             field("membersPerRequest", Kind::Number(1, 100_000)),
             field("membersPerCreate", Kind::Number(1, 100_000)),
-            field("pageResources", Kind::Number(1, 10_000)),
+            field("memberRemovals", Kind::Words(&["filter", "values"])),
             field("membersReadable", Kind::Truth),
+            field("elementUpdates", Kind::Words(&["filter", "whole"])),
+            field("elementTypes", Kind::Truth),
+            field("singleValued", Kind::Texts),
+            field("omittedAttributes", Kind::Texts),
+            field("immutableUserAttributes", Kind::Texts),
+            field("immutableGroupAttributes", Kind::Texts),
+            field("userFilters", Kind::Texts),
+            field("groupFilters", Kind::Texts),
+            field(
+                "paging",
+                Kind::Words(&["as_advertised", "index", "cursor", "none"]),
+            ),
+            field("pageResources", Kind::Number(1, 10_000)),
+            field("postSearch", Kind::Truth),
+            field(
+                "contentType",
+                Kind::Words(&["application/scim+json", "application/json"]),
+            ),
         ]),
     ),
 ];

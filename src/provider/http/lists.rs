@@ -9,6 +9,7 @@ use crate::provider::http::client::Call;
 use crate::provider::http::{Http, is_absent, outcome};
 use crate::provider::{Lane, LookupBy, Page, Refusal};
 use crate::scim::ResourceType;
+use crate::scim::dialect::Dialect;
 use crate::scim::filter;
 use crate::scim::resource::{Found, ListPage};
 
@@ -156,7 +157,7 @@ impl Http {
     ) -> Result<(Page, BTreeSet<String>), Refusal> {
         let query = vec![
             ("startIndex", start.to_string()),
-            ("count", self.page_resources.to_string()),
+            ("count", self.dialect.page_resources.to_string()),
         ];
         let call = Call::get(resource_type.endpoint(), query);
         let label = call.to_string();
@@ -199,6 +200,20 @@ impl Http {
     fn unfiltered(&self, resource_type: ResourceType, by: LookupBy) -> &AtomicBool {
         &self.unfiltered[2 * (resource_type as usize) + by as usize]
     }
+}
+
+/// The look-ups that need not be tried by filter: users by external id, by name; groups by external id, by name.
+pub(super) fn unfiltered_by(dialect: &Dialect) -> [AtomicBool; 4] {
+    let of = |resource_type, by| {
+        let filters = dialect.filters_by(resource_type, attribute_name(resource_type, by));
+        AtomicBool::new(!filters)
+    };
+    [
+        of(ResourceType::User, LookupBy::ExternalId),
+        of(ResourceType::User, LookupBy::Name),
+        of(ResourceType::Group, LookupBy::ExternalId),
+        of(ResourceType::Group, LookupBy::Name),
+    ]
 }
 
 /// Reads a list answer.

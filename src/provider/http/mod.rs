@@ -10,6 +10,7 @@ mod probe;
 mod retry_after;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +18,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use reqwest::Method;
 use serde_json::Value as Json;
 use tokio::time::Instant;
@@ -32,7 +32,8 @@ use crate::provider::{
     Capabilities, Lane, LookupBy, Outcome, Page, Provider, Refusal, RequestCounts, Settings,
 };
 use crate::scim::ResourceType;
-use crate::scim::encode::{self, Request};
+use crate::scim::dialect::{Dialect, Updates};
+use crate::scim::encode::Request;
 use crate::scim::resource::Found;
 use crate::secret::Secret;
 
@@ -49,7 +50,9 @@ struct Http {
     credentials: Credentials,
     pace: Pace,
     repetition: Repetition,
-    page_resources: usize,
+    dialect: Dialect,
+    /// Whether the target says that it has no PATCH.
+    without_patch: AtomicBool,
     reads: AtomicU64,
     writes: AtomicU64,
     /// When a harmless read last worked.
@@ -72,6 +75,7 @@ pub(super) fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
         return Err(outcome::denied(message));
     }
     let wire = Wire::new(&settings)?;
+    let unfiltered = lists::unfiltered_by(&settings.dialect);
     let repetition = Repetition {
         attempts_max: settings.attempts_max.max(1),
         pause: settings.retry_pause,
@@ -82,12 +86,13 @@ pub(super) fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
         credentials: Credentials::new(settings.auth, repetition)?,
         pace: Pace::new(rate, settings.concurrency, repetition),
         repetition,
-        page_resources: settings.dialect.page_resources.max(1),
+        without_patch: AtomicBool::new(false),
+        dialect: settings.dialect,
         reads: AtomicU64::new(0),
         writes: AtomicU64::new(0),
         read_worked: Mutex::new(None),
         said: Mutex::default(),
-        unfiltered: Default::default(),
+        unfiltered,
         last_page: Mutex::default(),
     }))
 }
@@ -101,12 +106,14 @@ impl Provider for Http {
             return Ok(said.clone());
         }
         let capabilities = self.capabilities().await?;
+        let without_patch = capabilities.patch == Some(false);
+        self.without_patch.store(without_patch, Ordering::Relaxed);
         *self.said() = Some((Instant::now(), capabilities.clone()));
         Ok(capabilities)
     }
 
     async fn submit(&self, request: &Request, lane: Lane) -> Outcome {
-        match self.write(request, lane).await {
+        match self.carry_out(request, lane).await {
             Outcome::Refused(refusal) if outcome::is_no_target(&refusal) => {
                 self.remove_in_parts(request, lane, refusal).await
             }
@@ -154,6 +161,14 @@ impl Provider for Http {
         self.list_from(resource_type, start).await
     }
 
+    fn puts(&self, resource_type: ResourceType) -> bool {
+        match self.dialect.updates(resource_type) {
+            Updates::AsAdvertised => self.without_patch.load(Ordering::Relaxed),
+            Updates::Patch => false,
+            Updates::Put => true,
+        }
+    }
+
     fn counts(&self) -> RequestCounts {
         RequestCounts {
             read: self.reads.load(Ordering::Relaxed),
@@ -165,35 +180,6 @@ impl Provider for Http {
 impl Http {
     fn said(&self) -> MutexGuard<'_, Option<(Instant, Capabilities)>> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends a request that writes, again where that is harmless, until its outcome is as clear as it gets.
-    async fn write(&self, request: &Request, lane: Lane) -> Outcome {
-        let call = call(request);
-        let label = call.to_string();
-        let repeatable = outcome::is_repeatable(request);
-        let mut in_doubt = false;
-        let mut attempt = 1;
-        loop {
-            let outcome = match self.send(&call, lane, attempt > 1).await {
-                Ok(answer) => outcome::classify(request, &label, &answer),
-                Err(Trouble::NotSent(refusal)) => Outcome::Refused(refusal),
-                Err(Trouble::Unclear(refusal)) => Outcome::Unknown(refusal),
-            };
-            let (again, status) = match &outcome {
-                Outcome::Acknowledged { .. } => return outcome,
-                Outcome::Refused(refusal) => (is_passing(refusal), refusal.status),
-                Outcome::Unknown(refusal) => {
-                    in_doubt = true;
-                    (repeatable, refusal.status)
-                }
-            };
-            if !again || attempt >= self.repetition.attempts_max {
-                return settle(outcome, in_doubt);
-            }
-            self.pause(status, attempt).await;
-            attempt += 1;
-        }
     }
 
     /// Sends a request that reads, again after a passing failure; the answer may still be a refusal.
@@ -279,32 +265,6 @@ impl Http {
         result
     }
 
-    /// A target that refuses a PATCH because one of its removals has nothing to remove has carried out none of them.
-    /// Halving finds the ones that are done already; the others are carried out on the way.
-    async fn remove_in_parts(&self, request: &Request, lane: Lane, refusal: Refusal) -> Outcome {
-        let Some([first, second]) = outcome::halves(request) else {
-            return Outcome::Refused(refusal);
-        };
-        let mut parts = vec![second, first];
-        let mut some_done = false;
-        while let Some(part) = parts.pop() {
-            match (self.write(&part, lane).await, outcome::halves(&part)) {
-                (Outcome::Acknowledged { .. }, _) => some_done = true,
-                (Outcome::Refused(refusal), Some([first, second]))
-                    if outcome::is_no_target(&refusal) =>
-                {
-                    parts.extend([second, first]);
-                }
-                (Outcome::Refused(refusal), _) if some_done => return Outcome::Unknown(refusal),
-                (outcome, _) => return outcome,
-            }
-        }
-        Outcome::Acknowledged {
-            id: None,
-            resource: None,
-        }
-    }
-
     /// A 403 concerns one row, unless a harmless read is refused too.
     async fn judge_forbidden(&self, refusal: Refusal, lane: Lane) -> Refusal {
         let worked = *self
@@ -336,29 +296,4 @@ fn is_absent(answer: &Answer) -> bool {
 /// Whether the same request may well work later.
 fn is_passing(refusal: &Refusal) -> bool {
     matches!(refusal.fault, Fault::Transient | Fault::Throttled)
-}
-
-/// A request that was not let in at the end may have been carried out by an earlier try.
-fn settle(outcome: Outcome, in_doubt: bool) -> Outcome {
-    match outcome {
-        Outcome::Refused(refusal) if in_doubt && is_passing(&refusal) => Outcome::Unknown(refusal),
-        outcome => outcome,
-    }
-}
-
-fn call(request: &Request) -> Call<'_> {
-    Call {
-        method: match request.method {
-            encode::Method::Post => Method::POST,
-            encode::Method::Patch => Method::PATCH,
-            encode::Method::Delete => Method::DELETE,
-        },
-        endpoint: request.resource_type.endpoint(),
-        id: request.id.as_deref(),
-        query: Vec::new(),
-        body: request
-            .body
-            .as_ref()
-            .map(|body| Bytes::from(body.to_string())),
-    }
 }

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use crate::fault::Fault;
 use crate::provider::http::client::{Answer, Body};
 use crate::provider::{Outcome, Refusal};
-use crate::scim::encode::{Method, Request};
+use crate::scim::encode::{Method, Request, operations};
 use crate::scim::resource::{Found, attribute};
 
 /// Schema of error bodies (RFC 7644 §3.12).
@@ -202,16 +202,6 @@ fn judge(status: u16) -> (Fault, &'static str) {
 pub(super) fn is_no_target(refusal: &Refusal) -> bool {
     let is = |scim_type: &str| scim_type.eq_ignore_ascii_case("noTarget");
     refusal.scim_type.as_deref().is_some_and(is)
-}
-
-fn operations(request: &Request) -> &[Json] {
-    let operations = request
-        .body
-        .as_ref()
-        .and_then(|body| body.get("Operations"));
-    operations
-        .and_then(Json::as_array)
-        .map_or(&[], Vec::as_slice)
 }
 
 /// How many operations a PATCH has when all of them are removals; `None` for other requests.

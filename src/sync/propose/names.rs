@@ -31,7 +31,9 @@ impl Draft<'_> {
                 let Some((_, seen)) = row.owner().filter(|_| waits) else {
                     continue;
                 };
-                let desired = self.relay.profile.mapping.desired(&seen.identity, self.now);
+                let desired = self
+                    .relay
+                    .desired(&self.relay.profile, &seen.identity, self.now);
                 let verdict = decide::user(&row, seen, desired, &self.policy);
                 if let Some(name) = created(&verdict) {
                     let slot = short(&[name.as_bytes()]);
