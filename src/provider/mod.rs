@@ -140,6 +140,8 @@ pub struct Capabilities {
     pub patch: Option<bool>,
     /// Whether filters are advertised.
     pub filter: Option<bool>,
+    /// Whether lists have pages by cursor, and none by index (RFC 9865 §4).
+    pub cursors_only: bool,
     /// The path of an attribute named emailVerified in the target's user schemas, if there is one.
     pub email_verified: Option<String>,
 }
@@ -167,8 +169,17 @@ pub enum LookupBy {
 pub struct Page {
     /// The resources of this page as the target sent them.
     pub resources: Vec<Json>,
-    /// Where the next page starts (1-based); `None` after the last one.
-    pub next: Option<u64>,
+    /// Where the next page starts; `None` after the last one.
+    pub next: Option<Start>,
+}
+
+/// Where a page starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At this index, counted from 1 (RFC 7644 §3.4.2.4).
+    Index(u64),
+    /// Where a cursor stands (RFC 9865 §2), after so many resources.
+    Cursor(String, u64),
 }
 
 /// A tenant's IAM.
@@ -204,11 +215,15 @@ pub trait Provider: Send + Sync {
     /// When the target gives no answer that can be trusted.
     async fn get(&self, resource_type: ResourceType, id: &str) -> Result<Option<Json>, Refusal>;
 
-    /// Reads one page of all resources of a type, starting at a 1-based index.
+    /// Reads one page of all resources of a type: the first one, or that which starts where the page before said.
     ///
     /// # Errors
-    /// When the target gives no answer that can be trusted, or repeats a page.
-    async fn list(&self, resource_type: ResourceType, start: u64) -> Result<Page, Refusal>;
+    /// When the target gives no answer that can be trusted, repeats a page, or the pages do not add up.
+    async fn list(
+        &self,
+        resource_type: ResourceType,
+        start: Option<&Start>,
+    ) -> Result<Page, Refusal>;
 
     /// Whether resources of a type are changed by PUT, as far as the dialect and the last discovery say.
     fn puts(&self, resource_type: ResourceType) -> bool;

@@ -136,7 +136,7 @@ fn name_extensions(resource: &mut Map<String, Json>) {
         .filter(|name| name.starts_with("urn:"))
         .cloned()
         .collect();
-    let Json::Array(schemas) = field(resource, "schemas") else {
+    let Some(Json::Array(schemas)) = get_mut(resource, "schemas") else {
         return;
     };
     for urn in extensions {

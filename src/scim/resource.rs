@@ -135,6 +135,8 @@ pub struct ListPage {
     pub total: Option<u64>,
     /// The resources of this page.
     pub resources: Vec<Json>,
+    /// Where the next page starts, where pages have cursors (RFC 9865 §2).
+    pub next_cursor: Option<String>,
 }
 
 impl ListPage {
@@ -152,7 +154,14 @@ impl ListPage {
             .any(|key| key.eq_ignore_ascii_case("totalResults"))
             || object.keys().any(|key| key.eq_ignore_ascii_case("schemas"));
         if is_list {
-            Ok(Self { total, resources })
+            let next_cursor = attribute(body, "nextCursor").and_then(Json::as_str);
+            Ok(Self {
+                total,
+                resources,
+                next_cursor: next_cursor
+                    .filter(|cursor| !cursor.is_empty())
+                    .map(str::to_owned),
+            })
         } else {
             Err("the answer is not a SCIM list")
         }

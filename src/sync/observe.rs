@@ -142,9 +142,12 @@ async fn read_pages(
     linked: &mut HashMap<String, RowKey>,
 ) -> Result<Free, Error> {
     let mut free = Free::default();
-    let mut start = Some(1);
-    while let Some(at) = start {
-        let page = relay.provider.list(resource_type(kind), at).await?;
+    let mut start = None;
+    loop {
+        let page = relay
+            .provider
+            .list(resource_type(kind), start.as_ref())
+            .await?;
         start = page.next;
         let mut known = Vec::new();
         for resource in page.resources {
@@ -157,8 +160,10 @@ async fn read_pages(
             }
         }
         compare(relay, lease, known).await?;
+        if start.is_none() {
+            return Ok(free);
+        }
     }
-    Ok(free)
 }
 
 /// Where the target holds something else than was acknowledged, *applied* becomes what it holds; the plan then brings

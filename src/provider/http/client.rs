@@ -24,6 +24,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const SCIM_JSON: HeaderValue = HeaderValue::from_static("application/scim+json");
 
+/// The endpoint below another that takes a search (RFC 7644 §3.4.3).
+const SEARCH: &str = ".search";
+
 /// One request, as it is sent and as messages name it.
 pub(super) struct Call<'a> {
     pub(super) method: Method,
@@ -45,8 +48,24 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// A read of an endpoint with parameters in the body (RFC 7644 §3.4.3).
+    pub(super) fn search(endpoint: &'a str, body: &Json) -> Self {
+        Self {
+            method: Method::POST,
+            endpoint,
+            id: Some(SEARCH),
+            query: Vec::new(),
+            body: Some(Bytes::from(body.to_string())),
+        }
+    }
+
+    /// Whether it changes nothing.
+    pub(super) fn is_read(&self) -> bool {
+        self.method == Method::GET || self.id == Some(SEARCH)
+    }
+
     fn bytes_max(&self) -> usize {
-        let is_list = self.method == Method::GET && self.id.is_none();
+        let is_list = self.is_read() && self.id.is_none_or(|id| id == SEARCH);
         if is_list || self.endpoint == ResourceType::Group.endpoint() {
             LIST_BYTES_MAX
         } else {
@@ -116,6 +135,8 @@ pub(super) struct Wire {
     base: Url,
     /// What every request to the target says besides; a token endpoint is not told.
     headers: HeaderMap,
+    /// The media type of bodies.
+    content_type: HeaderValue,
     /// The values of those that are secrets.
     hidden: Vec<Secret>,
 }
@@ -160,6 +181,8 @@ impl Wire {
             client,
             base,
             headers: headers(settings)?,
+            content_type: HeaderValue::try_from(&settings.dialect.content_type)
+                .unwrap_or(SCIM_JSON),
             hidden: hidden(settings),
         })
     }
@@ -180,7 +203,9 @@ impl Wire {
             request = request.header(ACCEPT, SCIM_JSON);
         }
         if let Some(body) = &call.body {
-            request = request.header(CONTENT_TYPE, SCIM_JSON).body(body.clone());
+            request = request
+                .header(CONTENT_TYPE, self.content_type.clone())
+                .body(body.clone());
         }
         let secrets: Vec<&Secret> = std::iter::once(token).chain(&self.hidden).collect();
         answer(request, &call.to_string(), call.bytes_max(), &secrets).await
@@ -285,7 +310,8 @@ fn identity(own: &ClientCertificate) -> Result<Identity, Refusal> {
 fn headers(settings: &Settings) -> Result<HeaderMap, Refusal> {
     let secrets = settings.secret_headers.iter();
     let secrets = secrets.map(|(name, value)| (name, value.expose(), true));
-    let texts = settings.headers.iter();
+    // What the tenant says of a header counts, not what the dialect does.
+    let texts = settings.dialect.headers.iter().chain(&settings.headers);
     let texts = texts.map(|(name, value)| (name, value.as_str(), false));
     let mut headers = HeaderMap::new();
     for (name, value, is_secret) in texts.chain(secrets) {
@@ -472,6 +498,7 @@ mod tests {
             client: Client::new(),
             base: base_url("https://iam.example.com/scim/v2/").unwrap(),
             headers: HeaderMap::new(),
+            content_type: SCIM_JSON,
             hidden: Vec::new(),
         };
         let filter = r#"userName eq "a+b & c=ö%#?""#.to_owned();
@@ -502,6 +529,7 @@ mod tests {
             client: Client::new(),
             base: base_url("https://iam.example.com").unwrap(),
             headers: HeaderMap::new(),
+            content_type: SCIM_JSON,
             hidden: Vec::new(),
         };
         for id in ["", ".", "..", "7\n", "\t7"] {

@@ -4,21 +4,25 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::Value as Json;
+
 use crate::fault::Fault;
 use crate::provider::http::client::Call;
 use crate::provider::http::{Http, is_absent, outcome};
-use crate::provider::{Lane, LookupBy, Page, Refusal};
+use crate::provider::{Lane, LookupBy, Page, Refusal, Start};
 use crate::scim::ResourceType;
-use crate::scim::dialect::Dialect;
+use crate::scim::dialect::{Dialect, Paging};
 use crate::scim::filter;
 use crate::scim::resource::{Found, ListPage};
 
+/// Schema of a search (RFC 7644 §3.4.3).
+const SEARCH_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:SearchRequest";
 /// Most pages that a look-up without filters reads.
 const LOOKUP_PAGES_MAX: usize = 200;
 
 /// The ids of a page, and where the one after it starts.
 pub(super) struct LastPage {
-    next: u64,
+    next: Start,
     ids: BTreeSet<String>,
 }
 
@@ -66,7 +70,7 @@ impl Http {
         lane: Lane,
     ) -> Result<Option<Vec<Found>>, Refusal> {
         let filter = filter::eq(attribute_name(resource_type, by), value);
-        let call = Call::get(resource_type.endpoint(), vec![("filter", filter)]);
+        let call = self.list_call(resource_type, vec![("filter", Json::from(filter))]);
         let answer = self.read(&call, lane).await?;
         if is_absent(&answer) {
             return Ok(Some(Vec::new()));
@@ -97,19 +101,21 @@ impl Http {
         lane: Lane,
     ) -> Result<Vec<Found>, Refusal> {
         let mut hits: Vec<Found> = Vec::new();
-        let mut start = 1;
+        let mut start = None;
         let mut last = None;
         for _ in 0..LOOKUP_PAGES_MAX {
-            let (page, ids) = self.page(resource_type, start, last.as_ref(), lane).await?;
+            let (page, ids) = self
+                .page(resource_type, start.as_ref(), last.as_ref(), lane)
+                .await?;
             for found in page.resources.iter().filter_map(Found::from_json) {
                 let known = hits.iter().any(|hit| hit.id == found.id);
                 if !known && matches(&found, resource_type, by, value) == Match::Exact {
                     hits.push(found);
                 }
             }
-            match page.next {
-                Some(next) => start = next,
-                None => return Ok(hits),
+            start = page.next;
+            if start.is_none() {
+                return Ok(hits);
             }
             last = Some(ids);
         }
@@ -129,15 +135,17 @@ impl Http {
     pub(super) async fn list_from(
         &self,
         resource_type: ResourceType,
-        start: u64,
+        start: Option<&Start>,
     ) -> Result<Page, Refusal> {
         let at = resource_type as usize;
         let last = self.last_pages()[at].take();
-        let last = last.filter(|last| last.next == start).map(|last| last.ids);
+        let last = last
+            .filter(|last| Some(&last.next) == start)
+            .map(|last| last.ids);
         let (page, ids) = self
             .page(resource_type, start, last.as_ref(), Lane::Ordinary)
             .await?;
-        self.last_pages()[at] = page.next.map(|next| LastPage { next, ids });
+        self.last_pages()[at] = page.next.clone().map(|next| LastPage { next, ids });
         Ok(page)
     }
 
@@ -147,19 +155,38 @@ impl Http {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How pages are asked for.
+    fn paging(&self) -> Paging {
+        match self.dialect.paging {
+            Paging::AsAdvertised if self.cursors_only.load(Ordering::Relaxed) => Paging::Cursor,
+            Paging::AsAdvertised => Paging::Index,
+            paging => paging,
+        }
+    }
+
     /// Reads one page, and the ids on it; `last` are those of the page before.
     async fn page(
         &self,
         resource_type: ResourceType,
-        start: u64,
+        start: Option<&Start>,
         last: Option<&BTreeSet<String>>,
         lane: Lane,
     ) -> Result<(Page, BTreeSet<String>), Refusal> {
-        let query = vec![
-            ("startIndex", start.to_string()),
-            ("count", self.dialect.page_resources.to_string()),
-        ];
-        let call = Call::get(resource_type.endpoint(), query);
+        let count = ("count", Json::from(self.dialect.page_resources));
+        let (parameters, before) = match (self.paging(), start) {
+            (Paging::None, _) => (Vec::new(), 0),
+            (_, Some(Start::Cursor(cursor, before))) => (
+                vec![("cursor", Json::from(cursor.as_str())), count],
+                *before,
+            ),
+            (Paging::Cursor, None) => (vec![("cursor", Json::from("")), count], 0),
+            (_, Some(Start::Index(index))) => {
+                let before = index.saturating_sub(1);
+                (vec![("startIndex", Json::from(*index)), count], before)
+            }
+            (_, None) => (vec![("startIndex", Json::from(1)), count], 0),
+        };
+        let call = self.list_call(resource_type, parameters);
         let label = call.to_string();
         let body = outcome::json_of(&label, self.read(&call, lane).await?)?;
         let list = list_of(&label, &body)?;
@@ -169,32 +196,43 @@ impl Http {
             .filter_map(Found::from_json)
             .map(|found| found.id)
             .collect();
-        let length = list.resources.len() as u64;
-        let resources = list.resources;
-        let before = start.saturating_sub(1);
-        let repeated = !ids.is_empty() && last.is_some_and(|last| ids.is_subset(last));
-        if repeated && list.total.is_some_and(|total| total <= before) {
-            // Past the end: some targets give the last page again.
-            let resources = Vec::new();
-            let next = None;
-            return Ok((Page { resources, next }, ids));
-        }
-        let next = match list.total {
-            _ if repeated => {
-                return Err(unsound(&format!(
-                    "{label} repeats the page before {start}: the target ignores paging; raise the page size in the dialect"
-                )));
-            }
-            Some(total) if before + length >= total => None,
-            Some(total) if length == 0 => {
-                return Err(unsound(&format!(
-                    "{label} gives {before} of {total} resources; the list does not add up"
-                )));
-            }
-            None if length == 0 => None,
-            _ => Some(start.saturating_add(length)),
+        let repeats = !ids.is_empty() && last.is_some_and(|last| ids.is_subset(last));
+        let read = Read {
+            label: &label,
+            before,
+            repeats,
         };
-        Ok((Page { resources, next }, ids))
+        let page = match self.paging() {
+            Paging::Cursor => read.by_cursor(list, start)?,
+            Paging::None => read.whole(list)?,
+            Paging::Index | Paging::AsAdvertised => read.by_index(list)?,
+        };
+        Ok((page, ids))
+    }
+
+    /// A request for a list, with its parameters in the address or in the body.
+    fn list_call<'a>(
+        &self,
+        resource_type: ResourceType,
+        parameters: Vec<(&'a str, Json)>,
+    ) -> Call<'a> {
+        let endpoint = resource_type.endpoint();
+        if self.dialect.post_search {
+            let mut body: serde_json::Map<String, Json> = parameters
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect();
+            body.insert("schemas".to_owned(), Json::from(vec![SEARCH_SCHEMA]));
+            return Call::search(endpoint, &Json::Object(body));
+        }
+        let text = |value: Json| match value {
+            Json::String(text) => text,
+            other => other.to_string(),
+        };
+        let query = parameters
+            .into_iter()
+            .map(|(name, value)| (name, text(value)));
+        Call::get(endpoint, query.collect())
     }
 
     fn unfiltered(&self, resource_type: ResourceType, by: LookupBy) -> &AtomicBool {
@@ -214,6 +252,88 @@ pub(super) fn unfiltered_by(dialect: &Dialect) -> [AtomicBool; 4] {
         of(ResourceType::Group, LookupBy::ExternalId),
         of(ResourceType::Group, LookupBy::Name),
     ]
+}
+
+/// One page that was read, and what came before it.
+struct Read<'a> {
+    label: &'a str,
+    /// Resources on the pages before.
+    before: u64,
+    /// Whether it has nothing that the page before does not have.
+    repeats: bool,
+}
+
+impl Read<'_> {
+    fn by_index(&self, list: ListPage) -> Result<Page, Refusal> {
+        let (label, before) = (self.label, self.before);
+        let (resources, total) = (list.resources, list.total);
+        let length = resources.len() as u64;
+        if self.repeats && total.is_some_and(|total| total <= before) {
+            // Past the end: some targets give the last page again.
+            let resources = Vec::new();
+            return Ok(Page {
+                resources,
+                next: None,
+            });
+        }
+        let next = match total {
+            _ if self.repeats => return Err(self.repeated()),
+            Some(total) if before + length >= total => None,
+            Some(total) if length == 0 => {
+                return Err(unsound(&format!(
+                    "{label} gives {before} of {total} resources; the list does not add up"
+                )));
+            }
+            None if length == 0 => None,
+            _ => Some(Start::Index((before + length).saturating_add(1))),
+        };
+        Ok(Page { resources, next })
+    }
+
+    /// A page may hold fewer resources than asked for, and even none; only a missing cursor ends the list (RFC 9865 §2).
+    fn by_cursor(&self, list: ListPage, start: Option<&Start>) -> Result<Page, Refusal> {
+        let seen = self.before + list.resources.len() as u64;
+        let next = list.next_cursor.map(|cursor| Start::Cursor(cursor, seen));
+        let stands = match (&next, start) {
+            (Some(Start::Cursor(next, _)), Some(Start::Cursor(asked, _))) => next == asked,
+            _ => false,
+        };
+        if self.repeats || stands {
+            return Err(self.repeated());
+        }
+        match list.total {
+            Some(total) if next.is_none() && seen < total => Err(unsound(&format!(
+                "{} gives {seen} of {total} resources; the list does not add up",
+                self.label
+            ))),
+            _ => Ok(Page {
+                resources: list.resources,
+                next,
+            }),
+        }
+    }
+
+    fn whole(&self, list: ListPage) -> Result<Page, Refusal> {
+        let length = list.resources.len() as u64;
+        match list.total {
+            Some(total) if total > length => Err(unsound(&format!(
+                "{} gives {length} of {total} resources, but the dialect says that there are no pages: set its paging",
+                self.label
+            ))),
+            _ => Ok(Page {
+                resources: list.resources,
+                next: None,
+            }),
+        }
+    }
+
+    fn repeated(&self) -> Refusal {
+        unsound(&format!(
+            "{} repeats the page before {}: the target ignores paging; raise the page size in the dialect",
+            self.label,
+            self.before + 1
+        ))
+    }
 }
 
 /// Reads a list answer.

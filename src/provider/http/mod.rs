@@ -18,7 +18,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use reqwest::Method;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -29,7 +28,7 @@ use crate::provider::http::client::{Answer, Body, Call, Trouble, Wire};
 use crate::provider::http::lists::LastPage;
 use crate::provider::http::pacing::{Pace, Repetition};
 use crate::provider::{
-    Capabilities, Lane, LookupBy, Outcome, Page, Provider, Refusal, RequestCounts, Settings,
+    Capabilities, Lane, LookupBy, Outcome, Page, Provider, Refusal, RequestCounts, Settings, Start,
 };
 use crate::scim::ResourceType;
 use crate::scim::dialect::{Dialect, Updates};
@@ -53,6 +52,8 @@ struct Http {
     dialect: Dialect,
     /// Whether the target says that it has no PATCH.
     without_patch: AtomicBool,
+    /// Whether it says that its lists have pages by cursor only.
+    cursors_only: AtomicBool,
     reads: AtomicU64,
     writes: AtomicU64,
     /// When a harmless read last worked.
@@ -87,6 +88,7 @@ pub(super) fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
         pace: Pace::new(rate, settings.concurrency, repetition),
         repetition,
         without_patch: AtomicBool::new(false),
+        cursors_only: AtomicBool::new(false),
         dialect: settings.dialect,
         reads: AtomicU64::new(0),
         writes: AtomicU64::new(0),
@@ -108,6 +110,8 @@ impl Provider for Http {
         let capabilities = self.capabilities().await?;
         let without_patch = capabilities.patch == Some(false);
         self.without_patch.store(without_patch, Ordering::Relaxed);
+        self.cursors_only
+            .store(capabilities.cursors_only, Ordering::Relaxed);
         *self.said() = Some((Instant::now(), capabilities.clone()));
         Ok(capabilities)
     }
@@ -157,7 +161,11 @@ impl Provider for Http {
         }
     }
 
-    async fn list(&self, resource_type: ResourceType, start: u64) -> Result<Page, Refusal> {
+    async fn list(
+        &self,
+        resource_type: ResourceType,
+        start: Option<&Start>,
+    ) -> Result<Page, Refusal> {
         self.list_from(resource_type, start).await
     }
 
@@ -248,7 +256,7 @@ impl Http {
             *self.said() = None; // it may not be the target any more that it was
         }
         if !matches!(result, Err(Trouble::NotSent(_))) {
-            let counter = if call.method == Method::GET {
+            let counter = if call.is_read() {
                 &self.reads
             } else {
                 &self.writes

@@ -27,9 +27,12 @@ impl Http {
             let said = attribute(config.as_ref()?, feature)?;
             attribute(said, "supported")?.as_bool()
         };
+        let pages =
+            |way: &str| attribute(attribute(config.as_ref()?, "pagination")?, way)?.as_bool();
         Ok(Capabilities {
             patch: supported("patch"),
             filter: supported("filter"),
+            cursors_only: pages("cursor") == Some(true) && pages("index") == Some(false),
             email_verified: self.email_verified_path().await?,
         })
     }

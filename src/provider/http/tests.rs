@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod authentication;
+mod dialects;
 mod lookups;
 mod outcomes;
 mod target;

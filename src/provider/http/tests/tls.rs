@@ -109,7 +109,7 @@ async fn a_certificate_of_the_named_authority_is_trusted_and_no_other() {
         let mut settings = settings(url);
         settings.ca_certificate = authority;
         let provider = open(settings).unwrap();
-        let result = provider.list(crate::scim::ResourceType::User, 1).await;
+        let result = provider.list(crate::scim::ResourceType::User, None).await;
         match result {
             Ok(page) => assert!(trusted && page.next.is_none()),
             Err(refusal) => {
@@ -149,7 +149,7 @@ async fn the_relay_shows_its_certificate_to_target_and_token_endpoint() {
                 };
             }
             let provider = open(settings).unwrap();
-            match provider.list(crate::scim::ResourceType::User, 1).await {
+            match provider.list(crate::scim::ResourceType::User, None).await {
                 Ok(_) => assert!(welcome),
                 Err(refusal) => {
                     assert!(!welcome, "{refusal}");
