@@ -142,8 +142,19 @@ pub struct Capabilities {
     pub filter: Option<bool>,
     /// Whether lists have pages by cursor, and none by index (RFC 9865 §4).
     pub cursors_only: bool,
+    /// What Bulk takes, where it is advertised.
+    pub bulk: Option<BulkLimits>,
     /// The path of an attribute named emailVerified in the target's user schemas, if there is one.
     pub email_verified: Option<String>,
+}
+
+/// What a target takes in one Bulk request (RFC 7643 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BulkLimits {
+    /// Most operations.
+    pub operations: usize,
+    /// Longest body, in bytes.
+    pub payload_bytes: usize,
 }
 
 /// How many requests were sent since the provider was opened, repetitions included.
@@ -195,6 +206,14 @@ pub trait Provider: Send + Sync {
     /// Sends one request that writes. Waits for the rate limit, honours Retry-After, repeats what may be repeated:
     /// a 429 always (it was not carried out), PATCH and DELETE after an unclear answer too, POST never.
     async fn submit(&self, request: &Request, lane: Lane) -> Outcome;
+
+    /// Most requests that may go together, as far as the dialect and the last discovery say; 1 where each goes alone.
+    fn together_max(&self) -> usize;
+
+    /// Sends the first of some requests that write together, as many as the target takes at once, and gives an outcome for
+    /// each of those; at least one, unless there are none. `None` when the target does not take that after all: nothing was
+    /// carried out, and each has to go alone.
+    async fn submit_together(&self, requests: &[Request], lane: Lane) -> Option<Vec<Outcome>>;
 
     /// Looks resources up by an attribute. Every hit was checked again on our side, so a server that ignores filters
     /// gives no false hit; more than one hit means that the key is not unique there.

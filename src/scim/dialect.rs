@@ -54,6 +54,8 @@ pub struct Dialect {
     pub page_resources: usize,
     /// Whether look-ups and lists are asked for by `POST .search` (RFC 7644 §3.4.3), so that values stay out of addresses.
     pub post_search: bool,
+    /// Whether requests that write go together where the target takes that.
+    pub bulk: Bulk,
     /// The media type of requests.
     pub content_type: String,
     /// What every request says besides, unless the tenant says otherwise.
@@ -113,6 +115,17 @@ pub enum Paging {
     None,
 }
 
+/// Whether requests that write go together (RFC 7644 §3.7), where the target says that it takes that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bulk {
+    /// Each goes alone.
+    Never,
+    /// Together; groups follow when their members are there.
+    WithoutReferences,
+    /// Together, and groups with the users who are created with them (RFC 7644 §3.7.2, `bulkId`).
+    WithReferences,
+}
+
 /// The name of the dialect that is spoken where nothing else is said.
 pub const DEFAULT: &str = "rfc7644";
 
@@ -144,6 +157,7 @@ impl Default for Dialect {
             paging: Paging::AsAdvertised,
             page_resources: 100,
             post_search: false,
+            bulk: Bulk::Never,
             content_type: "application/scim+json".to_owned(),
             headers: Vec::new(),
         }

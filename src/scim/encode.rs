@@ -44,6 +44,8 @@ pub struct Request {
     pub id: Option<String>,
     /// The body.
     pub body: Option<Json>,
+    /// The name by which others that go with it refer to what it creates (RFC 7644 §3.7.2).
+    pub bulk_id: Option<String>,
 }
 
 /// A create, with the ids of the members that go with it.
@@ -63,6 +65,18 @@ pub fn create(resource_type: ResourceType, attributes: &Attributes, members: &[S
         method: Method::Post,
         id: None,
         body: Some(Json::Object(body)),
+        bulk_id: None,
+    }
+}
+
+/// Puts the members of a create in place of those that it has.
+pub fn set_members(create: &mut Request, members: &[String]) {
+    let body = create.body.as_mut().and_then(Json::as_object_mut);
+    if let Some(body) = body {
+        match members.is_empty() {
+            true => body.remove("members"),
+            false => body.insert("members".to_owned(), member_values(members)),
+        };
     }
 }
 
@@ -305,6 +319,7 @@ pub fn delete(resource_type: ResourceType, id: &str) -> Request {
         method: Method::Delete,
         id: Some(id.to_owned()),
         body: None,
+        bulk_id: None,
     }
 }
 
@@ -341,6 +356,7 @@ fn patch(resource_type: ResourceType, id: &str, operations: Vec<Json>) -> Reques
         method: Method::Patch,
         id: Some(id.to_owned()),
         body: Some(json!({ "schemas": [PATCH_SCHEMA], "Operations": operations })),
+        bulk_id: None,
     }
 }
 

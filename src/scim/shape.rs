@@ -136,6 +136,7 @@ mod tests {
             method: Method::Patch,
             id: Some("7".into()),
             body: Some(json!({ "schemas": [PATCH_SCHEMA], "Operations": operations })),
+            bulk_id: None,
         };
         body(&request, dialect).unwrap()["Operations"].take()
     }

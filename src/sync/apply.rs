@@ -34,6 +34,20 @@ const WAVES: [&[Class]; 5] = [
     &[Class::AddMembers],
 ];
 
+/// The same where groups refer to users who are created in the same request.
+const WAVES_WITH_REFERENCES: [&[Class]; 4] = [
+    WAVES[0],
+    WAVES[1],
+    &[
+        Class::Reactivate,
+        Class::Update,
+        Class::Link,
+        Class::CreateUser,
+        Class::Group,
+    ],
+    WAVES[4],
+];
+
 /// Carries a plan out, except for what it holds.
 pub(super) async fn carry_out(
     relay: &Relay,
@@ -82,7 +96,11 @@ async fn note_first_load(relay: &Relay, lease: &Lease, tracker: &Tracker) -> Res
 
 /// One wave after the other, until there are no more or the flight ends.
 async fn fly(flight: &Flight<'_>) -> Result<(), Error> {
-    for wave in WAVES {
+    let waves: &[&[Class]] = match flight.refers() {
+        true => &WAVES_WITH_REFERENCES,
+        false => &WAVES,
+    };
+    for wave in waves {
         let (prepared, to_send) = mpsc::channel(PREPARED_MAX);
         let (sent, to_settle) = mpsc::channel(OUTCOMES_MAX);
         tokio::try_join!(

@@ -77,14 +77,24 @@ fn additions_per_request(flight: &Flight<'_>) -> usize {
 
 /// A create is sent once. When its outcome is not known it is looked for, with patience, and sent a second time only
 /// when it is not there (hazards H40, H42). One that is too large for the target goes in parts.
-pub(super) async fn create(flight: &Flight<'_>, operation: Operation, request: Request) -> Settled {
+/// `first` is the outcome of the first try where it was made already, together with others.
+pub(super) async fn create(
+    flight: &Flight<'_>,
+    operation: Operation,
+    request: Request,
+    mut first: Option<Outcome>,
+) -> Settled {
     let in_a_patch = additions_per_request(flight);
     let is_large = operation.members.len() > in_a_patch;
     let mut request = request;
     let mut sent = operation.members.len();
     let mut in_doubt = false;
     loop {
-        match flight.relay.provider.submit(&request, Lane::Ordinary).await {
+        let outcome = match first.take() {
+            Some(outcome) => outcome,
+            None => flight.relay.provider.submit(&request, Lane::Ordinary).await,
+        };
+        match outcome {
             Outcome::Acknowledged { id: Some(id), .. } => {
                 return with_the_rest(flight, operation, id, sent).await;
             }

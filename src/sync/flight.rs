@@ -1,14 +1,15 @@
 //! A flight: what the stages of one apply share.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::identity::RowKey;
-use crate::plan::Plan;
+use crate::plan::{Class, Plan};
 use crate::provider::{Capabilities, Refusal};
+use crate::scim::dialect::Bulk;
 use crate::store::{Author, Lease};
 use crate::sync::Relay;
 use crate::sync::proof::Reader;
@@ -36,7 +37,12 @@ pub(super) struct Flight<'a> {
     unfinished: Mutex<HashSet<RowKey>>,
     /// Room for members.
     room: Arc<Semaphore>,
+    /// The names by which groups refer to users who are created with them; absent where they are not.
+    promised: Option<Mutex<HashMap<RowKey, String>>>,
 }
+
+/// Most users whose groups are created together with them: their names are kept until the wave ends.
+const PROMISED_MAX: u64 = 10_000;
 
 impl<'a> Flight<'a> {
     /// A flight that ends when the run is asked to, and earlier when the target refuses everything.
@@ -61,7 +67,29 @@ impl<'a> Flight<'a> {
             refused: Mutex::default(),
             unfinished: Mutex::default(),
             room: Arc::new(Semaphore::new(MEMBERS_MAX as usize)),
+            promised: refers(relay, plan).then(Mutex::default),
         }
+    }
+
+    /// Whether groups are created together with their new users.
+    pub(super) fn refers(&self) -> bool {
+        self.promised.is_some()
+    }
+
+    /// Gives a user who is about to be created a name by which groups refer to it.
+    pub(super) fn promise(&self, row: &RowKey) -> Option<String> {
+        let promised = self.promised.as_ref()?;
+        let mut promised = promised.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = format!("u{}", promised.len());
+        promised.insert(row.clone(), name.clone());
+        Some(name)
+    }
+
+    /// The name of a user who is about to be created.
+    pub(super) fn promised(&self, row: &RowKey) -> Option<String> {
+        let promised = self.promised.as_ref()?;
+        let promised = promised.lock().unwrap_or_else(PoisonError::into_inner);
+        promised.get(row).cloned()
     }
 
     /// Why the target refused everything, if it did.
@@ -104,4 +132,16 @@ impl<'a> Flight<'a> {
             .unwrap_or_else(PoisonError::into_inner)
             .contains(row)
     }
+}
+
+/// Whether groups and their new users go together: where the dialect wants it, the target takes it, and they are not too many.
+fn refers(relay: &Relay, plan: &Plan) -> bool {
+    let count = |class| {
+        let of_class = plan.counts.iter().find(|(counted, _)| *counted == class);
+        of_class.map_or(0, |(_, count)| *count)
+    };
+    relay.tenant.dialect.bulk == Bulk::WithReferences
+        && relay.provider.together_max() > 1
+        && (1..=PROMISED_MAX).contains(&count(Class::CreateUser))
+        && count(Class::Group) > 0
 }

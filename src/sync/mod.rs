@@ -19,6 +19,7 @@ mod roles;
 mod send;
 mod settle;
 pub mod stop;
+mod together;
 pub mod tracker;
 pub mod watch;
 

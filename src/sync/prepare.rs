@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::fault::Fault;
-use crate::identity::{Identity, MemberKey, RowKey};
+use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::mapping::resource_type;
 use crate::plan::{Action, Class, Reason, Step};
 use crate::scim::encode::{self, Request};
@@ -17,6 +17,7 @@ use crate::store::{Intent, Position};
 use crate::sync::Error;
 use crate::sync::flight::Flight;
 use crate::sync::proof::{self, Proof, Whereabouts};
+use crate::sync::together;
 use crate::sync::tracker::row_error;
 
 /// Steps taken from the plan in one turn; their intents are one transaction.
@@ -252,8 +253,11 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
         ) => {
             let mut attributes = attributes.clone();
             attributes.extend(once(flight, &attributes));
-            let members = resolved(flight, members).await?;
-            let create = encode::create(kind, &attributes, &ids(&members));
+            let members = resolved_or_promised(flight, members).await?;
+            let mut create = encode::create(kind, &attributes, &ids(&members));
+            if step.key.kind == Kind::User {
+                create.bulk_id = flight.promise(&step.key);
+            }
             vec![single(Task::Send(create), members)]
         }
         (Action::Link { id, attributes }, None) => {
@@ -409,16 +413,41 @@ async fn not_yet_there(
         .collect())
 }
 
-/// The members that have a resource at the target now, with its id.
-async fn resolved(flight: &Flight<'_>, members: &[RowKey]) -> Result<Vec<(RowKey, String)>, Error> {
+/// The members that have a resource at the target now, with its id, and those who get one in the same request, with the
+/// reference to it (RFC 7644 §3.7.2).
+async fn resolved_or_promised(
+    flight: &Flight<'_>,
+    members: &[RowKey],
+) -> Result<Vec<(RowKey, String)>, Error> {
+    if !flight.refers() {
+        return resolved(flight, members).await;
+    }
+    let ids = links(flight, members).await?;
+    let reference = |row: &RowKey| Some(together::reference(&flight.promised(row)?));
+    let members = members.iter().cloned().zip(ids);
+    Ok(members
+        .filter_map(|(row, id)| {
+            let id = id.or_else(|| reference(&row))?;
+            Some((row, id))
+        })
+        .collect())
+}
+
+async fn links(flight: &Flight<'_>, members: &[RowKey]) -> Result<Vec<Option<String>>, Error> {
     if members.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = flight
+    let directory = flight.relay.directory.id;
+    Ok(flight
         .relay
         .store
-        .links(flight.relay.directory.id, members.to_vec())
-        .await?;
+        .links(directory, members.to_vec())
+        .await?)
+}
+
+/// The members that have a resource at the target now, with its id.
+async fn resolved(flight: &Flight<'_>, members: &[RowKey]) -> Result<Vec<(RowKey, String)>, Error> {
+    let ids = links(flight, members).await?;
     Ok(members
         .iter()
         .cloned()

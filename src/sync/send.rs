@@ -17,6 +17,7 @@ use crate::sync::adopt::{self, Adopted};
 use crate::sync::create;
 use crate::sync::flight::Flight;
 use crate::sync::prepare::{Operation, Task};
+use crate::sync::together;
 use crate::sync::tracker::target_error;
 
 /// What became of one operation.
@@ -35,32 +36,41 @@ pub(super) async fn all(
     prepared: mpsc::Receiver<Operation>,
     sent: mpsc::Sender<Settled>,
 ) {
+    if flight.relay.provider.together_max() > 1 {
+        return together::all(flight, prepared, sent).await;
+    }
     let operations = stream::unfold(prepared, |mut prepared| async move {
         prepared.recv().await.map(|operation| (operation, prepared))
     });
     operations
         .for_each_concurrent(flight.relay.tenant.concurrency, |operation| {
             let sent = &sent;
-            async move {
-                // After a halt the rest is left alone: its intents are settled as never sent.
-                let settled = if flight.stop.is_cancelled() {
-                    untouched(operation)
-                } else {
-                    carry_out(flight, operation).await
-                };
-                if settled
-                    .refusal
-                    .as_ref()
-                    .is_some_and(|refusal| refusal.fault.stops_the_run())
-                    && let Some(refusal) = &settled.refusal
-                {
-                    flight.halt(refusal.clone());
-                }
-                // The settling stage ends only after this one, unless the store failed; then the run ends anyway.
-                let _ = sent.send(settled).await;
-            }
+            async move { send_one(flight, operation, None, sent).await }
         })
         .await;
+}
+
+/// Carries one operation out, unless the flight ended, and passes on what became of it. `outcome` is that of its request
+/// where this was sent already.
+pub(super) async fn send_one(
+    flight: &Flight<'_>,
+    operation: Operation,
+    outcome: Option<Outcome>,
+    sent: &mpsc::Sender<Settled>,
+) {
+    // After a halt the rest is left alone: its intents are settled as never sent.
+    let settled = if flight.stop.is_cancelled() && outcome.is_none() {
+        untouched(operation)
+    } else {
+        carry_out(flight, operation, outcome).await
+    };
+    if let Some(refusal) = &settled.refusal
+        && refusal.fault.stops_the_run()
+    {
+        flight.halt(refusal.clone());
+    }
+    // The settling stage ends only after this one, unless the store failed; then the run ends anyway.
+    let _ = sent.send(settled).await;
 }
 
 /// An operation that was prepared and never sent, because the run ended; the next run sends it.
@@ -79,7 +89,7 @@ fn untouched(operation: Operation) -> Settled {
     }
 }
 
-async fn carry_out(flight: &Flight<'_>, operation: Operation) -> Settled {
+async fn carry_out(flight: &Flight<'_>, operation: Operation, outcome: Option<Outcome>) -> Settled {
     match &operation.task {
         Task::Settle => Settled {
             effect: Effect::Nothing,
@@ -94,14 +104,14 @@ async fn carry_out(flight: &Flight<'_>, operation: Operation) -> Settled {
         Task::Send(request) => {
             let request = request.clone();
             match operation.step.action {
-                Action::Create { .. } => create::create(flight, operation, request).await,
-                _ => change(flight, operation, request).await,
+                Action::Create { .. } => create::create(flight, operation, request, outcome).await,
+                _ => change(flight, operation, request, outcome).await,
             }
         }
     }
 }
 
-fn lane(class: Class) -> Lane {
+pub(super) fn lane(class: Class) -> Lane {
     if class.is_removal() {
         Lane::Urgent
     } else {
@@ -174,13 +184,20 @@ pub(super) async fn adopted(
 }
 
 /// A change of a linked resource: attributes or members.
-async fn change(flight: &Flight<'_>, operation: Operation, request: Request) -> Settled {
-    match flight
-        .relay
-        .provider
-        .submit(&request, lane(operation.step.class))
-        .await
-    {
+async fn change(
+    flight: &Flight<'_>,
+    operation: Operation,
+    request: Request,
+    outcome: Option<Outcome>,
+) -> Settled {
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None => {
+            let provider = &flight.relay.provider;
+            provider.submit(&request, lane(operation.step.class)).await
+        }
+    };
+    match outcome {
         Outcome::Acknowledged { .. } => {
             let effect = acknowledged(&operation);
             settled(operation, effect)

@@ -34,4 +34,5 @@ mod source_ldap;
 mod support_itself;
 mod sync_only;
 mod target_authentication;
+mod target_bulk;
 mod truth;

@@ -191,6 +191,10 @@ const TENANT: &[Field] = &[
             field("pageResources", Kind::Number(1, 10_000)),
             field("postSearch", Kind::Truth),
             field(
+                "bulk",
+                Kind::Words(&["never", "without_references", "with_references"]),
+            ),
+            field(
                 "contentType",
                 Kind::Words(&["application/scim+json", "application/json"]),
             ),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::document::{Fields, Node, Problems};
 use crate::scim::dialect::{
-    DEFAULT, Dialect, ElementUpdates, MemberRemovals, Paging, PatchPaths, Updates,
+    Bulk, DEFAULT, Dialect, ElementUpdates, MemberRemovals, Paging, PatchPaths, Updates,
 };
 use crate::scim::path::AttributePath;
 
@@ -167,6 +167,12 @@ const PAGING: &[(&str, Paging)] = &[
     ("none", Paging::None),
 ];
 
+const BULK: &[(&str, Bulk)] = &[
+    ("never", Bulk::Never),
+    ("without_references", Bulk::WithoutReferences),
+    ("with_references", Bulk::WithReferences),
+];
+
 /// Reads the fields of a dialect; what is not there is as in the one that it begins with.
 fn read_over(fields: &mut Fields<'_>, usual: Dialect, problems: &mut Problems) -> Dialect {
     let names_request = fields.has("membersPerRequest");
@@ -227,6 +233,7 @@ fn read_over(fields: &mut Fields<'_>, usual: Dialect, problems: &mut Problems) -
         group_filters: names(fields, "groupFilters", usual.group_filters, problems),
         paging: fields.choice("paging", usual.paging, PAGING, problems),
         post_search: fields.boolean("postSearch", usual.post_search, problems),
+        bulk: fields.choice("bulk", usual.bulk, BULK, problems),
         content_type: fields
             .parsed("contentType", problems, content_type)
             .unwrap_or(usual.content_type),
@@ -343,6 +350,7 @@ pub fn shown(dialect: &Dialect) -> serde_json::Value {
         "paging": word(PAGING, dialect.paging),
         "pageResources": dialect.page_resources,
         "postSearch": dialect.post_search,
+        "bulk": word(BULK, dialect.bulk),
         "contentType": dialect.content_type,
     })
 }

@@ -26,6 +26,8 @@ const SCIM_JSON: HeaderValue = HeaderValue::from_static("application/scim+json")
 
 /// The endpoint below another that takes a search (RFC 7644 §3.4.3).
 const SEARCH: &str = ".search";
+/// The endpoint of requests that go together (RFC 7644 §3.7).
+pub(super) const BULK: &str = "Bulk";
 
 /// One request, as it is sent and as messages name it.
 pub(super) struct Call<'a> {
@@ -66,7 +68,8 @@ impl<'a> Call<'a> {
 
     fn bytes_max(&self) -> usize {
         let is_list = self.is_read() && self.id.is_none_or(|id| id == SEARCH);
-        if is_list || self.endpoint == ResourceType::Group.endpoint() {
+        let has_many = [BULK, ResourceType::Group.endpoint()].contains(&self.endpoint);
+        if is_list || has_many {
             LIST_BYTES_MAX
         } else {
             RESOURCE_BYTES_MAX

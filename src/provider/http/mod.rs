@@ -2,6 +2,7 @@
 
 mod assertion;
 mod auth;
+mod bulk;
 mod client;
 mod lists;
 mod outcome;
@@ -28,7 +29,8 @@ use crate::provider::http::client::{Answer, Body, Call, Trouble, Wire};
 use crate::provider::http::lists::LastPage;
 use crate::provider::http::pacing::{Pace, Repetition};
 use crate::provider::{
-    Capabilities, Lane, LookupBy, Outcome, Page, Provider, Refusal, RequestCounts, Settings, Start,
+    BulkLimits, Capabilities, Lane, LookupBy, Outcome, Page, Provider, Refusal, RequestCounts,
+    Settings, Start,
 };
 use crate::scim::ResourceType;
 use crate::scim::dialect::{Dialect, Updates};
@@ -54,6 +56,8 @@ struct Http {
     without_patch: AtomicBool,
     /// Whether it says that its lists have pages by cursor only.
     cursors_only: AtomicBool,
+    /// What Bulk takes, as far as is known.
+    bulk_limits: Mutex<Option<BulkLimits>>,
     reads: AtomicU64,
     writes: AtomicU64,
     /// When a harmless read last worked.
@@ -89,6 +93,7 @@ pub(super) fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
         repetition,
         without_patch: AtomicBool::new(false),
         cursors_only: AtomicBool::new(false),
+        bulk_limits: Mutex::default(),
         dialect: settings.dialect,
         reads: AtomicU64::new(0),
         writes: AtomicU64::new(0),
@@ -110,6 +115,7 @@ impl Provider for Http {
         let capabilities = self.capabilities().await?;
         let without_patch = capabilities.patch == Some(false);
         self.without_patch.store(without_patch, Ordering::Relaxed);
+        self.keep_bulk_limits(capabilities.bulk);
         self.cursors_only
             .store(capabilities.cursors_only, Ordering::Relaxed);
         *self.said() = Some((Instant::now(), capabilities.clone()));
@@ -117,15 +123,16 @@ impl Provider for Http {
     }
 
     async fn submit(&self, request: &Request, lane: Lane) -> Outcome {
-        match self.carry_out(request, lane).await {
-            Outcome::Refused(refusal) if outcome::is_no_target(&refusal) => {
-                self.remove_in_parts(request, lane, refusal).await
-            }
-            Outcome::Refused(refusal) if refusal.status == Some(403) => {
-                Outcome::Refused(self.judge_forbidden(refusal, lane).await)
-            }
-            outcome => outcome,
-        }
+        let outcome = self.carry_out(request, lane).await;
+        self.look_into(request, outcome, lane).await
+    }
+
+    fn together_max(&self) -> usize {
+        self.bulk_limits().map_or(1, |limits| limits.operations)
+    }
+
+    async fn submit_together(&self, requests: &[Request], lane: Lane) -> Option<Vec<Outcome>> {
+        self.bulk(requests, lane).await
     }
 
     async fn find(
@@ -274,7 +281,7 @@ impl Http {
     }
 
     /// A 403 concerns one row, unless a harmless read is refused too.
-    async fn judge_forbidden(&self, refusal: Refusal, lane: Lane) -> Refusal {
+    pub(super) async fn judge_forbidden(&self, refusal: Refusal, lane: Lane) -> Refusal {
         let worked = *self
             .read_worked
             .lock()

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use crate::fault::Fault;
 use crate::provider::http::client::Call;
 use crate::provider::http::{Http, lists, outcome};
-use crate::provider::{Capabilities, Lane, Refusal};
+use crate::provider::{BulkLimits, Capabilities, Lane, Refusal};
 use crate::scim::resource::{ListPage, attribute};
 use crate::scim::{GROUP_SCHEMA, USER_SCHEMA};
 
@@ -32,6 +32,7 @@ impl Http {
         Ok(Capabilities {
             patch: supported("patch"),
             filter: supported("filter"),
+            bulk: bulk_limits(config.as_ref()),
             cursors_only: pages("cursor") == Some(true) && pages("index") == Some(false),
             email_verified: self.email_verified_path().await?,
         })
@@ -82,6 +83,19 @@ impl Http {
             .and_then(|body| ListPage::from_json(&body).ok());
         Ok(page.and_then(|page| page.resources.iter().find_map(email_verified_in)))
     }
+}
+
+/// What Bulk takes, where it is supported; with modest limits where the target names none.
+fn bulk_limits(config: Option<&Json>) -> Option<BulkLimits> {
+    let bulk = attribute(config?, "bulk")?;
+    let number = |name: &str| {
+        let number = attribute(bulk, name)?.as_u64()?;
+        usize::try_from(number).ok().filter(|number| *number > 0)
+    };
+    (attribute(bulk, "supported")?.as_bool()?).then(|| BulkLimits {
+        operations: number("maxOperations").unwrap_or(100),
+        payload_bytes: number("maxPayloadSize").unwrap_or(1 << 20),
+    })
 }
 
 /// The path of emailVerified, if this is a schema that a user can have and the attribute can be written.

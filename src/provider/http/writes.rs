@@ -37,6 +37,24 @@ impl Http {
         outcome
     }
 
+    /// What a refusal means beyond its own words.
+    pub(super) async fn look_into(
+        &self,
+        request: &Request,
+        outcome: Outcome,
+        lane: Lane,
+    ) -> Outcome {
+        match outcome {
+            Outcome::Refused(refusal) if outcome::is_no_target(&refusal) => {
+                self.remove_in_parts(request, lane, refusal).await
+            }
+            Outcome::Refused(refusal) if refusal.status == Some(403) => {
+                Outcome::Refused(self.judge_forbidden(refusal, lane).await)
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Reads the resource, makes the changes on it, and sends it back whole, so that what the relay does not map stays.
     async fn replace(&self, request: &Request, lane: Lane) -> Outcome {
         let id = request.id.as_deref().unwrap_or_default();
@@ -89,12 +107,7 @@ impl Http {
 
     /// A target that refuses a PATCH because one of its removals has nothing to remove has carried out none of them.
     /// Halving finds the ones that are done already; the others are carried out on the way.
-    pub(super) async fn remove_in_parts(
-        &self,
-        request: &Request,
-        lane: Lane,
-        refusal: Refusal,
-    ) -> Outcome {
+    async fn remove_in_parts(&self, request: &Request, lane: Lane, refusal: Refusal) -> Outcome {
         let Some([first, second]) = outcome::halves(request) else {
             return Outcome::Refused(refusal);
         };

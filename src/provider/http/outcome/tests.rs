@@ -36,6 +36,7 @@ fn patch(operations: Json) -> Request {
         method: Method::Patch,
         id: Some("7".into()),
         body: Some(json!({ "Operations": operations })),
+        bulk_id: None,
     }
 }
 

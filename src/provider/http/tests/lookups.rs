@@ -254,6 +254,7 @@ async fn a_target_is_asked_what_it_can_do() {
         patch: Some(true),
         filter: Some(false),
         cursors_only: false,
+        bulk: None,
         email_verified: Some("urn:acme:User:emailVerified".into()),
     };
     assert_eq!(capabilities, expected);

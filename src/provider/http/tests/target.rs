@@ -173,5 +173,6 @@ pub(super) fn change() -> Write {
         method: encode::Method::Patch,
         id: Some("7".into()),
         body: Some(json!({"Operations": [{"op": "replace", "path": "title", "value": "x"}]})),
+        bulk_id: None,
     }
 }

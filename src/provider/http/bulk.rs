@@ -1,0 +1,285 @@
+//! Bulk (RFC 7644 §3.7): requests that write go together, each with an outcome of its own.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use serde_json::{Value as Json, json};
+
+use crate::fault::Fault;
+use crate::provider::http::client::{Answer, BULK, Body, Call, Trouble};
+use crate::provider::http::{Http, is_passing, outcome};
+use crate::provider::{BulkLimits, Lane, Outcome, Provider as _, Refusal};
+use crate::scim::dialect::Bulk;
+use crate::scim::encode::{self, Request};
+use crate::scim::resource::attribute;
+use crate::scim::shape;
+
+/// Schema of the requests (RFC 7644 §3.7).
+const BULK_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
+/// What a request takes besides its operations, in bytes.
+const ENVELOPE_BYTES: usize = 200;
+/// Most operations, whatever the target takes: what a lost answer leaves to look for.
+const OPERATIONS_MAX: usize = 1_000;
+
+/// How the whole of a Bulk request ended.
+enum Whole {
+    /// Each operation has an answer of its own.
+    Answered(Json),
+    /// It is too large.
+    TooLarge,
+    /// The target does not take that.
+    NotTaken(Refusal),
+    /// It was not let in.
+    Refused(Refusal),
+    /// What became of it is not known.
+    Unknown(Refusal),
+}
+
+impl Http {
+    /// What goes together; `None` where each request goes alone.
+    pub(super) fn bulk_limits(&self) -> Option<BulkLimits> {
+        let limits = *self
+            .bulk_limits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        limits.filter(|_| self.dialect.bulk != Bulk::Never)
+    }
+
+    pub(super) fn keep_bulk_limits(&self, limits: Option<BulkLimits>) {
+        *self
+            .bulk_limits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = limits.map(|limits| BulkLimits {
+            operations: limits.operations.min(OPERATIONS_MAX),
+            ..limits
+        });
+    }
+
+    /// See [`crate::provider::Provider::submit_together`].
+    pub(super) async fn bulk(&self, requests: &[Request], lane: Lane) -> Option<Vec<Outcome>> {
+        loop {
+            let limits = self.bulk_limits()?;
+            let operations = self.operations(requests, limits);
+            if operations.len() < 2 {
+                return match requests.first() {
+                    Some(first) => Some(vec![self.submit(first, lane).await]),
+                    None => Some(Vec::new()),
+                };
+            }
+            let count = operations.len();
+            let requests = &requests[..count];
+            let refusal = match self.send_whole(operations, lane).await {
+                Whole::Answered(answers) => return Some(self.each(requests, &answers, lane).await),
+                Whole::TooLarge => {
+                    self.keep_bulk_limits(Some(BulkLimits {
+                        operations: count / 2,
+                        ..limits
+                    }));
+                    continue;
+                }
+                Whole::NotTaken(refusal) => {
+                    tracing::warn!(tenant = %self.tenant, reason = %refusal, "the target does not take Bulk; requests go singly");
+                    self.keep_bulk_limits(None);
+                    return None;
+                }
+                Whole::Refused(refusal) => {
+                    let refused = |_| Outcome::Refused(refusal.clone());
+                    return Some(requests.iter().map(refused).collect());
+                }
+                Whole::Unknown(refusal) => refusal,
+            };
+            return Some(self.after_doubt(requests, &refusal, lane).await);
+        }
+    }
+
+    /// The operations of the first requests that fit into one; fewer than two when the first has to go alone.
+    fn operations(&self, requests: &[Request], limits: BulkLimits) -> Vec<Json> {
+        let mut bytes = ENVELOPE_BYTES;
+        let mut operations = Vec::new();
+        for (at, request) in requests.iter().take(limits.operations).enumerate() {
+            let is_patch = request.method == encode::Method::Patch;
+            let many = encode::operations(request).len() > self.dialect.operations_per_request;
+            let odd_id = !request.id.as_deref().is_none_or(is_plain);
+            if odd_id || (is_patch && (many || self.puts(request.resource_type))) {
+                break;
+            }
+            let operation = operation(request, at, shape::body(request, &self.dialect));
+            bytes += operation.to_string().len() + 1;
+            if bytes > limits.payload_bytes {
+                break;
+            }
+            operations.push(operation);
+        }
+        operations
+    }
+
+    /// Sends them, again while the target does not let anything in.
+    async fn send_whole(&self, operations: Vec<Json>, lane: Lane) -> Whole {
+        let body = json!({ "schemas": [BULK_SCHEMA], "Operations": operations });
+        let call = Call {
+            method: Method::POST,
+            endpoint: BULK,
+            id: None,
+            query: Vec::new(),
+            body: Some(Bytes::from(body.to_string())),
+        };
+        let label = call.to_string();
+        let mut attempt = 1;
+        loop {
+            let refusal = match self.send(&call, lane, attempt > 1).await {
+                Ok(answer) if (200..300).contains(&answer.status) => {
+                    return match outcome::json_of(&label, answer) {
+                        Ok(answers) => Whole::Answered(answers),
+                        Err(refusal) => Whole::Unknown(refusal),
+                    };
+                }
+                Ok(answer) => match (answer.status, outcome::refusal(&label, &answer)) {
+                    (413, _) => return Whole::TooLarge,
+                    (400 | 403 | 404 | 405 | 501, refusal) => return Whole::NotTaken(refusal),
+                    (_, refusal) if refusal.fault == Fault::Throttled => refusal,
+                    (_, refusal) if is_passing(&refusal) => return Whole::Unknown(refusal),
+                    (_, refusal) => return Whole::Refused(refusal),
+                },
+                Err(Trouble::NotSent(refusal)) => refusal,
+                Err(Trouble::Unclear(refusal)) => return Whole::Unknown(refusal),
+            };
+            if !is_passing(&refusal) || attempt >= self.repetition.attempts_max {
+                return Whole::Refused(refusal);
+            }
+            self.pause(refusal.status, attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// The outcome of each operation.
+    async fn each(&self, requests: &[Request], answers: &Json, lane: Lane) -> Vec<Outcome> {
+        let results = attribute(answers, "Operations").and_then(Json::as_array);
+        let results = results.map_or(&[][..], Vec::as_slice);
+        let named: HashMap<&str, &Json> = results
+            .iter()
+            .filter_map(|result| Some((attribute(result, "bulkId")?.as_str()?, result)))
+            .collect();
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for (at, request) in requests.iter().enumerate() {
+            // Some servers name only the operations that create; the order is that of the request.
+            let in_order = || results.get(at).filter(|_| results.len() == requests.len());
+            let result = named.get(bulk_id(request, at).as_str()).copied();
+            let outcome = match result.or_else(in_order) {
+                Some(result) => classified(request, result),
+                None => Outcome::Unknown(unanswered(request)),
+            };
+            outcomes.push(self.look_into(request, outcome, lane).await);
+        }
+        outcomes
+    }
+
+    /// What may be sent twice is sent again, alone; the rest is looked at by those who asked.
+    async fn after_doubt(
+        &self,
+        requests: &[Request],
+        refusal: &Refusal,
+        lane: Lane,
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for request in requests {
+            outcomes.push(match outcome::is_repeatable(request) {
+                true => self.submit(request, lane).await,
+                false => Outcome::Unknown(refusal.clone()),
+            });
+        }
+        outcomes
+    }
+}
+
+/// Whether an id is the same in a path however it is written.
+fn is_plain(id: &str) -> bool {
+    let unreserved = |c: char| c.is_ascii_alphanumeric() || "-_~".contains(c);
+    !id.is_empty() && id.chars().all(unreserved)
+}
+
+fn bulk_id(request: &Request, at: usize) -> String {
+    request.bulk_id.clone().unwrap_or_else(|| format!("r{at}"))
+}
+
+fn operation(request: &Request, at: usize, body: Option<Json>) -> Json {
+    let mut path = format!("/{}", request.resource_type.endpoint());
+    if let Some(id) = &request.id {
+        path = format!("{path}/{id}");
+    }
+    let mut operation = json!({
+        "method": request.method.as_str(),
+        "bulkId": bulk_id(request, at),
+        "path": path,
+    });
+    if let Some(body) = body {
+        operation["data"] = body;
+    }
+    operation
+}
+
+/// The outcome of one operation, from its part of the answer (RFC 7644 §3.7.3).
+fn classified(request: &Request, result: &Json) -> Outcome {
+    let label = format!(
+        "{} /{} in Bulk",
+        request.method.as_str(),
+        request.resource_type.endpoint()
+    );
+    let Some(status) = attribute(result, "status").and_then(status_of) else {
+        return Outcome::Unknown(unanswered(request));
+    };
+    let body = match attribute(result, "response") {
+        Some(response) if response.is_object() => Body::Json(response.clone()),
+        // Where only the location is told, the id is its end.
+        _ if (200..300).contains(&status) && request.method == encode::Method::Post => {
+            match attribute(result, "location")
+                .and_then(Json::as_str)
+                .and_then(id_in)
+            {
+                Some(id) => Body::Json(json!({ "id": id })),
+                None => Body::Empty,
+            }
+        }
+        _ => Body::Empty,
+    };
+    let answer = Answer {
+        status,
+        headers: HeaderMap::new(),
+        body,
+    };
+    outcome::classify(request, &label, &answer)
+}
+
+/// A status as a text, a number, or an object with a code (the form of SCIM 1.1, which some still send).
+fn status_of(status: &Json) -> Option<u16> {
+    match status {
+        Json::String(text) => text.trim().parse().ok(),
+        Json::Number(number) => number
+            .as_u64()
+            .and_then(|number| u16::try_from(number).ok()),
+        status => status_of(attribute(status, "code")?),
+    }
+}
+
+fn id_in(location: &str) -> Option<String> {
+    let path = location.split(['?', '#']).next()?;
+    let last = path.rsplit('/').find(|part| !part.is_empty())?;
+    let pairs = format!("id={}", last.replace('+', "%2B"));
+    let (_, id) = url::form_urlencoded::parse(pairs.as_bytes()).next()?;
+    Some(id.into_owned())
+}
+
+fn unanswered(request: &Request) -> Refusal {
+    Refusal {
+        fault: Fault::Transient,
+        status: None,
+        scim_type: None,
+        message: format!(
+            "{} /{} in Bulk has no answer of its own; what became of it is looked up",
+            request.method.as_str(),
+            request.resource_type.endpoint()
+        ),
+    }
+}
