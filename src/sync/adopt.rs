@@ -197,3 +197,15 @@ pub(super) async fn members_at_target(
             .collect()
     }))
 }
+
+/// The same where the answer decides nothing but what need not be sent: nobody, when the target does not show it.
+pub(super) async fn members_shown(relay: &Relay, id: &str) -> BTreeSet<String> {
+    if !relay.tenant.dialect.members_readable {
+        return BTreeSet::new();
+    }
+    match members_at_target(relay, id).await {
+        Ok(members) => members.unwrap_or_default(),
+        // The request that follows says what is wrong.
+        Err(_) => BTreeSet::new(),
+    }
+}

@@ -1,6 +1,6 @@
 //! Prepare: steps of the plan become operations, proved, resolved to ids, and written down before they are sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -15,6 +15,7 @@ use crate::scim::{Attributes, Value};
 use crate::snapshot::{Applied, Row, Standing};
 use crate::store::{Intent, Position};
 use crate::sync::Error;
+use crate::sync::adopt;
 use crate::sync::flight::Flight;
 use crate::sync::proof::{self, Proof, Whereabouts};
 use crate::sync::together;
@@ -274,12 +275,12 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
             vec![single(Task::Send(request), Vec::new())]
         }
         (Action::AddMembers(members), Some(applied)) => {
-            let members = not_yet_there(flight, &step.key, members).await?;
-            let members = resolved(flight, &members).await?;
+            let (there, missing) = additions(flight, &step.key, &applied.id, members).await?;
             let per_request = dialect.additions_per_request(puts);
-            in_parts(&step, &row, members, per_request, |ids| {
+            let parts = in_parts(&step, &row, missing, per_request, |ids| {
                 encode::add_members(&applied.id, ids, dialect)
-            })
+            });
+            with_those_there(parts, there)
         }
         (Action::RemoveMembers(members), Some(applied)) => {
             let members = provably_gone(flight, &step, &row, members).await?;
@@ -395,22 +396,51 @@ fn ids(members: &[(RowKey, String)]) -> Vec<String> {
     members.iter().map(|(_, id)| id.clone()).collect()
 }
 
-/// Members that the relay did not put into the group already; a part of the step may have been done by an adoption.
-async fn not_yet_there(
+/// Members by their ids at the target: those that are in the group without having been put there, and those to add. Some
+/// targets keep a member twice that is added twice (scim-targets: scimmy), so a group that has no members of ours, as one
+/// that was just linked, is read first.
+async fn additions(
     flight: &Flight<'_>,
     group: &RowKey,
+    id: &str,
     members: &[RowKey],
-) -> Result<Vec<RowKey>, Error> {
-    let there = flight
-        .relay
-        .store
-        .applied_members(flight.relay.directory.id, group)
-        .await?;
-    Ok(members
+) -> Result<(Vec<(RowKey, String)>, Vec<(RowKey, String)>), Error> {
+    let directory = flight.relay.directory.id;
+    let ours = flight.relay.store.applied_members(directory, group).await?;
+    // A part of the step may have been done by an adoption.
+    let missing: Vec<RowKey> = members
         .iter()
-        .filter(|row| there.binary_search(row).is_err())
+        .filter(|row| ours.binary_search(row).is_err())
         .cloned()
-        .collect())
+        .collect();
+    let members = resolved(flight, &missing).await?;
+    let present = match ours.is_empty() && !members.is_empty() {
+        true => adopt::members_shown(flight.relay, id).await,
+        false => BTreeSet::new(),
+    };
+    Ok(members
+        .into_iter()
+        .partition(|(_, member)| present.contains(member)))
+}
+
+/// Members that are there already are recorded with the others, and not sent.
+fn with_those_there(mut parts: Vec<Operation>, there: Vec<(RowKey, String)>) -> Vec<Operation> {
+    let count = parts.len();
+    match parts.first_mut() {
+        Some(first) if matches!(first.task, Task::Settle) => first.members = there,
+        Some(first) if !there.is_empty() => {
+            let recorded = Operation {
+                part: u32::try_from(count).unwrap_or(u32::MAX),
+                last_part: false,
+                members: there,
+                task: Task::Settle,
+                ..first.clone()
+            };
+            parts.insert(0, recorded);
+        }
+        _ => {}
+    }
+    parts
 }
 
 /// The members that have a resource at the target now, with its id, and those who get one in the same request, with the

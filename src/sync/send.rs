@@ -92,7 +92,7 @@ fn untouched(operation: Operation) -> Settled {
 async fn carry_out(flight: &Flight<'_>, operation: Operation, outcome: Option<Outcome>) -> Settled {
     match &operation.task {
         Task::Settle => Settled {
-            effect: Effect::Nothing,
+            effect: acknowledged(&operation),
             operation,
             refusal: None,
             sent: false,

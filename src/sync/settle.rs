@@ -66,7 +66,10 @@ fn count_and_settle(flight: &Flight<'_>, settled: Settled) -> Settlement {
 
 fn count(flight: &Flight<'_>, settled: &Settled) {
     let step = &settled.operation.step;
-    let members = settled.operation.members.len() as u64;
+    let members = match settled.sent {
+        true => settled.operation.members.len() as u64,
+        false => 0,
+    };
     flight.tracker.update(|job| {
         let counters = &mut job.counters;
         match (step.class, &step.action) {
