@@ -26,7 +26,7 @@ pub struct Dialect {
     pub members_per_operation: usize,
     /// Most member values in one PATCH request.
     pub members_per_request: usize,
-    /// Most member values in the request that creates a group.
+    /// Most member values in the request that creates a group; none where the target ignores them there.
     pub members_per_create: usize,
     /// How a member is taken out.
     pub member_removals: MemberRemovals,

@@ -173,7 +173,7 @@ const TENANT: &[Field] = &[
             field("operationsPerRequest", Kind::Number(1, 10_000)),
             field("membersPerOperation", Kind::Number(1, 100_000)),
             field("membersPerRequest", Kind::Number(1, 100_000)),
-            field("membersPerCreate", Kind::Number(1, 100_000)),
+            field("membersPerCreate", Kind::Number(0, 100_000)),
             field("memberRemovals", Kind::Words(&["filter", "values"])),
             field("membersReadable", Kind::Truth),
             field("elementUpdates", Kind::Words(&["filter", "whole"])),

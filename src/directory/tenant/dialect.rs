@@ -176,10 +176,11 @@ const BULK: &[(&str, Bulk)] = &[
 /// Reads the fields of a dialect; what is not there is as in the one that it begins with.
 fn read_over(fields: &mut Fields<'_>, usual: Dialect, problems: &mut Problems) -> Dialect {
     let names_request = fields.has("membersPerRequest");
-    let mut size = |name, usual: usize, most: i64| {
+    let mut size_from = |least, name, usual: usize, most: i64| {
         let usual = i64::try_from(usual).unwrap_or(most);
-        usize::try_from(fields.integer(name, usual, 1..=most, problems)).unwrap_or(1)
+        usize::try_from(fields.integer(name, usual, least..=most, problems)).unwrap_or(1)
     };
+    let mut size = |name, usual: usize, most: i64| size_from(1, name, usual, most);
     let members_per_request = size("membersPerRequest", usual.members_per_request, 100_000);
     // Who names a limit of the target without a word on creates means creates too.
     let with_create = match names_request {
@@ -187,9 +188,9 @@ fn read_over(fields: &mut Fields<'_>, usual: Dialect, problems: &mut Problems) -
         false => usual.members_per_create,
     };
     let members_per_operation = size("membersPerOperation", usual.members_per_operation, 100_000);
-    let members_per_create = size("membersPerCreate", with_create, 100_000);
     let operations_per_request = size("operationsPerRequest", usual.operations_per_request, 10_000);
     let page_resources = size("pageResources", usual.page_resources, 10_000);
+    let members_per_create = size_from(0, "membersPerCreate", with_create, 100_000);
     Dialect {
         members_per_operation,
         members_per_request,
