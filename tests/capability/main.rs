@@ -33,6 +33,7 @@ mod servers;
 mod source_ldap;
 mod support_itself;
 mod sync_only;
+mod target;
 mod target_authentication;
 mod target_bulk;
 mod truth;

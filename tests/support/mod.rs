@@ -14,6 +14,7 @@ pub mod proxy;
 pub mod relay;
 pub mod samba;
 pub mod scim2_server;
+pub mod scim_servers;
 pub mod slapd;
 pub mod tls;
 pub mod world;

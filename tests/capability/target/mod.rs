@@ -1,0 +1,82 @@
+//! Real counterparts: SCIM servers that others wrote, each through the whole story of a directory.
+
+mod story;
+
+use crate::support::scim_servers::{Product, ScimServer, ScimTarget};
+use crate::support::scim2_server::Scim2Server;
+
+/// What the story has to know of a server.
+pub struct Facts {
+    /// How the tenant's `dialect` tells the relay to speak to it, in TOML.
+    pub dialect: &'static str,
+    /// Further lines of the tenant.
+    pub tenant: &'static str,
+    /// Whether two accounts with one e-mail address are what two with one userName are elsewhere.
+    pub email_is_name: bool,
+    /// Mapped attributes that it cannot hold, each with the reason.
+    pub lacks: &'static [(&'static str, &'static str)],
+    /// Steps of the story that it cannot do, each with the reason.
+    pub cannot: &'static [(Step, &'static str)],
+}
+
+/// A part of the story that some servers have no way to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// An account with our externalId that was there before is taken under management.
+    AdoptUser,
+    /// The same with a group.
+    AdoptGroup,
+    /// An account that was deleted at the target is created again.
+    CreateAgain,
+    /// A group gets another name.
+    RenameGroup,
+    /// A user gets another userName.
+    RenameUser,
+    /// All links are lost, and found again.
+    LostLinks,
+}
+
+/// A server that does all that the RFC asks of it.
+const STRICT: Facts = Facts {
+    dialect: "{}",
+    tenant: "",
+    email_is_name: false,
+    lacks: &[],
+    cannot: &[],
+};
+
+fn told(target: &dyn ScimTarget, facts: &Facts) {
+    story::Story::new(target, facts).tell();
+}
+
+#[test]
+fn target_scim2_server_goes_through_the_story() {
+    told(&Scim2Server::start(), &STRICT);
+}
+
+#[test]
+fn target_scimmy_goes_through_the_story() {
+    told(&ScimServer::start(Product::Scimmy), &STRICT);
+}
+
+#[test]
+fn target_better_auth_goes_through_the_story() {
+    let facts = Facts {
+        cannot: &[(
+            Step::CreateAgain,
+            "a deleted account leaves a user behind that keeps its e-mail address, and a new account with it is refused",
+        )],
+        ..STRICT
+    };
+    told(&ScimServer::start(Product::BetterAuth), &facts);
+}
+
+#[test]
+fn target_jackson_goes_through_the_story() {
+    let facts = Facts {
+        dialect: "{ userUpdates = \"put\", membersPerCreate = 0, membersReadable = false, userFilters = [], groupFilters = [] }",
+        email_is_name: true,
+        ..STRICT
+    };
+    told(&ScimServer::start(Product::Jackson), &facts);
+}
