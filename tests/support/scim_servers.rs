@@ -26,6 +26,8 @@ pub enum Product {
     Jackson,
     /// Better Auth with its SCIM plug-in (npm).
     BetterAuth,
+    /// Django with django-scim2 (PyPI).
+    Django,
 }
 
 impl Product {
@@ -35,13 +37,14 @@ impl Product {
             Self::Scimmy => "scimmy",
             Self::Jackson => "jackson",
             Self::BetterAuth => "better_auth",
+            Self::Django => "django",
         }
     }
 
     /// The path of its base URL.
     fn base(self) -> &'static str {
         match self {
-            Self::Scimmy => "/scim/v2",
+            Self::Scimmy | Self::Django => "/scim/v2",
             Self::Jackson => "/scim",
             Self::BetterAuth => "/api/auth/scim/v2",
         }
@@ -99,9 +102,15 @@ impl ScimServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on 127.0.0.1");
         let port = listener.local_addr().expect("the bound address").port();
         let token = format!("{}{}", Uuid::now_v7().simple(), Uuid::now_v7().simple());
-        let mut command = node(product, directory.path());
+        let mut command = match product {
+            Product::Scimmy | Product::Jackson | Product::BetterAuth => {
+                node(product, directory.path())
+            }
+            Product::Django => django(),
+        };
         command
             .env("SCIM_SERVER_TOKEN", &token)
+            .env("SCIM_SERVER_HOME", directory.path())
             .stdin(Stdio::from(OwnedFd::from(listener)));
         let log = directory.path().join("log");
         let mut server = Self {
@@ -210,6 +219,18 @@ fn node(product: Product, home: &Path) -> Command {
     std::os::unix::fs::symlink(packages, home.join("node_modules")).expect("a link");
     let mut command = Command::new(cache.join("node/bin/node"));
     command.arg(script);
+    command
+}
+
+/// Django behind gunicorn, whose worker ends by itself when its master is gone.
+fn django() -> Command {
+    let mut command = Command::new(root().join("tests/.cache/venv/bin/gunicorn"));
+    command
+        .args(["server:application", "--bind", "fd://0", "--chdir"])
+        .arg(root().join("tests/support/scim_servers/django"))
+        .args(["--workers", "1", "--threads", "4", "--keep-alive", "60"])
+        .args(["--timeout", "0", "--no-control-socket"])
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 

@@ -80,3 +80,26 @@ fn target_jackson_goes_through_the_story() {
     };
     told(&ScimServer::start(Product::Jackson), &facts);
 }
+
+#[test]
+fn target_django_scim2_goes_through_the_story() {
+    let facts = Facts {
+        dialect: "{ userUpdates = \"put\", memberRemovals = \"values\", membersPerCreate = 0, elementTypes = false, \
+            elementUpdates = \"whole\", immutableGroupAttributes = [\"displayName\"], userFilters = [\"userName\"], \
+            groupFilters = [] }",
+        lacks: &[
+            ("displayName", "made of first and last name"),
+            ("phone", "not kept"),
+            ("mobile", "not kept"),
+            ("title", "not kept"),
+            ("userType", "not kept"),
+            ("language", "not kept"),
+            ("department", "not kept"),
+            ("employeeNumber", "not kept"),
+            (story::CITY, "not kept"),
+        ],
+        cannot: &[(Step::RenameGroup, "PATCH of a group knows members only")],
+        ..STRICT
+    };
+    told(&ScimServer::start(Product::Django), &facts);
+}

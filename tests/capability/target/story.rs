@@ -48,7 +48,8 @@ const MAPPED: [(&str, &str, At); 13] = {
         (CITY, "l", Element("addresses", "work", "locality")),
     ]
 };
-const CITY: &str = "addresses[type eq \"work\"].locality";
+/// The left-hand name of the one address that is mapped.
+pub const CITY: &str = "addresses[type eq \"work\"].locality";
 const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
 
 /// Where an attribute is.
@@ -69,7 +70,9 @@ impl At {
             Self::Enterprise(name) => user[ENTERPRISE][name].as_str(),
             Self::Element(list, kind, name) => {
                 let elements = user[list].as_array()?.iter();
-                let mut of_kind = elements.filter(|element| element["type"] == kind);
+                // Some servers keep no types.
+                let is_of = |of: &Value| of.is_null() || of == kind;
+                let mut of_kind = elements.filter(|element| is_of(&element["type"]));
                 let found = of_kind.next()?[name].as_str();
                 assert_eq!(of_kind.next(), None, "two elements of one type: {user}");
                 found

@@ -1,0 +1,1 @@
+"""The application whose accounts django-scim2 serves."""
