@@ -28,6 +28,8 @@ pub enum Product {
     BetterAuth,
     /// Django with django-scim2 (PyPI).
     Django,
+    /// Canaille (PyPI): an IAM of its own.
+    Canaille,
 }
 
 impl Product {
@@ -38,13 +40,14 @@ impl Product {
             Self::Jackson => "jackson",
             Self::BetterAuth => "better_auth",
             Self::Django => "django",
+            Self::Canaille => "canaille",
         }
     }
 
     /// The path of its base URL.
     fn base(self) -> &'static str {
         match self {
-            Self::Scimmy | Self::Django => "/scim/v2",
+            Self::Scimmy | Self::Django | Self::Canaille => "/scim/v2",
             Self::Jackson => "/scim",
             Self::BetterAuth => "/api/auth/scim/v2",
         }
@@ -106,7 +109,8 @@ impl ScimServer {
             Product::Scimmy | Product::Jackson | Product::BetterAuth => {
                 node(product, directory.path())
             }
-            Product::Django => django(),
+            Product::Django => gunicorn(product, "venv"),
+            Product::Canaille => gunicorn(product, "canaille"),
         };
         command
             .env("SCIM_SERVER_TOKEN", &token)
@@ -157,7 +161,11 @@ impl ScimServer {
     }
 
     fn list(&self, kind: &str) -> Vec<Value> {
-        let path = format!("/{kind}?startIndex=1&count=1000");
+        // Canaille does not manage a `count`, and gives everything without one.
+        let path = match self.product {
+            Product::Canaille => format!("/{kind}"),
+            _ => format!("/{kind}?startIndex=1&count=1000"),
+        };
         let (status, list) = self.send("GET", &path, None);
         let resources = list["Resources"].as_array().cloned().unwrap_or_default();
         assert_eq!(status, 200, "{path} answered {list}");
@@ -222,12 +230,18 @@ fn node(product: Product, home: &Path) -> Command {
     command
 }
 
-/// Django behind gunicorn, whose worker ends by itself when its master is gone.
-fn django() -> Command {
-    let mut command = Command::new(root().join("tests/.cache/venv/bin/gunicorn"));
+/// A server of Python's behind gunicorn, whose worker ends by itself when its master is gone.
+fn gunicorn(product: Product, environment: &str) -> Command {
+    let program = root()
+        .join("tests/.cache")
+        .join(environment)
+        .join("bin/gunicorn");
+    assert!(program.exists(), "{product:?} is missing; {INSTALL}");
+    let scripts = root().join("tests/support/scim_servers");
+    let mut command = Command::new(program);
     command
         .args(["server:application", "--bind", "fd://0", "--chdir"])
-        .arg(root().join("tests/support/scim_servers/django"))
+        .arg(scripts.join(product.folder()))
         .args(["--workers", "1", "--threads", "4", "--keep-alive", "60"])
         .args(["--timeout", "0", "--no-control-socket"])
         .env("PYTHONDONTWRITEBYTECODE", "1");

@@ -9,8 +9,8 @@ use crate::support::scim2_server::Scim2Server;
 pub struct Facts {
     /// How the tenant's `dialect` tells the relay to speak to it, in TOML.
     pub dialect: &'static str,
-    /// Further lines of the tenant.
-    pub tenant: &'static str,
+    /// The attribute by which its users are told apart: in the directory, and there.
+    pub key: (&'static str, &'static str),
     /// Whether two accounts with one e-mail address are what two with one userName are elsewhere.
     pub email_is_name: bool,
     /// Mapped attributes that it cannot hold, each with the reason.
@@ -28,6 +28,8 @@ pub enum Step {
     AdoptGroup,
     /// An account that was deleted at the target is created again.
     CreateAgain,
+    /// Anything with groups.
+    Groups,
     /// A group gets another name.
     RenameGroup,
     /// A user gets another userName.
@@ -39,7 +41,7 @@ pub enum Step {
 /// A server that does all that the RFC asks of it.
 const STRICT: Facts = Facts {
     dialect: "{}",
-    tenant: "",
+    key: ("entryUUID", "externalId"),
     email_is_name: false,
     lacks: &[],
     cannot: &[],
@@ -88,6 +90,7 @@ fn target_django_scim2_goes_through_the_story() {
             elementUpdates = \"whole\", immutableGroupAttributes = [\"displayName\"], userFilters = [\"userName\"], \
             groupFilters = [] }",
         lacks: &[
+            ("name.formatted", "made of first and last name"),
             ("displayName", "made of first and last name"),
             ("phone", "not kept"),
             ("mobile", "not kept"),
@@ -102,4 +105,33 @@ fn target_django_scim2_goes_through_the_story() {
         ..STRICT
     };
     told(&ScimServer::start(Product::Django), &facts);
+}
+
+#[test]
+fn target_canaille_goes_through_the_story() {
+    let facts = Facts {
+        dialect: "{ userUpdates = \"put\", elementTypes = false, elementUpdates = \"whole\", paging = \"none\", \
+            omittedAttributes = [\"externalId\"], immutableUserAttributes = [\"userName\"], userFilters = [] }",
+        key: ("uid", "userName"),
+        lacks: &[
+            (
+                "mobile",
+                "telephone numbers have no type, so only one can be told from others",
+            ),
+            ("userType", "refused"),
+        ],
+        cannot: &[
+            (Step::AdoptUser, "externalId is accepted and not stored"),
+            (Step::LostLinks, "externalId is accepted and not stored"),
+            (Step::RenameUser, "userName is immutable"),
+            (Step::AdoptGroup, "there are no groups"),
+            (Step::RenameGroup, "there are no groups"),
+            (
+                Step::Groups,
+                "a member has its userName for an id and wants a $ref, and a group without members is refused",
+            ),
+        ],
+        ..STRICT
+    };
+    told(&ScimServer::start(Product::Canaille), &facts);
 }
