@@ -17,6 +17,8 @@ use crate::scim::resource::{Found, ListPage};
 
 /// Schema of a search (RFC 7644 §3.4.3).
 const SEARCH_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:SearchRequest";
+/// A userName that nobody has.
+const NOBODY: &str = "scim-relay looks whether the target answers";
 /// Most pages that a look-up without filters reads.
 const LOOKUP_PAGES_MAX: usize = 200;
 
@@ -210,8 +212,21 @@ impl Http {
         Ok((page, ids))
     }
 
+    /// The parameters of a list of one user at the most, in the way in which the target is asked for lists.
+    pub(super) fn one_user(&self) -> Vec<(&'static str, Json)> {
+        let count = ("count", Json::from(1));
+        match self.paging() {
+            Paging::Index | Paging::AsAdvertised => vec![("startIndex", Json::from(1)), count],
+            Paging::Cursor => vec![("cursor", Json::from("")), count],
+            Paging::None if self.dialect.filters_by(ResourceType::User, "userName") => {
+                vec![("filter", Json::from(filter::eq("userName", NOBODY)))]
+            }
+            Paging::None => Vec::new(),
+        }
+    }
+
     /// A request for a list, with its parameters in the address or in the body.
-    fn list_call<'a>(
+    pub(super) fn list_call<'a>(
         &self,
         resource_type: ResourceType,
         parameters: Vec<(&'a str, Json)>,

@@ -10,7 +10,7 @@ use crate::provider::http::client::Call;
 use crate::provider::http::{Http, lists, outcome};
 use crate::provider::{BulkLimits, Capabilities, Lane, Refusal};
 use crate::scim::resource::{ListPage, attribute};
-use crate::scim::{GROUP_SCHEMA, USER_SCHEMA};
+use crate::scim::{GROUP_SCHEMA, ResourceType, USER_SCHEMA};
 
 impl Http {
     /// See [`crate::provider::Provider::discover`].
@@ -53,10 +53,10 @@ impl Http {
         Ok(config.filter(is_config))
     }
 
-    /// Reads at most one user; shows that the target speaks SCIM, and that the credentials are good for reading.
+    /// Reads at most one user, or all where the target cannot be asked for fewer; shows that the target speaks SCIM, and that
+    /// the credentials are good for reading.
     pub(super) async fn harmless_read(&self, lane: Lane) -> Result<(), Refusal> {
-        let query = vec![("startIndex", "1".to_owned()), ("count", "1".to_owned())];
-        let call = Call::get("Users", query);
+        let call = self.list_call(ResourceType::User, self.one_user());
         let label = call.to_string();
         let answer = self.read(&call, lane).await?;
         lists::list_of(&label, &outcome::json_of(&label, answer)?)?;

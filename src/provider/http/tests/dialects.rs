@@ -186,6 +186,43 @@ async fn a_target_that_has_cursors_only_says_so() {
 }
 
 #[tokio::test]
+async fn whether_a_target_is_there_is_asked_as_it_is_asked_for_lists() {
+    let filters = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    for (paging, user_filters, expected) in [
+        (
+            Paging::Index,
+            filters(&["userName"]),
+            &["startIndex", "count"][..],
+        ),
+        (Paging::Cursor, filters(&[]), &["cursor", "count"]),
+        (Paging::None, filters(&["userName"]), &["filter"]),
+        (Paging::None, filters(&[]), &[]),
+    ] {
+        let target = Target::start(|_| list(0, &[])).await;
+        let dialect = Dialect {
+            paging,
+            user_filters,
+            ..Dialect::default()
+        };
+        provider(&target, dialect).discover().await.unwrap();
+        let asked = target.asked();
+        let users: Vec<_> = asked
+            .iter()
+            .filter(|asked| asked.path == "/scim/Users")
+            .collect();
+        assert_eq!(users.len(), 1);
+        for name in ["startIndex", "count", "cursor", "filter"] {
+            let wanted = expected.contains(&name);
+            assert_eq!(
+                users[0].parameter(name).is_some(),
+                wanted,
+                "{name}: {paging:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_list_without_pages_has_everything_or_nothing() {
     let users = |count: usize| {
         (0..count)
