@@ -191,13 +191,15 @@ pub enum Mark {
         /// The containers that were changed at that time, which is told again with the next changes.
         containers: Vec<Anchor>,
     },
+    /// A cookie for each subtree that is watched, where cookies count the changes in a change log.
+    ChangeLog(Vec<Vec<u8>>),
 }
 
 impl Position {
     /// The rung that it belongs to.
     pub fn rung(&self) -> Rung {
         match self.mark {
-            Mark::Syncrepl(_) => Rung::Syncrepl,
+            Mark::Syncrepl(_) | Mark::ChangeLog(_) => Rung::Syncrepl,
             Mark::Dirsync { .. } => Rung::Dirsync,
             Mark::UsnChanged(_) => Rung::UsnChanged,
             Mark::ModifyTimestamp { .. } => Rung::ModifyTimestamp,

@@ -2,6 +2,7 @@
 
 mod dirsync;
 pub(super) mod domain;
+mod ds389;
 pub(super) mod syncrepl;
 mod timestamps;
 mod usn;
@@ -49,11 +50,7 @@ pub(super) async fn ladder(session: &mut Session) -> Result<Ladder, Error> {
     let mut steps = match session.active_directory {
         true => domain::steps(session).await?,
         false => vec![
-            Step {
-                rung: Rung::Syncrepl,
-                obstacle: syncrepl::obstacle(session).await?,
-                blind: None,
-            },
+            content_sync(session).await?,
             Step {
                 rung: Rung::ModifyTimestamp,
                 obstacle: None,
@@ -69,10 +66,40 @@ pub(super) async fn ladder(session: &mut Session) -> Result<Ladder, Error> {
     Ok(Ladder(steps))
 }
 
+/// Content synchronization, which servers differ in.
+async fn content_sync(session: &mut Session) -> Result<Step, Error> {
+    let root = session.root(&["supportedControl"]).await?;
+    let is_offered = root.iter().any(|(_, oid)| oid == syncrepl::REQUEST);
+    let (obstacle, blind) = match (is_offered, is_ds389(session).await?) {
+        (false, _) => (Some("the server does not offer it".to_owned()), None),
+        (true, false) => (syncrepl::obstacle(session).await?, None),
+        (true, true) => {
+            let blind = Some(ds389::BLIND.to_owned());
+            (ds389::obstacle(session).await?, blind)
+        }
+    };
+    Ok(Step {
+        rung: Rung::Syncrepl,
+        obstacle,
+        blind,
+    })
+}
+
+/// Whether the server is 389 Directory Server, or one that was made of it.
+async fn is_ds389(session: &mut Session) -> Result<bool, Error> {
+    let root = session.root(&["vendorName"]).await?;
+    Ok(root
+        .iter()
+        .any(|(_, vendor)| vendor.contains(ds389::VENDOR)))
+}
+
 /// The position of now: what changes later is told by [`changes`].
 pub(super) async fn position(session: &mut Session, rung: Rung) -> Result<Position, Error> {
     match rung {
-        Rung::Syncrepl => syncrepl::position(session).await,
+        Rung::Syncrepl => match is_ds389(session).await? {
+            true => ds389::position(session).await,
+            false => syncrepl::position(session).await,
+        },
         Rung::Dirsync => dirsync::position(session).await,
         Rung::UsnChanged => usn::position(session).await,
         Rung::ModifyTimestamp => timestamps::position(session).await,
@@ -88,6 +115,7 @@ pub(super) async fn changes(session: &mut Session, since: &Position) -> Result<C
     session.check_server()?; // the server may be the same, on another port
     match &since.mark {
         Mark::Syncrepl(cookies) => syncrepl::changes(session, since, cookies).await,
+        Mark::ChangeLog(cookies) => ds389::changes(session, since, cookies).await,
         Mark::Dirsync { cookie, usn } => dirsync::changes(session, since, cookie, *usn).await,
         Mark::UsnChanged(usn) => usn::changes(session, since, *usn).await,
         Mark::ModifyTimestamp { time, containers } => {
@@ -136,8 +164,9 @@ fn address(session: &Session) -> String {
 /// Why a position of another address does not hold. What that means for entries which are missing is judged by the server.
 pub(super) fn elsewhere(session: &Session, since: &Position) -> Option<Lost> {
     let now = address(session);
-    let before = &since.server;
-    (now != *before).then(|| Lost::harmless(format!("{now} answers, and before it was {before}")))
+    let before = since.server.as_str();
+    let before = before.split(' ').next().unwrap_or(before); // what the server calls itself comes after it
+    (now != before).then(|| Lost::harmless(format!("{now} answers, and before it was {before}")))
 }
 
 /// Hints that are gathered.

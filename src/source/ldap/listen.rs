@@ -1,6 +1,6 @@
 //! Listening: connections that are told of changes as they happen.
 //!
-//! OpenLDAP tells by itself (RFC 4533, refresh and persist). A domain controller is asked every second how high its
+//! OpenLDAP and 389 Directory Server tell by themselves (RFC 4533, refresh and persist). A domain controller is asked every second how high its
 //! sequence number is, and tells by itself as well where it offers change notification, which some do late.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fault::Fault;
 use crate::identity::feed::{Changes, Mark, Position};
-use crate::source::ldap::feed::syncrepl::{self, Mode, Refresh};
+use crate::source::ldap::feed::syncrepl::{self, Refresh};
 use crate::source::ldap::feed::{self, Hints};
 use crate::source::ldap::request::{self, Reach, Search};
 use crate::source::ldap::servers;
@@ -34,10 +34,11 @@ pub(super) async fn listen(settings: &Settings, since: &Position) -> Result<Box<
     // What is heard on several connections is of one server.
     let settings = &settings.staying_with(&session.answering);
     match &since.mark {
-        Mark::Syncrepl(_) if feed::elsewhere(&session, since).is_some() => {
-            Ok(Box::new(Elsewhere { told: false }))
+        Mark::Syncrepl(_) | Mark::ChangeLog(_) if feed::elsewhere(&session, since).is_some() => {
+            let why = "another server answers than at the last run";
+            Ok(Box::new(Stale { why, told: false }))
         }
-        Mark::Syncrepl(cookies) => Ok(Box::new(
+        Mark::Syncrepl(cookies) | Mark::ChangeLog(cookies) => Ok(Box::new(
             Persisting::start(session, settings, cookies).await?,
         )),
         Mark::Dirsync { usn, .. } | Mark::UsnChanged(usn) => {
@@ -62,23 +63,23 @@ async fn open(settings: &Settings) -> Result<Session, Error> {
     Session::open(settings, words::server(settings)).await
 }
 
-/// Another server answers than the one that gave the position: one run takes a new one, from which listening begins anew.
-struct Elsewhere {
+/// The position does not hold here: one run takes a new one, from which listening begins anew.
+struct Stale {
+    why: &'static str,
     told: bool,
 }
 
 #[async_trait]
-impl Bell for Elsewhere {
+impl Bell for Stale {
     async fn ring(&mut self) -> Result<Ring, Error> {
         if !std::mem::replace(&mut self.told, true) {
             return Ok(Ring::Anything);
         }
         sleep(FOR_A_RUN).await;
-        let message = "another server answers than at the last run";
         Err(Error::new(
             Stage::Reading,
             Fault::Transient,
-            message.to_owned(),
+            self.why.to_owned(),
         ))
     }
 }
@@ -92,6 +93,8 @@ struct Line {
 /// Searches that go on (RFC 4533 §3.4), one on each connection.
 struct Persisting {
     lines: Vec<Line>,
+    /// Set when the server refuses a cookie.
+    stale: Option<Stale>,
 }
 
 impl Persisting {
@@ -110,41 +113,61 @@ impl Persisting {
             let Some(base) = feed::subtrees(&session).into_iter().nth(at) else {
                 break; // the scope was changed; the next run takes a new position
             };
-            let started =
-                syncrepl::start(&mut session.wire, &base, cookie, Mode::RefreshAndPersist).await;
+            let started = syncrepl::persist(&mut session.wire, &base, cookie).await;
             started.map_err(|error| broken(&session.server, &error))?;
             lines.push(Line {
                 session,
                 refresh: Refresh::default(),
             });
         }
-        Ok(Self { lines })
+        let stale = None;
+        Ok(Self { lines, stale })
     }
 }
 
 #[async_trait]
 impl Bell for Persisting {
     async fn ring(&mut self) -> Result<Ring, Error> {
+        if let Some(stale) = &mut self.stale {
+            return stale.ring().await;
+        }
         loop {
             let waits = self.lines.iter_mut().map(|line| Box::pin(line.hear()));
             if waits.len() == 0 {
                 return Ok(Ring::Anything);
             }
             let (heard, _, _) = select_all(waits).await;
-            if let Some(ring) = heard? {
-                return Ok(ring);
+            match heard? {
+                Heard::Nothing => {}
+                Heard::Ring(ring) => return Ok(ring),
+                Heard::Refused => {
+                    let why = "the server refuses the position of the last run";
+                    let stale = self.stale.insert(Stale { why, told: false });
+                    return stale.ring().await;
+                }
             }
         }
     }
 }
 
+/// What a message tells.
+enum Heard {
+    Nothing,
+    Ring(Ring),
+    /// The search has ended, because the server does not know the cookie.
+    Refused,
+}
+
 impl Line {
-    /// Waits for the next message; answers what it tells, if anything.
-    async fn hear(&mut self) -> Result<Option<Ring>, Error> {
+    /// Waits for the next message.
+    async fn hear(&mut self) -> Result<Heard, Error> {
         let server = &self.session.server;
         let event = self.session.wire.event(Patience::Endless).await;
         let event = event.map_err(|error| broken(server, &error))?;
         if let Event::Done(answer, _) = event {
+            if answer.code == syncrepl::REFRESH_REQUIRED {
+                return Ok(Heard::Refused);
+            }
             let error = words::refused(server, "listening for changes", &answer);
             return Err(Error::new(error.stage, Fault::Transient, error.message));
         }
@@ -152,10 +175,13 @@ impl Line {
         let taken = self.refresh.take(&event, &mut hints);
         taken.map_err(|error| broken(server, &error.into()))?;
         if std::mem::take(&mut self.refresh).lost() {
-            return Ok(Some(Ring::Anything));
+            return Ok(Heard::Ring(Ring::Anything));
         }
         let hints = hints.take();
-        Ok((!hints.is_empty()).then_some(Ring::Hints(hints)))
+        Ok(match hints.is_empty() {
+            true => Heard::Nothing,
+            false => Heard::Ring(Ring::Hints(hints)),
+        })
     }
 }
 

@@ -22,7 +22,7 @@ use crate::source::ldap::wire::{Event, Patience, Wire, WireError};
 use crate::source::ldap::{feed, words};
 
 /// The Sync Request Control (RFC 4533 §2.2).
-const REQUEST: &str = "1.3.6.1.4.1.4203.1.9.1.1";
+pub(super) const REQUEST: &str = "1.3.6.1.4.1.4203.1.9.1.1";
 /// The Sync State Control (§2.3).
 const STATE: &str = "1.3.6.1.4.1.4203.1.9.1.2";
 /// The Sync Done Control (§2.4).
@@ -30,7 +30,7 @@ const DONE: &str = "1.3.6.1.4.1.4203.1.9.1.3";
 /// The Sync Info Message (§2.5).
 const INFO: &[u8] = b"1.3.6.1.4.1.4203.1.9.1.4";
 /// e-syncRefreshRequired (§2.6).
-const REFRESH_REQUIRED: u32 = 4096;
+pub(in crate::source::ldap) const REFRESH_REQUIRED: u32 = 4096;
 /// unavailableCriticalExtension (RFC 4511 §4.1.9): what OpenLDAP says where a database lacks the overlay.
 const NOT_HERE: u32 = 12;
 /// What OpenLDAP says to a cookie that is newer than its database: unwillingToPerform, which may mean anything else too, and
@@ -43,7 +43,7 @@ const ENTRY_UUID: &str = "entryUUID";
 
 /// How long a search goes on (§2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::source::ldap) enum Mode {
+enum Mode {
     /// Until everything up to now was told.
     RefreshOnly = 1,
     /// For as long as the connection stands.
@@ -52,20 +52,6 @@ pub(in crate::source::ldap) enum Mode {
 
 /// What is in the way of this feed.
 pub(super) async fn obstacle(session: &mut Session) -> Result<Option<String>, Error> {
-    let root = session
-        .root(&["supportedControl", "vendorName", NAMING_CONTEXTS])
-        .await?;
-    let has = |name: &str, holds: fn(&str) -> bool| {
-        root.iter()
-            .any(|(found, value)| *found == name && holds(value))
-    };
-    if !has("supportedControl", |oid| oid == REQUEST) {
-        return Ok(Some("the server does not offer it".to_owned()));
-    }
-    if has("vendorName", |vendor| vendor.contains("389")) {
-        let why = "389 Directory Server does not tell in it which entries no longer match";
-        return Ok(Some(why.to_owned()));
-    }
     if let Some(why) = feed::anchored_by(session, ENTRY_UUID) {
         return Ok(Some(why));
     }
@@ -169,9 +155,32 @@ async fn refresh(
     cookie: &[u8],
     hints: &mut Hints,
 ) -> Result<Result<Refreshed, Answer>, Error> {
+    let told = told(session, (base, Reach::Subtree), cookie, hints).await?;
+    let end = told.refresh.done(&told.answer, told.done);
+    Ok(match end {
+        End::Told(cookie) => Ok(Ok(cookie)),
+        End::Lost(lost) => Ok(Err(lost)),
+        End::Refused => Err(told.answer),
+    })
+}
+
+/// What one search told, and how it ended.
+pub(super) struct Told {
+    pub(super) refresh: Refresh,
+    pub(super) answer: Answer,
+    pub(super) done: Done,
+}
+
+/// Runs a search to its end; what changed goes to the hints.
+pub(super) async fn told(
+    session: &mut Session,
+    (base, reach): (&str, Reach),
+    cookie: &[u8],
+    hints: &mut Hints,
+) -> Result<Told, Error> {
     let server = session.server.clone();
     let broken = |error: WireError| words::broken(&server, "the change feed", &error);
-    start(&mut session.wire, base, cookie, Mode::RefreshOnly)
+    search(&mut session.wire, (base, reach), cookie, Mode::RefreshOnly)
         .await
         .map_err(broken)?;
     let mut refresh = Refresh::default();
@@ -182,12 +191,12 @@ async fn refresh(
             .await
             .map_err(broken)?;
         if let Event::Done(answer, message) = event {
-            let end = refresh.done(&answer, &message);
-            return match end.map_err(|error| broken(error.into()))? {
-                End::Told(cookie) => Ok(Ok(Ok(cookie))),
-                End::Lost(lost) => Ok(Ok(Err(lost))),
-                End::Refused => Ok(Err(answer)),
-            };
+            let done = Done::read(&message).map_err(|error| broken(error.into()))?;
+            return Ok(Told {
+                refresh,
+                answer,
+                done,
+            });
         }
         refresh
             .take(&event, hints)
@@ -195,16 +204,30 @@ async fn refresh(
     }
 }
 
-/// Starts the search of one subtree.
-pub(in crate::source::ldap) async fn start(
+/// Starts the search of one subtree, which goes on.
+pub(in crate::source::ldap) async fn persist(
     wire: &mut Wire,
     base: &str,
+    cookie: &[u8],
+) -> Result<(), WireError> {
+    search(
+        wire,
+        (base, Reach::Subtree),
+        cookie,
+        Mode::RefreshAndPersist,
+    )
+    .await
+}
+
+async fn search(
+    wire: &mut Wire,
+    (base, reach): (&str, Reach),
     cookie: &[u8],
     mode: Mode,
 ) -> Result<(), WireError> {
     let search = Search {
         base,
-        reach: Reach::Subtree,
+        reach,
         filter: request::any_entry(),
         entries_max: 0,
         attributes: &[OBJECT_CLASS],
@@ -214,10 +237,10 @@ pub(in crate::source::ldap) async fn start(
 }
 
 fn control(mode: Mode, cookie: &[u8]) -> RawControl {
-    let parts: Vec<Tag> = vec![
-        request::enumerated(mode as i64),
-        request::octet_string(cookie),
-    ];
+    let mut parts: Vec<Tag> = vec![request::enumerated(mode as i64)];
+    if !cookie.is_empty() {
+        parts.push(request::octet_string(cookie));
+    }
     request::control_of(REQUEST, parts)
 }
 
@@ -234,7 +257,10 @@ enum End {
 /// What a search told so far.
 #[derive(Default)]
 pub(in crate::source::ldap) struct Refresh {
-    cookie: Option<Vec<u8>>,
+    /// The newest cookie that came with it.
+    pub(super) cookie: Option<Vec<u8>>,
+    /// The most entries that one message said are gone.
+    pub(super) gone_at_once: usize,
     /// The server says who is there, and not who left.
     present: bool,
 }
@@ -266,33 +292,29 @@ impl Refresh {
     }
 
     /// How the search ended.
-    fn done(self, answer: &Answer, message: &Message) -> Result<End, Malformed> {
+    fn done(self, answer: &Answer, done: Done) -> End {
         match answer.code {
             0 => {}
             REFRESH_REQUIRED => {
                 let why = "the server asks for everything to be read again";
-                return Ok(End::Lost(Lost::harmless(why)));
+                return End::Lost(Lost::harmless(why));
             }
             code if code == NEWER_THAN_PROVIDER.0
                 && answer.words().contains(NEWER_THAN_PROVIDER.1) =>
             {
-                return Ok(End::Lost(Lost {
+                return End::Lost(Lost {
                     why: "the server's database is older than at the last run, as after a restore from a backup"
                         .to_owned(),
                     doubt: Some(Doubt::Restored),
-                }));
+                });
             }
-            _ => return Ok(End::Refused),
+            _ => return End::Refused,
         }
-        let (cookie, deletes_told) = match control_value(message, DONE)? {
-            Some(value) => done_value(value)?,
-            None => (None, false),
-        };
-        if self.present || !deletes_told {
+        if self.present || !done.deletes_told {
             let why = "the server no longer knows who left since the last run (its session log does not reach back)";
-            return Ok(End::Lost(Lost::harmless(why)));
+            return End::Lost(Lost::harmless(why));
         }
-        Ok(End::Told(cookie.or(self.cookie)))
+        End::Told(done.cookie.or(self.cookie))
     }
 
     /// Reads a Sync Info Message.
@@ -346,12 +368,15 @@ impl Refresh {
             return Ok(());
         }
         let mut ids = Ber::new(parts.expect(ber::SET, "a set of ids that is none")?);
+        let mut gone = 0;
         while let Some((_, id)) = ids.next()? {
+            gone += 1;
             hints.add(Hint {
                 anchor: anchor(id)?,
                 container: false,
             });
         }
+        self.gone_at_once = self.gone_at_once.max(gone);
         Ok(())
     }
 }
@@ -383,18 +408,34 @@ fn entry(message: &Message) -> Result<(State, Hint), Malformed> {
     Ok((state, hint))
 }
 
-/// The anchor of an entry: its entryUUID.
+/// The anchor of an entry: its entryUUID, or what the server has in its place.
 fn anchor(id: &[u8]) -> Result<Anchor, Malformed> {
     Uuid::from_slice(id)
         .map(Anchor::Uuid)
-        .map_err(|_| Malformed("an entryUUID that is not 16 bytes"))
+        .map_err(|_| Malformed("an id of an entry that is not 16 bytes"))
 }
 
-/// Reads a Sync Done Control: the cookie, and whether those who left were told by name.
-fn done_value(value: &[u8]) -> Result<(Option<Vec<u8>>, bool), Malformed> {
-    let value = Ber::new(value).expect(ber::SEQUENCE, "a sync done of another form")?;
-    let mut parts = Ber::new(value);
-    let cookie = parts.take(ber::OCTET_STRING)?.map(<[u8]>::to_vec);
-    let deletes_told = parts.take(ber::BOOLEAN)?.is_some_and(|value| value != [0]);
-    Ok((cookie, deletes_told))
+/// The Sync Done Control.
+#[derive(Default)]
+pub(super) struct Done {
+    /// The newer cookie.
+    pub(super) cookie: Option<Vec<u8>>,
+    /// Whether those who left were told by name.
+    deletes_told: bool,
+}
+
+impl Done {
+    fn read(message: &Message) -> Result<Self, Malformed> {
+        let Some(value) = control_value(message, DONE)? else {
+            return Ok(Self::default());
+        };
+        let value = Ber::new(value).expect(ber::SEQUENCE, "a sync done of another form")?;
+        let mut parts = Ber::new(value);
+        let cookie = parts.take(ber::OCTET_STRING)?.map(<[u8]>::to_vec);
+        let deletes_told = parts.take(ber::BOOLEAN)?.is_some_and(|value| value != [0]);
+        Ok(Self {
+            cookie,
+            deletes_told,
+        })
+    }
 }
