@@ -6,6 +6,7 @@ use crate::feed::site::Site;
 use crate::feed::story::incremental;
 use crate::main_job::names::Names;
 use crate::program::PATIENCE;
+use crate::support::ds389::Ds389;
 use crate::support::fault_target::FaultTarget;
 use crate::support::relay::{Finished, Relay};
 use crate::support::slapd::Options;
@@ -111,6 +112,101 @@ async fn feed_that_cannot_see_deletions_is_no_substitute_for_a_full_scan() {
         wrote.contains(&"PATCH /Users/ann replace active=false".to_owned()),
         "{wrote:?}"
     );
+}
+
+const SYNCREPL: &str = "changeDetection = \"syncrepl\"";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn feed_of_389_is_no_substitute_for_a_full_scan() {
+    let company = Company::of(Site::ds389(), "").await;
+    company.site.delete(&company.site.person("ann"));
+    let before = company.target.journal().len();
+    company.scans("does not tell of everyone who left");
+    let wrote = company.wrote(before);
+    assert!(
+        wrote.contains(&"PATCH /Users/ann replace active=false".to_owned()),
+        "{wrote:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn feed_of_389_that_cannot_name_entries_is_not_used() {
+    // Its increments would end well and tell nothing.
+    let unnamed = Company::of(Site::ds389_of(Ds389::start_with("")), SYNCREPL).await;
+    unnamed.scans("nsuniqueid:targetUniqueId");
+    let by_name = format!("{SYNCREPL}\nanchorAttribute = \"cn\"");
+    let other_names = Company::of(Site::ds389(), &by_name).await;
+    other_names.scans("entered with anchorAttribute = \\\"nsUniqueId\\\"");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn feed_of_389_that_passes_over_something_is_a_full_scan() {
+    let site = Site::ds389();
+    let Site::Ds389(server) = &site else {
+        unreachable!()
+    };
+    let people = site.people();
+    let roles = |lines: fn(&str) -> String| -> String {
+        let dns = (0..51).map(|number| format!("cn=role{number},{people}"));
+        dns.map(|dn| lines(&dn)).collect()
+    };
+    server.add(&roles(|dn| {
+        format!("dn: {dn}\nobjectClass: organizationalRole\n\n")
+    }));
+    let mut company = Company::of(site, SYNCREPL).await;
+    let Site::Ds389(server) = &mut company.site else {
+        unreachable!()
+    };
+    // The server tells of fifty deletions, and of the fifty-second and later ones.
+    server.modify(&roles(|dn| format!("dn: {dn}\nchangetype: delete\n\n")));
+    company.scans("so many entries were deleted");
+
+    // The log no longer reaches back to the last run.
+    let new_mail = "replace: mail\nmail: new@example.org";
+    company.site.change(&company.site.person("ann"), new_mail);
+    company.site.change(&company.site.person("ben"), new_mail);
+    let Site::Ds389(server) = &mut company.site else {
+        unreachable!()
+    };
+    server.trim_change_log();
+    let before = company.target.journal().len();
+    company.scans("change log begins at number");
+    assert_eq!(company.wrote(before).len(), 2);
+    says(&incremental(&company.relay), "syncrepl", "as configured");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn feed_of_a_restored_389_is_not_believed() {
+    let mut company = Company::of(Site::ds389(), "").await;
+    let Site::Ds389(server) = &mut company.site else {
+        unreachable!()
+    };
+    server.back_up();
+    what_a_backup_lacks(&company);
+    let Site::Ds389(server) = &mut company.site else {
+        unreachable!()
+    };
+    server.restore();
+    is_not_believed(company, "restored from a backup");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn feed_of_another_389_behind_the_same_address_proves_no_absence_at_first() {
+    let mut company = Company::of(Site::ds389(), "").await;
+    let Site::Ds389(server) = &mut company.site else {
+        unreachable!()
+    };
+    server.call_itself("other.example.org");
+    company.site.delete(&company.site.person("ann"));
+    let before = company.target.journal().len();
+    let arguments = ["sync", "--mode", "incremental", "--output", "json"];
+    let run = company.relay.spawn(&arguments).wait();
+    says(&run, "full_scan", "each counts its changes for itself");
+    assert_eq!(run.count("usersDeactivated"), 0, "{run:?}");
+    // The group was rewritten, and she is looked at before she is taken out of it.
+    assert!(company.is_active("ann"), "{:?}", company.wrote(before));
+    let run = company.relay.sync().completed();
+    assert_eq!(run.count("usersDeactivated"), 1, "{run:?}");
 }
 
 /// A backup of the directory is from before ann was locked, joe came and ben left.

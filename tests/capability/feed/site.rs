@@ -1,6 +1,8 @@
-//! A small company in a directory that can tell what changed: the same on OpenLDAP and in Active Directory.
+//! A small company in a directory that can tell what changed: the same on OpenLDAP, on 389 Directory Server and in Active
+//! Directory.
 
 use crate::active_directory::domain;
+use crate::support::ds389::Ds389;
 use crate::support::fault_target::FaultTarget;
 use crate::support::relay::Relay;
 use crate::support::samba::{self, Samba};
@@ -15,6 +17,8 @@ const UNIT: &str = "ou=elsewhere,dc=example,dc=org";
 pub enum Site {
     /// OpenLDAP.
     OpenLdap(Slapd),
+    /// 389 Directory Server.
+    Ds389(Ds389),
     /// A domain controller.
     Domain(Samba),
 }
@@ -28,12 +32,20 @@ impl Site {
 
     /// The same with these options.
     pub fn openldap_with(options: Options) -> Self {
-        let units = format!(
-            "dn: {UNIT}\nobjectClass: organizationalUnit\nou: elsewhere\n\n\
-             dn: ou=sales,{}\nobjectClass: organizationalUnit\nou: sales\n\n",
-            slapd::PEOPLE
-        );
-        let site = Self::OpenLdap(options.ldif(&units).start());
+        let site = Self::OpenLdap(options.ldif(&units()).start());
+        site.populate();
+        site
+    }
+
+    /// 389 Directory Server.
+    pub fn ds389() -> Self {
+        Self::ds389_of(Ds389::start())
+    }
+
+    /// The same with a server that was begun already.
+    pub fn ds389_of(server: Ds389) -> Self {
+        server.add(&units());
+        let site = Self::Ds389(server);
         site.populate();
         site
     }
@@ -63,6 +75,8 @@ impl Site {
         let lines = "exclusionFilter = \"(description=hidden)\"\nreconcileInterval = \"never\"";
         match self {
             Self::OpenLdap(slapd) => Relay::between(slapd, target.base_url(), "any"),
+            Self::Ds389(server) => Relay::of_ldap_port(server.port(), target.base_url(), "any")
+                .directory("anchorAttribute = \"nsUniqueId\""),
             Self::Domain(samba) => domain::relay_of(samba, target),
         }
         .directory(lines)
@@ -71,7 +85,7 @@ impl Site {
     /// Where people are.
     pub fn people(&self) -> &'static str {
         match self {
-            Self::OpenLdap(_) => slapd::PEOPLE,
+            Self::OpenLdap(_) | Self::Ds389(_) => slapd::PEOPLE,
             Self::Domain(_) => samba::PEOPLE,
         }
     }
@@ -79,7 +93,7 @@ impl Site {
     /// A part of the company that is not read.
     pub fn elsewhere(&self) -> &'static str {
         match self {
-            Self::OpenLdap(_) => UNIT,
+            Self::OpenLdap(_) | Self::Ds389(_) => UNIT,
             Self::Domain(_) => samba::ELSEWHERE,
         }
     }
@@ -87,7 +101,7 @@ impl Site {
     /// How the name of a person begins.
     pub fn rdn(&self, name: &str) -> String {
         match self {
-            Self::OpenLdap(_) => format!("cn={name}"),
+            Self::OpenLdap(_) | Self::Ds389(_) => format!("cn={name}"),
             Self::Domain(_) => format!("CN={name}"),
         }
     }
@@ -100,17 +114,26 @@ impl Site {
     /// The DN of a group.
     pub fn group(&self, name: &str) -> String {
         let groups = match self {
-            Self::OpenLdap(_) => slapd::GROUPS,
+            Self::OpenLdap(_) | Self::Ds389(_) => slapd::GROUPS,
             Self::Domain(_) => samba::GROUPS,
         };
         format!("{},{groups}", self.rdn(name))
     }
 
+    /// Adds entries.
+    fn add(&self, ldif: &str) {
+        match self {
+            Self::OpenLdap(slapd) => slapd.add(ldif),
+            Self::Ds389(server) => server.add(ldif),
+            Self::Domain(samba) => samba.add(ldif),
+        }
+    }
+
     /// Adds a person; returns the DN.
     pub fn add_user(&self, name: &str) -> String {
         match self {
-            Self::OpenLdap(slapd) => {
-                slapd.add(&format!(
+            Self::OpenLdap(_) | Self::Ds389(_) => {
+                self.add(&format!(
                     "dn: {}\nobjectClass: inetOrgPerson\nobjectClass: extensibleObject\nuid: {name}\ngivenName: {name}\n\
                      sn: Test\ndisplayName: {name} Test\nmail: {name}@example.org\n",
                     self.person(name)
@@ -124,12 +147,12 @@ impl Site {
     /// Adds a group with one member beside these who is in no scope, because some directories want a member.
     pub fn add_group(&self, name: &str, members: &[&str]) {
         match self {
-            Self::OpenLdap(slapd) => {
+            Self::OpenLdap(_) | Self::Ds389(_) => {
                 let members = members.iter().chain([&slapd::READER]);
                 let members: String = members
                     .map(|member| format!("member: {member}\n"))
                     .collect();
-                slapd.add(&format!(
+                self.add(&format!(
                     "dn: {}\nobjectClass: groupOfNames\n{members}",
                     self.group(name)
                 ));
@@ -145,6 +168,7 @@ impl Site {
         let record = format!("dn: {dn}\nchangetype: modify\n{lines}\n");
         match self {
             Self::OpenLdap(slapd) => slapd.modify(&record),
+            Self::Ds389(server) => server.modify(&record),
             Self::Domain(samba) => samba.modify(&record),
         }
     }
@@ -152,8 +176,10 @@ impl Site {
     /// Locks or unlocks a person's account.
     pub fn lock(&self, name: &str, locked: bool) {
         let lines = match (self, locked) {
-            (Self::OpenLdap(_), true) => "replace: nsAccountLock\nnsAccountLock: TRUE",
-            (Self::OpenLdap(_), false) => "delete: nsAccountLock",
+            (Self::OpenLdap(_) | Self::Ds389(_), true) => {
+                "replace: nsAccountLock\nnsAccountLock: TRUE"
+            }
+            (Self::OpenLdap(_) | Self::Ds389(_), false) => "delete: nsAccountLock",
             (Self::Domain(_), true) => "replace: userAccountControl\nuserAccountControl: 546",
             (Self::Domain(_), false) => "replace: userAccountControl\nuserAccountControl: 544",
         };
@@ -164,6 +190,7 @@ impl Site {
     pub fn rename(&self, dn: &str, rdn: &str, superior: Option<&str>) {
         match self {
             Self::OpenLdap(slapd) => slapd.modrdn(dn, rdn, superior),
+            Self::Ds389(server) => server.modrdn(dn, rdn, superior),
             Self::Domain(samba) => samba.modrdn(dn, rdn, superior),
         }
     }
@@ -172,7 +199,17 @@ impl Site {
     pub fn delete(&self, dn: &str) {
         match self {
             Self::OpenLdap(slapd) => slapd.delete(dn),
+            Self::Ds389(server) => server.delete(dn),
             Self::Domain(samba) => samba.delete(dn),
         }
     }
+}
+
+/// Units of the company beside those that every server has.
+fn units() -> String {
+    format!(
+        "dn: {UNIT}\nobjectClass: organizationalUnit\nou: elsewhere\n\n\
+         dn: ou=sales,{}\nobjectClass: organizationalUnit\nou: sales\n\n",
+        slapd::PEOPLE
+    )
 }

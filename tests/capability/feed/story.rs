@@ -227,6 +227,12 @@ async fn feed_story_by_syncrepl() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn feed_story_by_syncrepl_of_389() {
+    let story = Story::begin(Site::ds389(), "syncrepl", Sees::Deletions, "").await;
+    story.tell();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn feed_story_by_modify_timestamp() {
     let site =
         Site::openldap_with(Options::new().overlays("overlay refint\nrefint_attributes member\n"));

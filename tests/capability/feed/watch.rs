@@ -140,6 +140,39 @@ async fn feed_of_openldap_brings_changes_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn feed_of_389_brings_changes_and_departures_at_once() {
+    let mut listening = Listening::begin(Site::ds389()).await;
+    let site = &listening.site;
+    // No news: an attribute that is not read.
+    site.change(&site.person("ben"), "replace: description\ndescription: x");
+    listening.brings(NEW_MAIL, new_mail);
+    listening.brings("PATCH /Users/ann replace active=false", |site| {
+        site.lock("ann", true);
+    });
+    listening.brings("PATCH /Users/other3 replace active=false", |site| {
+        site.delete(&site.person("other3"));
+    });
+    let jobs = listening.jobs();
+    let by_feed = |job: &Value| job["changeDetection"]["rung"] == "syncrepl";
+    assert!(jobs.iter().all(by_feed), "{jobs:#?}");
+
+    // The server does not know the position any more, and says so to whoever listens from it.
+    let Site::Ds389(server) = &mut listening.site else {
+        unreachable!()
+    };
+    server.call_itself("other.example.org");
+    server.restart();
+    let why = "each counts its changes for itself";
+    wait_for("a run of everything", PATIENCE, || {
+        let jobs = listening.jobs().into_iter();
+        let reason = |job: &Value| job["changeDetection"]["reason"].to_string();
+        jobs.map(|job| reason(&job))
+            .any(|reason| reason.contains(why))
+            .then_some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn feed_gathers_a_burst() {
     let listening = Listening::begin(Site::openldap()).await;
     let before = listening.target.journal().len();
