@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// What the server does next.
@@ -19,6 +20,8 @@ pub enum Step {
     Close,
     /// Says nothing more, and keeps the connection.
     Silence,
+    /// Says nothing until this was notified, once more for each of these steps.
+    Await(Arc<Notify>),
 }
 
 /// A request, as far as scripts look at it.
@@ -43,6 +46,8 @@ pub struct Request {
     pub page_entries: Option<usize>,
     /// Searches: the paging cookie.
     pub cookie: Option<Vec<u8>>,
+    /// Searches: the object identifiers of the controls that come with it.
+    pub controls: Vec<String>,
 }
 
 type Script = dyn Fn(&Request) -> Option<Vec<Step>> + Send + Sync;
@@ -109,6 +114,10 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, sent: Arc<AtomicU64>)
                 Step::Flood(bytes) => (bytes, true),
                 Step::Close => return,
                 Step::Silence => std::future::pending().await,
+                Step::Await(something) => {
+                    something.notified().await;
+                    continue;
+                }
             };
             loop {
                 if stream.write_all(&bytes).await.is_err() {
@@ -273,6 +282,8 @@ fn parse(message: &[u8]) -> Request {
             .collect();
         for (_, control) in parts.get(2).map_or(Vec::new(), |(_, list)| elements(list)) {
             let control = elements(control);
+            let oid = String::from_utf8(control[0].1.to_vec());
+            request.controls.push(oid.unwrap());
             if control[0].1 == b"1.2.840.113556.1.4.319" {
                 assert_eq!(control[1], (1, &[0xff][..]), "paging must be critical");
                 let value = elements(elements(control[2].1)[0].1);

@@ -1,7 +1,8 @@
 //! Listening: connections that are told of changes as they happen.
 //!
-//! OpenLDAP and 389 Directory Server tell by themselves (RFC 4533, refresh and persist). A domain controller is asked every second how high its
-//! sequence number is, and tells by itself as well where it offers change notification, which some do late.
+//! OpenLDAP and 389 Directory Server tell by themselves (RFC 4533, refresh and persist). A domain controller is asked every
+//! second how high its sequence number is, and tells by itself as well where it offers change notification, which some do
+//! late.
 
 use std::time::Duration;
 
@@ -196,7 +197,8 @@ struct Asking {
 
 impl Asking {
     async fn start(session: Session, settings: &Settings, at: Position) -> Result<Self, Error> {
-        let notified = notified(settings).await?;
+        // It only shortens the wait, and what is wrong with the server will be met without it.
+        let notified = notified(settings).await.unwrap_or_default();
         Ok(Self {
             session,
             notified,

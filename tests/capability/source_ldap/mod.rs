@@ -2,6 +2,7 @@
 
 mod examine;
 mod faults;
+mod listening;
 mod opening;
 mod openldap;
 mod ranges;
