@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::fault_target::FaultTarget;
+use crate::feed::site::Site;
+use crate::support::fault_target::{Exchange, FaultTarget};
 use crate::support::mirror::{Held as _, assert_equal_to_directory};
 use crate::support::proxy::Proxy;
 use crate::support::relay::{Finished, Relay};
@@ -403,4 +404,31 @@ async fn incomplete_read_holds_real_removals_and_sends_what_entries_state_themse
     );
     assert_equal_to_directory(&scene.slapd, &scene.target);
     scene.assert_recovered("all is done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn incomplete_reads_of_389_end_with_the_limit_of_its_account() {
+    let site = Site::ds389();
+    let Site::Ds389(server) = &site else {
+        unreachable!()
+    };
+    let target = FaultTarget::start(Vec::new()).await;
+    let relay = site.relay(&target).directory("pageEntries = 5");
+    relay.sync().completed();
+    // A page looks at more entries than the server lets anybody look at; the default is 5,000.
+    server.modify(
+        "dn: cn=config,cn=ldbm database,cn=plugins,cn=config\nchangetype: modify\nreplace: nsslapd-lookthroughlimit\n\
+         nsslapd-lookthroughlimit: 10\n\n",
+    );
+    let before = target.journal().len();
+    let run = relay.sync();
+    assert_eq!(run.job["completeRead"], false, "{run:?}");
+    assert!(said(&run).contains("adminLimitExceeded"), "{run:?}");
+    let lost = |exchange: &Exchange| exchange.call.method != "GET";
+    let journal = target.journal();
+    assert!(!journal[before..].iter().any(lost), "{run:?}");
+    server.modify(&format!(
+        "dn: {READER}\nchangetype: modify\nadd: nsPagedLookThroughLimit\nnsPagedLookThroughLimit: -1\n\n"
+    ));
+    relay.sync().completed();
 }
