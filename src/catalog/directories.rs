@@ -18,7 +18,7 @@ use crate::store::records::{Definition, Subject};
 
 const PASSWORD: &str = "bindPassword";
 /// Fields that are tables of settings: a change names those that change.
-const MERGED: [&str; 3] = ["guard", "dialect", "groupAttributeMapping"];
+const MERGED: [&str; 4] = ["guard", "dialect", "groupAttributeMapping", "rateLimits"];
 
 /// How a tenant's requests are authenticated: changed as a whole, but null brings a default back in it too.
 const AUTH: &str = "auth";

@@ -339,7 +339,7 @@ async fn a_tenants_secret_goes_nowhere_else() {
     }
     let fields = Node::of_json(json!({ "rateLimit": 7 }));
     let changed = catalog.update_tenant(&acme(), fields, &hand()).await;
-    assert_eq!(changed.unwrap().definition.rate_limit, 7);
+    assert_eq!(changed.unwrap().definition.rate.requests(), 7);
     let token = catalog
         .secret(&catalog.contents(), &acme(), None, "token")
         .unwrap();

@@ -76,6 +76,7 @@ fn the_example_file_names_every_key() {
         include_str!("../directory/tenant.rs"),
         include_str!("../directory/tenant/auth.rs"),
         include_str!("../directory/tenant/headers.rs"),
+        include_str!("../directory/tenant/pace.rs"),
     ]
     .concat();
     let asked = source

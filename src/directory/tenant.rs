@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod dialect;
 pub mod headers;
+mod pace;
 
 use crate::directory::tenant::auth::Auth;
 use crate::directory::tenant::headers::Header;
@@ -11,6 +12,7 @@ use crate::directory::{Pem, Written};
 use crate::document::{Fields, Node, Problems};
 use crate::id::TenantName;
 use crate::scim::dialect::Dialect;
+use crate::scim::pace::{Rate, Rates};
 use crate::scim::path::AttributePath;
 use crate::secret::SecretRef;
 
@@ -26,8 +28,10 @@ pub struct Tenant {
     pub base_url: String,
     /// How requests are authenticated.
     pub auth: Auth,
-    /// Most requests a second.
-    pub rate_limit: u32,
+    /// The limit of all requests together.
+    pub rate: Rate,
+    /// The limits of single kinds of requests.
+    pub rates: Rates,
     /// Most requests in flight.
     pub concurrency: usize,
     /// The authorities that are trusted instead of the public roots.
@@ -124,8 +128,12 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
     let auth = auth::read(&mut fields, from_api, problems);
     let dialect = fields.table(dialect::FIELD, problems);
     let dialect = dialect::read(dialect, base_url.as_deref(), problems);
-    let rate_limit = dialect.rate_limit.unwrap_or(20);
-    let rate_limit = fields.integer("rateLimit", rate_limit, 1..=100_000, problems);
+    let rate = pace::read_rate(&mut fields, dialect.rate_limit.unwrap_or(20), problems);
+    let rates = pace::read_rates(
+        fields.table("rateLimits", problems),
+        dialect.rates,
+        problems,
+    );
     let concurrency = dialect.concurrency.unwrap_or(4);
     let concurrency = fields.integer("concurrency", concurrency, 1..=256, problems);
     let pem = if from_api {
@@ -154,7 +162,8 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
         name: name?,
         base_url: base_url?,
         auth: auth?,
-        rate_limit: u32::try_from(rate_limit).ok()?,
+        rate: rate?,
+        rates,
         concurrency: usize::try_from(concurrency).ok()?,
         ca_certificate,
         client_certificate,

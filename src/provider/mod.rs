@@ -14,6 +14,7 @@ use crate::id::TenantName;
 use crate::scim::ResourceType;
 use crate::scim::dialect::Dialect;
 use crate::scim::encode::Request;
+use crate::scim::pace::{Rate, Rates};
 use crate::scim::resource::Found;
 use crate::secret::Secret;
 
@@ -26,9 +27,11 @@ pub struct Settings {
     pub base_url: String,
     /// How requests are authenticated.
     pub auth: Auth,
-    /// Most requests in any window of one second, reads and writes together.
-    pub requests_per_second: u32,
-    /// Most requests in flight.
+    /// The limit of all requests together.
+    pub rate: Rate,
+    /// The limits of single kinds of requests, which count under the other one too.
+    pub rates: Rates,
+    /// Most requests in flight, at least 1.
     pub concurrency: usize,
     /// PEM of the authorities that are trusted instead of the public roots.
     pub ca_certificate: Option<Vec<u8>>,
@@ -255,7 +258,7 @@ pub trait Provider: Send + Sync {
 /// rate limit.
 ///
 /// # Errors
-/// When the base URL, the certificate or the rate makes no sense.
+/// When the base URL, the certificate or the number of requests in flight makes no sense.
 pub fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
     http::open(settings)
 }

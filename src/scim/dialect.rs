@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use crate::scim::path::AttributePath;
 use crate::scim::{Attributes, ResourceType};
 
+use crate::scim::pace::Throttling;
+
 /// The manner of one target. The default is RFC 7644 in the manner of the interoperability profile draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dialect {
@@ -60,6 +62,10 @@ pub struct Dialect {
     pub content_type: String,
     /// What every request says besides, unless the tenant says otherwise.
     pub headers: Vec<(String, String)>,
+    /// By what the target says "too many requests", besides 429 and 503.
+    pub throttling: Vec<Throttling>,
+    /// Whether the version of a resource is read before it is changed, and sent along as If-Match (RFC 7644 §3.14).
+    pub if_match: bool,
 }
 
 /// How resources of a type are changed.
@@ -160,6 +166,8 @@ impl Default for Dialect {
             bulk: Bulk::Never,
             content_type: "application/scim+json".to_owned(),
             headers: Vec::new(),
+            throttling: Vec::new(),
+            if_match: false,
         }
     }
 }

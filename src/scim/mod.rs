@@ -6,6 +6,7 @@ pub mod dialect;
 pub mod encode;
 pub mod filter;
 pub mod merge;
+pub mod pace;
 pub mod path;
 pub mod resource;
 pub mod shape;

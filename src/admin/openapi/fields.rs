@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Secret,
     Truth,
     Number(i64, i64),
+    /// A limit: requests for each second, or a table of requests, seconds and burst.
+    Rate,
     Words(&'static [&'static str]),
     Texts,
     Table(&'static [Field]),
@@ -144,6 +146,16 @@ const TENANT: &[Field] = &[
     needed("name", Kind::Text),
     needed("baseUrl", Kind::Format("uri")),
     field("rateLimit", Kind::Number(1, 100_000)),
+    field("rateBurst", Kind::Number(1, 100_000)),
+    field(
+        "rateLimits",
+        Kind::Table(&[
+            field("read", Kind::Rate),
+            field("create", Kind::Rate),
+            field("update", Kind::Rate),
+            field("delete", Kind::Rate),
+        ]),
+    ),
     field("concurrency", Kind::Number(1, 256)),
     field("caCertificate", Kind::Text),
     field("clientCertificate", Kind::Text),
@@ -198,6 +210,14 @@ const TENANT: &[Field] = &[
                 "contentType",
                 Kind::Words(&["application/scim+json", "application/json"]),
             ),
+            field("ifMatch", Kind::Truth),
+            field(
+                "throttling",
+                Kind::Tables(&[
+                    needed("status", Kind::Number(400, 599)),
+                    needed("text", Kind::Text),
+                ]),
+            ),
         ]),
     ),
 ];
@@ -240,7 +260,8 @@ const TOKEN: &[Field] = &[
 ];
 
 /// What is shown although a request leaves it out, and has no value then.
-const SHOWN_AS_NULL: [&str; 9] = [
+const SHOWN_AS_NULL: [&str; 10] = [
+    "rateBurst",
     "caCertificate",
     "clientCertificate",
     "exclusionFilter",
@@ -440,6 +461,7 @@ fn of(kind: Kind, purpose: Use) -> Value {
         Kind::Number(least, most) => {
             json!({ "type": "integer", "minimum": least, "maximum": most })
         }
+        Kind::Rate => rate(),
         Kind::Words(words) => json!({ "type": "string", "enum": words }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
         // A table within another is changed field by field, as the whole is.
@@ -458,6 +480,16 @@ fn of(kind: Kind, purpose: Use) -> Value {
             json!({ "type": "array", "items": { "$ref": "#/components/schemas/NewProfile" } })
         }
     }
+}
+
+/// A limit of one kind of request.
+fn rate() -> Value {
+    let table = [
+        needed("requests", Kind::Number(1, 100_000)),
+        field("seconds", Kind::Number(1, 3_600)),
+        field("burst", Kind::Number(1, 100_000)),
+    ];
+    json!({ "oneOf": [of(Kind::Number(1, 100_000), Use::Create), object(&table, Use::Create)] })
 }
 
 /// Where the value of a mapped attribute comes from; false leaves it out.
@@ -489,6 +521,10 @@ fn header(purpose: Use) -> Value {
 }
 
 fn nullable(mut schema: Value) -> Value {
+    if let Some(ways) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
+        ways.push(json!({ "type": "null" }));
+        return schema;
+    }
     schema["type"] = json!([schema["type"], "null"]);
     if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
         words.push(Value::Null);

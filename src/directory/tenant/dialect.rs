@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::directory::tenant::pace;
 use crate::document::{Fields, Node, Problems};
 use crate::scim::dialect::{
     Bulk, DEFAULT, Dialect, ElementUpdates, MemberRemovals, Paging, PatchPaths, Updates,
 };
+use crate::scim::pace::Rates;
 use crate::scim::path::AttributePath;
 
 /// The field of a tenant.
@@ -49,6 +51,8 @@ pub struct BuiltIn {
     pub hosts: Vec<String>,
     /// The tenant's rate limit where it names none.
     pub rate_limit: Option<i64>,
+    /// The tenant's limits of single kinds of requests where it names none.
+    pub rates: Rates,
     /// The tenant's requests in flight where it names none.
     pub concurrency: Option<i64>,
 }
@@ -104,6 +108,8 @@ fn read_file(name: &str, text: &str, problems: &mut Problems) -> BuiltIn {
     };
     let rate_limit = number("rateLimit", 100_000);
     let concurrency = number("concurrency", 256);
+    let rates = fields.table("rateLimits", problems);
+    let rates = pace::read_rates(rates, Rates::default(), problems);
     let hosts = fields.texts("hosts", problems).unwrap_or_default();
     let headers = fields.entries("headers", problems);
     let headers = headers
@@ -121,6 +127,7 @@ fn read_file(name: &str, text: &str, problems: &mut Problems) -> BuiltIn {
         dialect,
         hosts,
         rate_limit,
+        rates,
         concurrency,
     }
 }
@@ -235,6 +242,8 @@ fn read_over(fields: &mut Fields<'_>, usual: Dialect, problems: &mut Problems) -
         paging: fields.choice("paging", usual.paging, PAGING, problems),
         post_search: fields.boolean("postSearch", usual.post_search, problems),
         bulk: fields.choice("bulk", usual.bulk, BULK, problems),
+        throttling: pace::read_throttling(fields, usual.throttling, problems),
+        if_match: fields.boolean("ifMatch", usual.if_match, problems),
         content_type: fields
             .parsed("contentType", problems, content_type)
             .unwrap_or(usual.content_type),
@@ -352,6 +361,8 @@ pub fn shown(dialect: &Dialect) -> serde_json::Value {
         "pageResources": dialect.page_resources,
         "postSearch": dialect.post_search,
         "bulk": word(BULK, dialect.bulk),
+        "throttling": dialect.throttling,
+        "ifMatch": dialect.if_match,
         "contentType": dialect.content_type,
     })
 }

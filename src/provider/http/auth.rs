@@ -253,6 +253,7 @@ mod tests {
             status,
             headers: reqwest::header::HeaderMap::new(),
             body: Body::Json(body),
+            throttled: false,
         }
     }
 

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::sync::PoisonError;
 
-use bytes::Bytes;
-use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value as Json, json};
 
 use crate::fault::Fault;
-use crate::provider::http::client::{Answer, BULK, Body, Call, Trouble};
+use crate::provider::http::call::Call;
+use crate::provider::http::client::{Answer, Body, Trouble};
 use crate::provider::http::{Http, is_passing, outcome};
 use crate::provider::{BulkLimits, Lane, Outcome, Provider as _, Refusal};
 use crate::scim::dialect::Bulk;
@@ -119,13 +118,7 @@ impl Http {
     /// Sends them, again while the target does not let anything in.
     async fn send_whole(&self, operations: Vec<Json>, lane: Lane) -> Whole {
         let body = json!({ "schemas": [BULK_SCHEMA], "Operations": operations });
-        let call = Call {
-            method: Method::POST,
-            endpoint: BULK,
-            id: None,
-            query: Vec::new(),
-            body: Some(Bytes::from(body.to_string())),
-        };
+        let call = Call::bulk(&body);
         let label = call.to_string();
         let mut attempt = 1;
         loop {
@@ -149,7 +142,7 @@ impl Http {
             if !is_passing(&refusal) || attempt >= self.repetition.attempts_max {
                 return Whole::Refused(refusal);
             }
-            self.pause(refusal.status, attempt).await;
+            self.pause(&refusal, attempt).await;
             attempt += 1;
         }
     }
@@ -248,6 +241,7 @@ fn classified(request: &Request, result: &Json) -> Outcome {
         status,
         headers: HeaderMap::new(),
         body,
+        throttled: status == 429,
     };
     outcome::classify(request, &label, &answer)
 }

@@ -1,95 +1,25 @@
 //! The wire: one HTTP exchange with bounds on time and size, and what came of it.
 
-use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Url};
 use serde_json::Value as Json;
 
 use crate::fault::Fault;
+use crate::provider::http::call::{Call, RESOURCE_BYTES_MAX};
 use crate::provider::http::outcome::denied;
 use crate::provider::{ClientCertificate, Refusal, Settings};
-use crate::scim::ResourceType;
+use crate::scim::pace::Throttling;
 use crate::secret::Secret;
 
-/// The largest answer that holds one user.
-const RESOURCE_BYTES_MAX: usize = 1 << 20;
-/// The largest answer that holds a list, or a group. A group with more members than fit is not read back.
-const LIST_BYTES_MAX: usize = 16 << 20;
 /// Connections that are kept for later; shorter than the usual patience of servers, so that none is used as it closes.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const SCIM_JSON: HeaderValue = HeaderValue::from_static("application/scim+json");
-
-/// The endpoint below another that takes a search (RFC 7644 §3.4.3).
-const SEARCH: &str = ".search";
-/// The endpoint of requests that go together (RFC 7644 §3.7).
-pub(super) const BULK: &str = "Bulk";
-
-/// One request, as it is sent and as messages name it.
-pub(super) struct Call<'a> {
-    pub(super) method: Method,
-    pub(super) endpoint: &'a str,
-    pub(super) id: Option<&'a str>,
-    pub(super) query: Vec<(&'a str, String)>,
-    pub(super) body: Option<Bytes>,
-}
-
-impl<'a> Call<'a> {
-    /// A read of an endpoint with these parameters.
-    pub(super) fn get(endpoint: &'a str, query: Vec<(&'a str, String)>) -> Self {
-        Self {
-            method: Method::GET,
-            endpoint,
-            id: None,
-            query,
-            body: None,
-        }
-    }
-
-    /// A read of an endpoint with parameters in the body (RFC 7644 §3.4.3).
-    pub(super) fn search(endpoint: &'a str, body: &Json) -> Self {
-        Self {
-            method: Method::POST,
-            endpoint,
-            id: Some(SEARCH),
-            query: Vec::new(),
-            body: Some(Bytes::from(body.to_string())),
-        }
-    }
-
-    /// Whether it changes nothing.
-    pub(super) fn is_read(&self) -> bool {
-        self.method == Method::GET || self.id == Some(SEARCH)
-    }
-
-    fn bytes_max(&self) -> usize {
-        let is_list = self.is_read() && self.id.is_none_or(|id| id == SEARCH);
-        let has_many = [BULK, ResourceType::Group.endpoint()].contains(&self.endpoint);
-        if is_list || has_many {
-            LIST_BYTES_MAX
-        } else {
-            RESOURCE_BYTES_MAX
-        }
-    }
-}
-
-impl fmt::Display for Call<'_> {
-    /// Method and path; the values of a query are a person's data and are left out.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} /{}", self.method, self.endpoint)?;
-        if let Some(id) = self.id {
-            write!(f, "/{}", id.escape_debug())?;
-        }
-        for (at, (name, _)) in self.query.iter().enumerate() {
-            write!(f, "{}{name}", if at == 0 { '?' } else { '&' })?;
-        }
-        Ok(())
-    }
-}
 
 /// What was answered.
 #[derive(Debug)]
@@ -97,6 +27,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
+    /// Whether it says "too many requests", and so that nothing was carried out.
+    pub(super) throttled: bool,
 }
 
 /// The body of an answer, by what it is and not by what its header says.
@@ -142,6 +74,8 @@ pub(super) struct Wire {
     content_type: HeaderValue,
     /// The values of those that are secrets.
     hidden: Vec<Secret>,
+    /// What else than 429 says "too many requests".
+    throttling: Vec<Throttling>,
 }
 
 impl Wire {
@@ -187,6 +121,7 @@ impl Wire {
             content_type: HeaderValue::try_from(&settings.dialect.content_type)
                 .unwrap_or(SCIM_JSON),
             hidden: hidden(settings),
+            throttling: settings.dialect.throttling.clone(),
         })
     }
 
@@ -205,13 +140,22 @@ impl Wire {
         if call.method != Method::DELETE {
             request = request.header(ACCEPT, SCIM_JSON);
         }
+        if let Some(version) = &call.if_match {
+            request = request.header(IF_MATCH, version);
+        }
         if let Some(body) = &call.body {
             request = request
                 .header(CONTENT_TYPE, self.content_type.clone())
                 .body(body.clone());
         }
         let secrets: Vec<&Secret> = std::iter::once(token).chain(&self.hidden).collect();
-        answer(request, &call.to_string(), call.bytes_max(), &secrets).await
+        let reading = Reading {
+            label: &call.to_string(),
+            bytes_max: call.bytes_max(),
+            secrets: &secrets,
+            throttling: &self.throttling,
+        };
+        reading.answer_to(request).await
     }
 
     /// Sends a form to a token endpoint (RFC 6749 §4.4.2), once. The answer to a refusal is cleaned of the secret.
@@ -226,13 +170,13 @@ impl Wire {
         if let Some((user, password)) = basic {
             request = request.basic_auth(user, Some(password.expose()));
         }
-        answer(
-            request,
-            "POST to the token endpoint",
-            RESOURCE_BYTES_MAX,
-            &[secret],
-        )
-        .await
+        let reading = Reading {
+            label: "POST to the token endpoint",
+            bytes_max: RESOURCE_BYTES_MAX,
+            secrets: &[secret],
+            throttling: &[],
+        };
+        reading.answer_to(request).await
     }
 
     fn url(&self, call: &Call<'_>) -> Result<Url, Trouble> {
@@ -348,40 +292,48 @@ fn bearer(token: &Secret) -> Result<HeaderValue, Trouble> {
     Ok(value)
 }
 
-async fn answer(
-    request: RequestBuilder,
-    label: &str,
+/// How an answer is read.
+struct Reading<'a> {
+    /// The request as messages name it.
+    label: &'a str,
     bytes_max: usize,
-    secrets: &[&Secret],
-) -> Result<Answer, Trouble> {
-    let mut response = request
-        .send()
-        .await
-        .map_err(|error| trouble(label, error))?;
-    let status = response.status().as_u16();
-    let headers = std::mem::take(response.headers_mut());
-    let mut bytes = Vec::new();
-    let body = loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if bytes.len() + chunk.len() > bytes_max => {
-                bytes.extend_from_slice(&chunk);
-                // HTML of any length is HTML; its beginning tells.
-                break if is_html(&bytes) {
-                    Body::Html
-                } else {
-                    Body::TooLong
-                };
+    secrets: &'a [&'a Secret],
+    throttling: &'a [Throttling],
+}
+
+impl Reading<'_> {
+    async fn answer_to(&self, request: RequestBuilder) -> Result<Answer, Trouble> {
+        let mut response = request
+            .send()
+            .await
+            .map_err(|error| trouble(self.label, error))?;
+        let status = response.status().as_u16();
+        let headers = std::mem::take(response.headers_mut());
+        let mut bytes = Vec::new();
+        let body = loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if bytes.len() + chunk.len() > self.bytes_max => {
+                    bytes.extend_from_slice(&chunk);
+                    // HTML of any length is HTML; its beginning tells.
+                    break if is_html(&bytes) {
+                        Body::Html
+                    } else {
+                        Body::TooLong
+                    };
+                }
+                Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+                Ok(None) => break body(&bytes, if status >= 300 { self.secrets } else { &[] }),
+                Err(_) => break Body::BrokenOff,
             }
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Ok(None) => break body(&bytes, if status >= 300 { secrets } else { &[] }),
-            Err(_) => break Body::BrokenOff,
-        }
-    };
-    Ok(Answer {
-        status,
-        headers,
-        body,
-    })
+        };
+        let is_throttling = |sign: &Throttling| sign.fits(status, &String::from_utf8_lossy(&bytes));
+        Ok(Answer {
+            status,
+            headers,
+            body,
+            throttled: status == 429 || self.throttling.iter().any(is_throttling),
+        })
+    }
 }
 
 /// Reads a body; in refusals, where it ends up in messages, secrets that the target repeats are taken out.
@@ -503,6 +455,7 @@ mod tests {
             headers: HeaderMap::new(),
             content_type: SCIM_JSON,
             hidden: Vec::new(),
+            throttling: Vec::new(),
         };
         let filter = r#"userName eq "a+b & c=ö%#?""#.to_owned();
         let call = Call::get(
@@ -534,6 +487,7 @@ mod tests {
             headers: HeaderMap::new(),
             content_type: SCIM_JSON,
             hidden: Vec::new(),
+            throttling: Vec::new(),
         };
         for id in ["", ".", "..", "7\n", "\t7"] {
             let call = Call {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value as Json;
 
 use crate::fault::Fault;
-use crate::provider::http::client::Call;
+use crate::provider::http::call::Call;
 use crate::provider::http::{Http, is_absent, outcome};
 use crate::provider::{Lane, LookupBy, Page, Refusal, Start};
 use crate::scim::ResourceType;

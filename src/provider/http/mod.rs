@@ -3,6 +3,7 @@
 mod assertion;
 mod auth;
 mod bulk;
+mod call;
 mod client;
 mod lists;
 mod outcome;
@@ -13,7 +14,6 @@ mod retry_after;
 mod tests;
 mod writes;
 
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -25,9 +25,10 @@ use tokio::time::Instant;
 use crate::fault::Fault;
 use crate::id::TenantName;
 use crate::provider::http::auth::Credentials;
-use crate::provider::http::client::{Answer, Body, Call, Trouble, Wire};
+use crate::provider::http::call::Call;
+use crate::provider::http::client::{Answer, Body, Trouble, Wire};
 use crate::provider::http::lists::LastPage;
-use crate::provider::http::pacing::{Pace, Repetition};
+use crate::provider::http::pacing::{Asking, Gate, Repetition};
 use crate::provider::{
     BulkLimits, Capabilities, Lane, LookupBy, Outcome, Page, Provider, Refusal, RequestCounts,
     Settings, Start,
@@ -35,6 +36,7 @@ use crate::provider::{
 use crate::scim::ResourceType;
 use crate::scim::dialect::{Dialect, Updates};
 use crate::scim::encode::Request;
+use crate::scim::pace::Verb;
 use crate::scim::resource::Found;
 use crate::secret::Secret;
 
@@ -49,7 +51,7 @@ struct Http {
     tenant: TenantName,
     wire: Wire,
     credentials: Credentials,
-    pace: Pace,
+    gate: Gate,
     repetition: Repetition,
     dialect: Dialect,
     /// Whether the target says that it has no PATCH.
@@ -72,9 +74,6 @@ struct Http {
 
 /// See [`crate::provider::open`].
 pub(super) fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
-    let rate = NonZeroU32::new(settings.requests_per_second).ok_or_else(|| {
-        outcome::denied("the tenant's requests per second must be at least 1".to_owned())
-    })?;
     if settings.concurrency == 0 {
         let message = "the tenant's requests in flight must be at least 1".to_owned();
         return Err(outcome::denied(message));
@@ -86,10 +85,10 @@ pub(super) fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
         pause: settings.retry_pause,
     };
     Ok(Box::new(Http {
+        gate: Gate::new(&settings, repetition),
         tenant: settings.tenant,
         wire,
         credentials: Credentials::new(settings.auth, repetition)?,
-        pace: Pace::new(rate, settings.concurrency, repetition),
         repetition,
         without_patch: AtomicBool::new(false),
         cursors_only: AtomicBool::new(false),
@@ -212,14 +211,14 @@ impl Http {
             if !is_passing(&refusal) || attempt >= self.repetition.attempts_max {
                 return Err(refusal);
             }
-            self.pause(refusal.status, attempt).await;
+            self.pause(&refusal, attempt).await;
             attempt += 1;
         }
     }
 
-    /// After 429 and 503 the gate holds all requests of the tenant; anything else concerns this one only.
-    async fn pause(&self, status: Option<u16>, attempt: u32) {
-        if !matches!(status, Some(429 | 503)) {
+    /// After throttling the gate holds all requests of the tenant; anything else concerns this one only.
+    async fn pause(&self, refusal: &Refusal, attempt: u32) {
+        if refusal.fault != Fault::Throttled && refusal.status != Some(503) {
             tokio::time::sleep(self.repetition.pause_after(attempt)).await;
         }
     }
@@ -247,26 +246,24 @@ impl Http {
         lane: Lane,
         repetition: bool,
     ) -> Result<Answer, Trouble> {
-        let permit = self.pace.enter(lane, repetition).await;
+        let verb = call.verb();
+        let asking = Asking {
+            verb,
+            lane,
+            repetition,
+        };
+        let permit = self.gate.enter(asking).await;
         let begun = Instant::now();
         let result = self.wire.exchange(call, token).await;
-        if let Ok(answer) = &result {
-            match answer.status {
-                429 | 503 => self
-                    .pace
-                    .hold(retry_after::retry_after(&answer.headers, SystemTime::now())),
-                _ => self.pace.flowing(),
-            }
-        }
+        self.learn(call, result.as_ref().ok(), begun.elapsed());
         drop(permit);
         if !matches!(&result, Ok(answer) if (200..300).contains(&answer.status)) {
             *self.said() = None; // it may not be the target any more that it was
         }
         if !matches!(result, Err(Trouble::NotSent(_))) {
-            let counter = if call.is_read() {
-                &self.reads
-            } else {
-                &self.writes
+            let counter = match verb {
+                Verb::Read => &self.reads,
+                Verb::Create | Verb::Update | Verb::Delete => &self.writes,
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }
@@ -278,6 +275,23 @@ impl Http {
             "request to the target"
         );
         result
+    }
+
+    /// Tells the gate how the target bears what it gets.
+    fn learn(&self, call: &Call<'_>, answer: Option<&Answer>, latency: Duration) {
+        match answer {
+            Some(answer) if answer.throttled || answer.status == 503 => self
+                .gate
+                .hold(retry_after::retry_after(&answer.headers, SystemTime::now())),
+            Some(_) => self.gate.flowing(),
+            None => {}
+        }
+        // A request that took effect or was left waiting tells more than one that was turned away at the door.
+        let worked = answer.is_none_or(|answer| answer.status < 300);
+        if worked && call.is_light() {
+            let of_group = call.endpoint == ResourceType::Group.endpoint();
+            self.gate.took(call.verb(), of_group, latency);
+        }
     }
 
     /// A 403 concerns one row, unless a harmless read is refused too.

@@ -117,7 +117,7 @@ pub(super) fn json_of(label: &str, answer: Answer) -> Result<Json, Refusal> {
 
 /// What a status other than success means, with what the target said and the cure.
 pub(super) fn refusal(label: &str, answer: &Answer) -> Refusal {
-    let (fault, cure) = judge(answer.status);
+    let (fault, cure) = judge(if answer.throttled { 429 } else { answer.status });
     let body = match &answer.body {
         Body::Json(body) => Some(body),
         _ => None,
@@ -185,11 +185,11 @@ fn judge(status: u16) -> (Fault, &'static str) {
         ),
         428 => (
             Fault::Rejected,
-            "the target demands If-Match, which the relay does not send: switch that off at the target",
+            "the target wants to be told the version that is changed: set ifMatch = true in the tenant's dialect",
         ),
         429 => (
             Fault::Throttled,
-            "lower the tenant's requests per second if this lasts",
+            "lower rateLimit, rateLimits or concurrency of the tenant if this lasts",
         ),
         _ => (
             Fault::Rejected,

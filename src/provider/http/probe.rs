@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use std::sync::PoisonError;
 
 use crate::fault::Fault;
-use crate::provider::http::client::Call;
+use crate::provider::http::call::Call;
 use crate::provider::http::{Http, lists, outcome};
 use crate::provider::{BulkLimits, Capabilities, Lane, Refusal};
 use crate::scim::resource::{ListPage, attribute};

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod authentication;
+mod conditions;
 mod dialects;
 mod lookups;
 mod outcomes;
-mod target;
+pub(super) mod target;
 mod tls;

@@ -1,15 +1,16 @@
 //! Writes: how a request that changes something goes to the target in the dialect's manner, and again where that is harmless.
 
-use bytes::Bytes;
-use reqwest::Method;
+use reqwest::header::{ETAG, HeaderValue};
 use serde_json::Value as Json;
 
 use crate::fault::Fault;
-use crate::provider::http::client::{Call, Trouble};
-use crate::provider::http::{Http, is_passing, outcome};
+use crate::provider::http::call::Call;
+use crate::provider::http::client::Trouble;
+use crate::provider::http::{Http, is_absent, is_passing, outcome};
 use crate::provider::{Lane, Outcome, Provider as _, Refusal};
 use crate::scim::encode::{self, Request};
-use crate::scim::{merge, shape};
+use crate::scim::resource::attribute;
+use crate::scim::{ResourceType, merge, shape};
 
 impl Http {
     /// Sends a request as the target takes it: by PATCH or PUT, in one request or in several.
@@ -56,13 +57,24 @@ impl Http {
     }
 
     /// Reads the resource, makes the changes on it, and sends it back whole, so that what the relay does not map stays.
+    /// Where somebody changes it meanwhile, and the target tells, once more.
     async fn replace(&self, request: &Request, lane: Lane) -> Outcome {
+        match self.replace_once(request, lane).await {
+            Outcome::Refused(refusal) if refusal.status == Some(412) => {
+                self.replace_once(request, lane).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn replace_once(&self, request: &Request, lane: Lane) -> Outcome {
         let id = request.id.as_deref().unwrap_or_default();
         let resource = match self.get(request.resource_type, id).await {
             Ok(Some(resource)) => resource,
             Ok(None) => return Outcome::Refused(vanished(id)),
             Err(refusal) => return Outcome::Refused(refusal),
         };
+        let version = version_in(&resource).filter(|_| self.dialect.if_match);
         let body = match merge::merged(resource, encode::operations(request)) {
             Ok(body) => body,
             Err(why) => return Outcome::Refused(unmergeable(id, &why)),
@@ -72,16 +84,30 @@ impl Http {
             body: Some(body),
             ..request.clone()
         };
-        self.write(&put, lane).await
+        self.write_on(&put, version, lane).await
     }
 
     /// Sends a request that writes, again where that is harmless, until its outcome is as clear as it gets.
-    pub(super) async fn write(&self, request: &Request, lane: Lane) -> Outcome {
+    async fn write(&self, request: &Request, lane: Lane) -> Outcome {
+        match self.version_of(request, lane).await {
+            Ok(version) => self.write_on(request, version, lane).await,
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// The same for a change of the version that is named.
+    async fn write_on(
+        &self,
+        request: &Request,
+        version: Option<HeaderValue>,
+        lane: Lane,
+    ) -> Outcome {
         let body = shape::body(request, &self.dialect);
-        let call = call(request, body.as_ref());
+        let mut call = Call::of(request, body.as_ref());
+        call.if_match = version;
         let label = call.to_string();
         let repeatable = outcome::is_repeatable(request);
-        let mut in_doubt = false;
+        let (mut in_doubt, mut overtaken) = (false, request.method == encode::Method::Put);
         let mut attempt = 1;
         loop {
             let outcome = match self.send(&call, lane, attempt > 1).await {
@@ -89,20 +115,57 @@ impl Http {
                 Err(Trouble::NotSent(refusal)) => Outcome::Refused(refusal),
                 Err(Trouble::Unclear(refusal)) => Outcome::Unknown(refusal),
             };
-            let (again, status) = match &outcome {
+            let (again, refusal) = match &outcome {
                 Outcome::Acknowledged { .. } => return outcome,
-                Outcome::Refused(refusal) => (is_passing(refusal), refusal.status),
+                // Somebody changed it between the two requests, or an earlier try of this one did; once is by chance.
+                Outcome::Refused(refusal)
+                    if refusal.status == Some(412) && call.if_match.is_some() && !overtaken =>
+                {
+                    overtaken = true;
+                    match self.version_of(request, lane).await {
+                        Ok(version) => call.if_match = version,
+                        Err(refusal) => return settle(Outcome::Refused(refusal), in_doubt),
+                    }
+                    continue;
+                }
+                Outcome::Refused(refusal) => (is_passing(refusal), refusal),
                 Outcome::Unknown(refusal) => {
                     in_doubt = true;
-                    (repeatable, refusal.status)
+                    (repeatable, refusal)
                 }
             };
             if !again || attempt >= self.repetition.attempts_max {
                 return settle(outcome, in_doubt);
             }
-            self.pause(status, attempt).await;
+            self.pause(refusal, attempt).await;
             attempt += 1;
         }
+    }
+
+    /// The version of the resource that is about to be changed, where the target wants to be told.
+    async fn version_of(
+        &self,
+        request: &Request,
+        lane: Lane,
+    ) -> Result<Option<HeaderValue>, Refusal> {
+        let Some(id) = request.id.as_deref().filter(|_| self.dialect.if_match) else {
+            return Ok(None);
+        };
+        let mut query = Vec::new();
+        if request.resource_type == ResourceType::Group {
+            query.push(("excludedAttributes", "members".to_owned()));
+        }
+        let read = Call {
+            id: Some(id),
+            ..Call::get(request.resource_type.endpoint(), query)
+        };
+        let answer = self.read(&read, lane).await?;
+        if is_absent(&answer) {
+            return Ok(None); // which the target says of the change, too
+        }
+        let by_header = answer.headers.get(ETAG).cloned();
+        let resource = outcome::json_of(&read.to_string(), answer)?;
+        Ok(by_header.or_else(|| version_in(&resource)))
     }
 
     /// A target that refuses a PATCH because one of its removals has nothing to remove has carried out none of them.
@@ -132,6 +195,12 @@ impl Http {
     }
 }
 
+/// The version that a resource says that it has (RFC 7643 §3.1).
+fn version_in(resource: &Json) -> Option<HeaderValue> {
+    let version = attribute(attribute(resource, "meta")?, "version")?;
+    HeaderValue::try_from(version.as_str()?).ok()
+}
+
 fn vanished(id: &str) -> Refusal {
     Refusal {
         fault: Fault::Drifted,
@@ -155,20 +224,5 @@ fn settle(outcome: Outcome, in_doubt: bool) -> Outcome {
     match outcome {
         Outcome::Refused(refusal) if in_doubt && is_passing(&refusal) => Outcome::Unknown(refusal),
         outcome => outcome,
-    }
-}
-
-fn call<'a>(request: &'a Request, body: Option<&Json>) -> Call<'a> {
-    Call {
-        method: match request.method {
-            encode::Method::Post => Method::POST,
-            encode::Method::Patch => Method::PATCH,
-            encode::Method::Put => Method::PUT,
-            encode::Method::Delete => Method::DELETE,
-        },
-        endpoint: request.resource_type.endpoint(),
-        id: request.id.as_deref(),
-        query: Vec::new(),
-        body: body.map(|body| Bytes::from(body.to_string())),
     }
 }

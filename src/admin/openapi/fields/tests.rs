@@ -65,6 +65,7 @@ fn check(read: Reader, within: &[&str], field: &Field) {
         }
         Kind::Mapping => (Value::Null, "must be a table".to_owned()),
         Kind::Table(_) | Kind::Headers => (Value::Null, "a table is expected".to_owned()),
+        Kind::Rate => (Value::Null, "must be a number of requests".to_owned()),
         Kind::Number(least, most) => {
             let answer = format!("must lie between {least} and {most}");
             assert!(said(json!(least - 1)).contains(&answer), "{field:?}");

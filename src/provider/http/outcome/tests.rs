@@ -175,6 +175,7 @@ fn every_shape_of_answer_has_its_outcome() {
             status,
             headers: Default::default(),
             body,
+            throttled: false,
         };
         let outcome = classify(&request, "LABEL", &answer);
         assert_eq!(seen(&outcome), expected, "{told}");
@@ -202,6 +203,7 @@ fn a_message_says_what_the_target_said_bounded_and_harmless() {
             status: 400,
             headers: Default::default(),
             body: Body::Json(body),
+            throttled: false,
         };
         let message = refusal("PATCH /Users/7", &answer).message;
         assert!(message.contains(words), "{message}");
@@ -210,6 +212,7 @@ fn a_message_says_what_the_target_said_bounded_and_harmless() {
         status: 400,
         headers: Default::default(),
         body: Body::Json(json!({"detail": "ä".repeat(10_000)})),
+        throttled: false,
     };
     let refusal = refusal("PATCH /Users/7", &answer);
     assert!(refusal.message.chars().count() < 700);
@@ -224,6 +227,7 @@ fn a_redirect_names_the_host_that_it_points_to_and_no_more() {
         status: 302,
         headers,
         body: Body::Empty,
+        throttled: false,
     };
     let message = refusal("GET /Users", &answer).message;
     assert!(message.contains("login.example.com") && !message.contains("hunter2"));

@@ -16,6 +16,7 @@ use crate::provider::{Auth, Provider, Settings, open};
 use crate::scim::ResourceType;
 use crate::scim::dialect::Dialect;
 use crate::scim::encode::{self, Request as Write};
+use crate::scim::pace::{Rate, Rates};
 use crate::secret::Secret;
 
 /// The token of these tests; no message may contain it.
@@ -114,12 +115,13 @@ async fn note(request: Request, log: &Mutex<Vec<Asked>>) -> Asked {
     asked
 }
 
-pub(super) fn settings(base_url: &str) -> Settings {
+pub(in crate::provider::http) fn settings(base_url: &str) -> Settings {
     Settings {
         tenant: TenantName("acme".into()),
         base_url: base_url.to_owned(),
         auth: Auth::Bearer(Secret::new(TOKEN.into())),
-        requests_per_second: 1_000,
+        rate: Rate::new(1_000, 1, None).unwrap(),
+        rates: Rates::default(),
         concurrency: 8,
         ca_certificate: None,
         client_certificate: None,

@@ -164,10 +164,9 @@ async fn the_relay_shows_its_certificate_to_target_and_token_endpoint() {
 #[tokio::test]
 async fn settings_that_make_no_sense_are_refused() {
     let target = Target::start(|_| list(0, &[])).await;
-    let wrong: [fn(&mut crate::provider::Settings); 9] = [
+    let wrong: [fn(&mut crate::provider::Settings); 8] = [
         |settings| settings.headers = vec![("X A".into(), "a".into())],
         |settings| settings.secret_headers = vec![("X-A".into(), Secret::new("a\r\nb".into()))],
-        |settings| settings.requests_per_second = 0,
         |settings| settings.concurrency = 0,
         |settings| settings.base_url = "nowhere".into(),
         |settings| settings.ca_certificate = Some(Vec::new()),
