@@ -255,7 +255,9 @@ impl Http {
         let permit = self.gate.enter(asking).await;
         let begun = Instant::now();
         let result = self.wire.exchange(call, token).await;
-        self.learn(call, result.as_ref().ok(), begun.elapsed());
+        if let Ok(answer) = &result {
+            self.learn(call, answer, begun.elapsed());
+        }
         drop(permit);
         if !matches!(&result, Ok(answer) if (200..300).contains(&answer.status)) {
             *self.said() = None; // it may not be the target any more that it was
@@ -278,17 +280,15 @@ impl Http {
     }
 
     /// Tells the gate how the target bears what it gets.
-    fn learn(&self, call: &Call<'_>, answer: Option<&Answer>, latency: Duration) {
-        match answer {
-            Some(answer) if answer.throttled || answer.status == 503 => self
-                .gate
-                .hold(retry_after::retry_after(&answer.headers, SystemTime::now())),
-            Some(_) => self.gate.flowing(),
-            None => {}
+    fn learn(&self, call: &Call<'_>, answer: &Answer, latency: Duration) {
+        if answer.throttled || answer.status == 503 {
+            let wish = retry_after::retry_after(&answer.headers, SystemTime::now());
+            self.gate.hold(wish);
+        } else {
+            self.gate.flowing();
         }
-        // A request that took effect or was left waiting tells more than one that was turned away at the door.
-        let worked = answer.is_none_or(|answer| answer.status < 300);
-        if worked && call.is_light() {
+        // A request that was turned away at the door was quick, which says nothing of the work.
+        if answer.status < 300 && call.is_light() {
             let of_group = call.endpoint == ResourceType::Group.endpoint();
             self.gate.took(call.verb(), of_group, latency);
         }

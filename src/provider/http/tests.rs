@@ -7,5 +7,6 @@ mod conditions;
 mod dialects;
 mod lookups;
 mod outcomes;
+mod politeness;
 pub(super) mod target;
 mod tls;
