@@ -36,4 +36,6 @@ mod sync_only;
 mod target;
 mod target_authentication;
 mod target_bulk;
+mod target_faults;
+mod target_throttling;
 mod truth;

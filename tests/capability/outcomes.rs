@@ -28,14 +28,19 @@ fn dn(number: usize) -> String {
 
 /// Changes the mail address of the person of that number.
 fn change_mail(slapd: &Slapd, number: usize, mail: &str) {
-    slapd.modify(&format!(
+    slapd.modify(&change_mail_ldif(number, mail));
+}
+
+/// The same as a text, for many at once.
+pub(crate) fn change_mail_ldif(number: usize, mail: &str) -> String {
+    format!(
         "dn: {}\nchangetype: modify\nreplace: mail\nmail: {mail}\n",
         dn(number)
-    ));
+    )
 }
 
 /// Disables the account of the person of that number.
-fn disable(slapd: &Slapd, number: usize) {
+pub(crate) fn disable(slapd: &Slapd, number: usize) {
     slapd.modify(&format!(
         "dn: {}\nchangetype: modify\nadd: objectClass\nobjectClass: extensibleObject\n-\nadd: nsAccountLock\nnsAccountLock: true\n",
         dn(number)
@@ -43,7 +48,7 @@ fn disable(slapd: &Slapd, number: usize) {
 }
 
 /// How many creations took effect below an endpoint.
-fn created(target: &FaultTarget, endpoint: &str) -> usize {
+pub(crate) fn created(target: &FaultTarget, endpoint: &str) -> usize {
     let writes = writes(target).into_iter();
     writes
         .filter(|write| write.call.method == "POST" && write.call.path == endpoint)

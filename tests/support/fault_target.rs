@@ -5,6 +5,7 @@
 mod faults;
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,7 @@ struct Shared {
     target: Target,
     settings: Settings,
     script: Mutex<Script>,
+    connections: AtomicUsize,
 }
 
 struct Script {
@@ -113,6 +115,7 @@ impl FaultTarget {
             target,
             settings,
             script: Mutex::new(script),
+            connections: AtomicUsize::new(0),
         });
         let stop = CancellationToken::new();
         tokio::spawn(accept(listener, shared.clone(), stop.clone()));
@@ -138,6 +141,11 @@ impl FaultTarget {
         self.shared.script.lock().unwrap().journal.clone()
     }
 
+    /// How many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
     /// Puts other faults in the place of those there were; their counting starts anew.
     pub fn set_rules(&self, rules: Vec<Rule>) {
         self.shared.script.lock().unwrap().rules = rules;
@@ -151,6 +159,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTo
             accepted = listener.accept() => accepted.unwrap(),
         };
         stream.set_nodelay(true).unwrap();
+        shared.connections.fetch_add(1, Ordering::Relaxed);
         let shared = shared.clone();
         let service = service_fn(move |request| exchange(shared.clone(), request));
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);

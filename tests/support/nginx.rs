@@ -1,4 +1,4 @@
-//! nginx as a gateway before a SCIM target: TLS with the test's own authority, HTTP/2 by ALPN, and a log of both.
+//! nginx as a gateway before a SCIM target: TLS with the test's own authority, HTTP/2 by ALPN, limits, and a log of it all.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,8 +27,21 @@ pub struct Passed {
     pub worker: u32,
     /// The client's connection.
     pub connection: u64,
+    /// When the answer was over, in seconds since 1970.
+    pub at: f64,
     /// What became of the client's certificate: `SUCCESS`, `NONE` or `FAILED:…`.
     pub verified: String,
+}
+
+/// What a gateway has in its way, as parts of its configuration.
+#[derive(Default)]
+struct Obstacle {
+    /// On the level of `http`.
+    zones: String,
+    /// On the level of `server`.
+    settings: String,
+    /// In the location that passes requests on.
+    gate: String,
 }
 
 /// A running nginx; dropping it kills it.
@@ -42,22 +55,77 @@ pub struct Nginx {
 impl Nginx {
     /// Starts before the target at this `http://HOST:PORT/…`; a connection ends with GOAWAY after so many requests.
     pub fn before(base_url: &str, requests_of_a_connection: u32) -> Self {
+        let settings = format!("keepalive_requests {requests_of_a_connection};");
         Self::start(
             base_url,
-            &format!("keepalive_requests {requests_of_a_connection};"),
+            &Obstacle {
+                settings,
+                ..Obstacle::default()
+            },
         )
     }
 
     /// Starts before the target at this URL, and lets in only who shows a certificate of this authority.
     pub fn for_clients_of(base_url: &str, authority: &Path) -> Self {
         let authority = authority.display();
+        let settings = format!("ssl_verify_client on; ssl_client_certificate {authority};");
         Self::start(
             base_url,
-            &format!("ssl_verify_client on; ssl_client_certificate {authority};"),
+            &Obstacle {
+                settings,
+                ..Obstacle::default()
+            },
         )
     }
 
-    fn start(base_url: &str, settings: &str) -> Self {
+    /// Lets so many requests a second pass, and five more at once; others get 429 with this `Retry-After` and body.
+    pub fn with_rate(base_url: &str, per_second: u32, retry_after: &str, body: &str) -> Self {
+        let obstacle = Obstacle {
+            zones: format!("limit_req_zone $server_port zone=rate:1m rate={per_second}r/s;"),
+            settings: format!(
+                "location @busy {{ default_type application/scim+json; add_header Retry-After \"{retry_after}\" always; return 429 \
+                 '{body}'; }}"
+            ),
+            gate:
+                "limit_req zone=rate burst=5 nodelay; limit_req_status 429; error_page 429 @busy;"
+                    .to_owned(),
+        };
+        Self::start(base_url, &obstacle)
+    }
+
+    /// Lets so many requests pass at a time; others get 500 with this text in the body, and no `Retry-After`.
+    pub fn with_places(base_url: &str, places: u32, text: &str) -> Self {
+        let obstacle = Obstacle {
+            zones: "limit_conn_zone $server_port zone=places:1m;".to_owned(),
+            settings: format!(
+                "location @busy {{ default_type application/json; return 500 '{{\"detail\":\"{text}: too many at once\"}}'; }}"
+            ),
+            gate: format!(
+                "limit_conn places {places}; limit_conn_status 500; error_page 500 @busy;"
+            ),
+        };
+        Self::start(base_url, &obstacle)
+    }
+
+    /// Answers 504 to so many of a hundred requests that write, when the target has carried them out.
+    pub fn losing_answers(base_url: &str, of_a_hundred: u32) -> Self {
+        let obstacle = Obstacle {
+            zones: format!(
+                "split_clients $request_id $luck {{ {of_a_hundred}% lost; * kept; }}
+  map $request_method:$luck $lost {{ default 0; ~^(POST|PATCH):lost 1; }}
+  recursive_error_pages on;"
+            ),
+            // The head of no answer fits into so small a buffer, so the answer is thrown away.
+            settings: "location @lost { proxy_pass http://target; proxy_http_version 1.1; proxy_set_header Connection \"\";
+      proxy_set_header Host $host; proxy_next_upstream off; proxy_buffer_size 64; error_page 502 @late; }
+    location @late { return 504 ''; }"
+                .to_owned(),
+            gate: "error_page 418 = @lost; if ($lost) { return 418; }".to_owned(),
+        };
+        Self::start(base_url, &obstacle)
+    }
+
+    fn start(base_url: &str, obstacle: &Obstacle) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("scim-relay-nginx-")
             .tempdir()
@@ -74,7 +142,7 @@ impl Nginx {
         nginx.write("server.pem", &certificates.certificate);
         nginx.write("server.key", &certificates.key);
         nginx.write("access.log", "");
-        nginx.launch(settings);
+        nginx.launch(obstacle);
         nginx
     }
 
@@ -124,10 +192,10 @@ impl Nginx {
     }
 
     /// Starts on a free port; one that someone else took meanwhile is not an error, another is tried.
-    fn launch(&mut self, settings: &str) {
+    fn launch(&mut self, obstacle: &Obstacle) {
         for _ in 0..STARTS {
             self.port = free_port();
-            self.write("nginx.conf", &self.config(settings));
+            self.write("nginx.conf", &self.config(obstacle));
             let mut command = Command::new(daemon("nginx"));
             command.arg("-c").arg(self.path("nginx.conf"));
             let mut process = Process::spawn("nginx", &mut command, self.path("log"));
@@ -147,9 +215,14 @@ impl Nginx {
         panic!("nginx did not start {STARTS} times: {log:?}");
     }
 
-    fn config(&self, settings: &str) -> String {
+    fn config(&self, obstacle: &Obstacle) -> String {
         let home = self.directory.path().display();
         let (port, upstream) = (self.port, &self.upstream);
+        let Obstacle {
+            zones,
+            settings,
+            gate,
+        } = obstacle;
         format!(
             "daemon off;
 # As root the workers would be another account, which may not enter the directory; anybody else is warned in the log.
@@ -159,13 +232,14 @@ pid {home}/nginx.pid;
 error_log stderr notice;
 events {{ worker_connections 512; }}
 http {{
-  log_format seen '$server_protocol $request_method $status $pid $connection $ssl_client_verify';
+  log_format seen '$server_protocol $request_method $status $pid $connection $msec $ssl_client_verify';
   access_log {home}/access.log seen;
   client_body_temp_path {home}/body;
   proxy_temp_path {home}/proxy;
   fastcgi_temp_path {home}/fastcgi;
   uwsgi_temp_path {home}/uwsgi;
   scgi_temp_path {home}/scgi;
+  {zones}
   upstream target {{ server {upstream}; keepalive 16; }}
   server {{
     listen 127.0.0.1:{port} ssl http2;
@@ -173,6 +247,7 @@ http {{
     ssl_certificate_key {home}/server.key;
     {settings}
     location / {{
+      {gate}
       proxy_pass http://target;
       proxy_http_version 1.1;
       proxy_set_header Connection \"\";
@@ -196,7 +271,8 @@ fn passed(line: &str) -> Passed {
         status: u16::try_from(number(2)).expect("a status"),
         worker: u32::try_from(number(3)).expect("a process id"),
         connection: number(4),
-        verified: words[5].to_owned(),
+        at: words[5].parse().expect("a time in nginx's log"),
+        verified: words[6].to_owned(),
     }
 }
 

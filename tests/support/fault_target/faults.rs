@@ -146,6 +146,15 @@ pub enum RetryAfter {
 }
 
 impl RetryAfter {
+    /// How long the client is asked to wait at least; nothing where it is not told.
+    pub fn wait(self) -> Duration {
+        match self {
+            Self::Absent => Duration::ZERO,
+            Self::Seconds(seconds) => Duration::from_secs(seconds),
+            Self::Date(wait) | Self::Rfc850Date(wait) => wait,
+        }
+    }
+
     fn header(self) -> Option<String> {
         let after = |wait: Duration| SystemTime::now() + wait + Duration::from_millis(999);
         match self {
