@@ -282,4 +282,36 @@ mod tests {
             assert_eq!(again, shown);
         }
     }
+
+    #[test]
+    fn what_is_shown_of_the_pace_of_a_tenant_is_what_was_entered() {
+        let read = |fields: Value| {
+            let mut problems = Problems::default();
+            let node = Node::of_json(fields);
+            let tenant = crate::directory::tenant::read(&node, "", true, &mut problems);
+            problems.verdict(tenant).unwrap()
+        };
+        let pace = json!({
+            "rateLimit": 100, "rateBurst": 40,
+            "rateLimits": { "create": 3, "update": { "requests": 180, "seconds": 60, "burst": 20 } },
+            "dialect": { "ifMatch": true, "throttling": [{ "status": 500, "text": "LIMIT" }] },
+        });
+        let mut fields = object(pace.clone());
+        fields.extend(object(json!({
+            "name": "acme", "baseUrl": "https://iam.example.org", "auth": { "type": "bearer" },
+        })));
+        let entered = read(fields.into());
+        let shown = tenant(&entered);
+        for name in ["rateLimit", "rateBurst", "rateLimits"] {
+            assert_eq!(shown[name], pace[name], "{name}");
+        }
+        let mut again = shown;
+        again.retain(|_, value| !value.is_null());
+        let again = read(again.into());
+        assert_eq!(
+            (again.rate, again.rates, &again.dialect),
+            (entered.rate, entered.rates, &entered.dialect)
+        );
+        assert!(again.dialect.if_match && again.dialect.throttling.len() == 1);
+    }
 }
