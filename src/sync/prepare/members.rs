@@ -1,0 +1,174 @@
+//! Members of a step's requests: which of them may leave, which are to be added, and by which ids the target knows them.
+
+use std::collections::BTreeSet;
+
+use crate::fault::Fault;
+use crate::identity::{Identity, MemberKey, RowKey};
+use crate::plan::{Reason, Step};
+use crate::snapshot::{Row, Standing};
+use crate::sync::flight::Flight;
+use crate::sync::prepare::{Operation, Task};
+use crate::sync::proof::Whereabouts;
+use crate::sync::tracker::row_error;
+use crate::sync::{Error, adopt, together};
+
+/// Members that may be taken out: the group's own entry was looked at already; where a member's absence is the reason,
+/// that is looked at too, so that one entry that a read missed does not cost its memberships. So is a member that
+/// another profile reads: that one may not know yet by which name the group means it now. So is any member where not
+/// everything was read, for the same reason: an entry that was renamed without being named by the feed. And so is any member
+/// of an organizational unit, because it is the member's own entry that says where it lies. A group that is gone itself means
+/// nobody.
+pub(super) async fn provably_gone(
+    flight: &Flight<'_>,
+    step: &Step,
+    group: &Row,
+    members: &[RowKey],
+) -> Result<Vec<RowKey>, Error> {
+    if step.reason == Reason::Absent {
+        return Ok(members.to_vec());
+    }
+    let there = group.owner().map(|(_, seen)| &seen.identity);
+    let named = |names: &[MemberKey]| {
+        let mut members = there.into_iter().flat_map(|entry| &entry.members);
+        members.any(|member| names.contains(&member.key))
+    };
+    let is_unit = there.is_some_and(Identity::is_unit);
+    let all_was_read = flight.tracker.job().complete_read.is_some();
+    let mut gone = Vec::with_capacity(members.len());
+    let (mut kept, mut elsewhere) = (0, 0);
+    for row in flight.relay.rows(members.to_vec()).await? {
+        let is_absent = row
+            .owner()
+            .is_some_and(|(_, seen)| seen.standing != Standing::Present);
+        if all_was_read && !is_absent && !is_unit && flight.relay.owns(&row) {
+            gone.push(row.key);
+            continue;
+        }
+        match flight.reader.whereabouts(&row.key).await {
+            Ok(Whereabouts::Here(_)) if is_absent => kept += 1,
+            Ok(Whereabouts::Here(names) | Whereabouts::Elsewhere(names)) if named(&names) => {
+                elsewhere += 1;
+            }
+            Ok(_) => gone.push(row.key),
+            Err(_) => kept += 1,
+        }
+    }
+    if kept + elsewhere > 0 {
+        flight.leave_unfinished(&step.key);
+    }
+    if kept > 0 {
+        let detail = format!(
+            "{kept} members were not taken out, because their entries are there or the directory did not answer; the \
+             next run reads them again"
+        );
+        let error = row_error(
+            &step.key,
+            &step.dn,
+            step.class.as_str(),
+            Fault::Drifted,
+            detail,
+        );
+        flight.tracker.record(error).await;
+    }
+    Ok(gone)
+}
+
+pub(super) fn ids(members: &[(RowKey, String)]) -> Vec<String> {
+    members.iter().map(|(_, id)| id.clone()).collect()
+}
+
+/// Members by their ids at the target: those that are in the group without having been put there, and those to add. Some
+/// targets keep a member twice that is added twice (scim-targets: scimmy), so a group that has no members of ours, as one
+/// that was just linked, is read first.
+pub(super) async fn additions(
+    flight: &Flight<'_>,
+    group: &RowKey,
+    id: &str,
+    members: &[RowKey],
+) -> Result<(Vec<(RowKey, String)>, Vec<(RowKey, String)>), Error> {
+    let directory = flight.relay.directory.id;
+    let ours = flight.relay.store.applied_members(directory, group).await?;
+    // A part of the step may have been done by an adoption.
+    let missing: Vec<RowKey> = members
+        .iter()
+        .filter(|row| ours.binary_search(row).is_err())
+        .cloned()
+        .collect();
+    let members = resolved(flight, &missing).await?;
+    let present = match ours.is_empty() && !members.is_empty() {
+        true => adopt::members_shown(flight.relay, id).await,
+        false => BTreeSet::new(),
+    };
+    Ok(members
+        .into_iter()
+        .partition(|(_, member)| present.contains(member)))
+}
+
+/// Members that are there already are recorded with the others, and not sent.
+pub(super) fn with_those_there(
+    mut parts: Vec<Operation>,
+    there: Vec<(RowKey, String)>,
+) -> Vec<Operation> {
+    let count = parts.len();
+    match parts.first_mut() {
+        Some(first) if matches!(first.task, Task::Settle) => first.members = there,
+        Some(first) if !there.is_empty() => {
+            let recorded = Operation {
+                part: u32::try_from(count).unwrap_or(u32::MAX),
+                last_part: false,
+                members: there,
+                task: Task::Settle,
+                ..first.clone()
+            };
+            parts.insert(0, recorded);
+        }
+        _ => {}
+    }
+    parts
+}
+
+/// The members that have a resource at the target now, with its id, and those who get one in the same request, with the
+/// reference to it (RFC 7644 §3.7.2).
+pub(super) async fn resolved_or_promised(
+    flight: &Flight<'_>,
+    members: &[RowKey],
+) -> Result<Vec<(RowKey, String)>, Error> {
+    if !flight.refers() {
+        return resolved(flight, members).await;
+    }
+    let ids = links(flight, members).await?;
+    let reference = |row: &RowKey| Some(together::reference(&flight.promised(row)?));
+    let members = members.iter().cloned().zip(ids);
+    Ok(members
+        .filter_map(|(row, id)| {
+            let id = id.or_else(|| reference(&row))?;
+            Some((row, id))
+        })
+        .collect())
+}
+
+async fn links(flight: &Flight<'_>, members: &[RowKey]) -> Result<Vec<Option<String>>, Error> {
+    if members.is_empty() {
+        return Ok(Vec::new());
+    }
+    let directory = flight.relay.directory.id;
+    Ok(flight
+        .relay
+        .store
+        .links(directory, members.to_vec())
+        .await?)
+}
+
+/// The members that have a resource at the target now, with its id.
+pub(super) async fn resolved(
+    flight: &Flight<'_>,
+    members: &[RowKey],
+) -> Result<Vec<(RowKey, String)>, Error> {
+    let ids = links(flight, members).await?;
+    Ok(members
+        .iter()
+        .cloned()
+        .zip(ids)
+        .filter_map(|(row, id)| Some((row, id?)))
+        .collect())
+}
