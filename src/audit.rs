@@ -78,11 +78,17 @@ pub enum Deed {
     Change,
     /// A token was given a successor.
     TokenRotate,
+    /// A resource of the target was accepted as an entry's.
+    LinkAccept,
+    /// A resource of the target was refused as an entry's.
+    LinkRefuse,
+    /// A decision on a resource of the target was taken back.
+    LinkRelease,
 }
 
 impl Deed {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::DirectoryCreate,
         Self::DirectoryUpdate,
         Self::DirectoryDelete,
@@ -99,6 +105,9 @@ impl Deed {
         Self::JobCancel,
         Self::Change,
         Self::TokenRotate,
+        Self::LinkAccept,
+        Self::LinkRefuse,
+        Self::LinkRelease,
     ];
 
     /// Reads a deed from its word.
@@ -135,6 +144,9 @@ impl Deed {
             Self::JobCancel => "job.cancel",
             Self::Change => "change",
             Self::TokenRotate => "token.rotate",
+            Self::LinkAccept => "link.accept",
+            Self::LinkRefuse => "link.refuse",
+            Self::LinkRelease => "link.release",
         }
     }
 }
@@ -293,7 +305,7 @@ mod tests {
         }
         assert_eq!(
             Deed::ALL.last(),
-            Some(&Deed::TokenRotate),
+            Some(&Deed::LinkRelease),
             "the last of the enum is the last of the list"
         );
         assert!(Deed::from_word("change.all").is_err_and(|error| error.contains("job.start")));

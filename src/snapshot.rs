@@ -9,6 +9,7 @@ use crate::identity::digest::Digest;
 use crate::identity::feed::Position;
 use crate::identity::{Identity, MemberKey, RowKey};
 use crate::scim::Attributes;
+use crate::scim::resource::Found;
 
 /// The *seen* column: what one profile last read of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,13 +52,34 @@ impl Applied {
     }
 }
 
-/// The *found* column: a resource at the target that is not linked and may belong to this entry.
+/// The *found* column: a resource at the target that is not linked to this entry and may belong to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Match {
     /// The target's id of the resource.
     pub id: String,
     /// What it was recognized by.
     pub by: MatchedBy,
+    /// The resource as it was found, for people and for the protected list; absent where its externalId said all.
+    pub resource: Option<Found>,
+}
+
+impl Match {
+    /// A resource that is recognized so.
+    pub fn of(resource: &Found, by: MatchedBy) -> Self {
+        Self {
+            id: resource.id.clone(),
+            by,
+            resource: Some(resource.clone()),
+        }
+    }
+
+    /// Whether it can be linked when somebody consents: a person, or the profile for all.
+    pub fn is_proposal(&self) -> bool {
+        matches!(
+            self.by,
+            MatchedBy::Name | MatchedBy::Email | MatchedBy::FormerEntry
+        )
+    }
 }
 
 /// What a resource was recognized by.
@@ -67,8 +89,29 @@ pub enum MatchedBy {
     ExternalId,
     /// Its userName or displayName is the one that we would give, and it has no externalId: a proposal.
     Name,
-    /// Its name is the one that we would give, but its externalId is another one: never ours.
+    /// Its name is the one that we would give, but its externalId is another one, or its name does not count: never ours.
     TakenName,
+    /// Its primary e-mail address is the one that we would give, and it has no externalId: a proposal.
+    Email,
+    /// Its primary e-mail address is the one that we would give, but its externalId is another one: never ours.
+    TakenEmail,
+    /// It is one of several that are recognized alike: which of them is meant cannot be told.
+    Several,
+    /// It is the inactive account of an entry that is gone and had the same userName: a proposal.
+    FormerEntry,
+}
+
+/// What a person decided on a match. It holds for that one resource, and says nothing of others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkDecision {
+    /// The target's id of the resource.
+    pub id: String,
+    /// Whether it is to be linked; else it is left alone, and so is the entry as long as this resource is in its way.
+    pub accepted: bool,
+    /// When it was decided.
+    pub at: DateTime<Utc>,
+    /// Who decided it, as the audit log names them.
+    pub by: String,
 }
 
 /// One row of a directory.
@@ -82,6 +125,8 @@ pub struct Row {
     pub applied: Option<Applied>,
     /// What was found at the target.
     pub found: Option<Match>,
+    /// What a person decided on a match, be it this one or an earlier one.
+    pub decision: Option<LinkDecision>,
     /// What last became of it.
     pub last: LastOutcome,
 }
@@ -125,6 +170,12 @@ impl RowError {
 }
 
 impl Row {
+    /// What a person decided on the resource that was found; a decision on another one does not count.
+    pub fn decided(&self) -> Option<&LinkDecision> {
+        let found = self.found.as_ref()?;
+        self.decision.as_ref().filter(|one| one.id == found.id)
+    }
+
     /// The profile that the entry belongs to: the first that sees it present; else the last that saw it.
     pub fn owner(&self) -> Option<(&ProfileName, &Seen)> {
         let left = |seen: &Seen| match seen.standing {
@@ -294,6 +345,7 @@ mod tests {
             key,
             applied: None,
             found: None,
+            decision: None,
             last: LastOutcome::default(),
         }
     }

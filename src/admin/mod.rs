@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+pub mod links;
 mod middleware;
 pub mod openapi;
 pub mod probe;
@@ -29,6 +30,7 @@ use crate::audit::Event;
 use crate::catalog::{Catalog, Entry};
 use crate::directory::Directory;
 use crate::id::{DirectoryId, TenantName};
+use crate::plan::protected::Protected;
 use crate::scheduler::Scheduler;
 use crate::secret::Secret;
 use crate::store::Store;
@@ -109,6 +111,14 @@ impl Admin {
         let contents = self.catalog.contents();
         let names = contents.tenants().map(|entry| &entry.definition.name);
         names.cloned().collect()
+    }
+
+    /// What of a tenant's target is never linked and never changed.
+    fn protected(&self, tenant: &TenantName) -> Protected {
+        let contents = self.catalog.contents();
+        let tenant = contents.tenant(tenant);
+        let protected = tenant.map(|entry| entry.definition.protected.clone());
+        protected.unwrap_or_default()
     }
 
     /// A directory of a tenant, and where it is kept; a foreign one is as if it did not exist.

@@ -46,7 +46,7 @@ fn operation(route: &Route) -> Value {
             "description": "The tenant; needed where the token is for several",
         }));
     }
-    parameters.extend(route.query.iter().map(|name| in_query(name)));
+    parameters.extend(route.query.iter().map(|name| in_query(route.id, name)));
     let mut operation = json!({
         "operationId": route.id,
         "summary": route.summary,
@@ -95,7 +95,7 @@ fn in_path(name: &str) -> Value {
     json!({ "name": name, "in": "path", "required": true, "description": about, "schema": schema })
 }
 
-fn in_query(name: &str) -> Value {
+fn in_query(route: &str, name: &str) -> Value {
     let time = || json!({ "type": "string", "format": "date-time" });
     let (about, schema) = match name {
         "limit" => (
@@ -112,6 +112,11 @@ fn in_query(name: &str) -> Value {
         "trigger" => ("Jobs that were set off so", named("JobTrigger")),
         "since" => ("From this time on", time()),
         "until" => ("Before this time", time()),
+        "state" if route == "listLinks" => ("Proposals that stand so", named("ProposalState")),
+        "kind" => (
+            "Entries of this kind",
+            json!({ "type": "string", "enum": ["user", "group"] }),
+        ),
         "state" => ("Entries that stand so", named("LinkState")),
         "action" => ("Records of this action", named("Action")),
         "errors" => (

@@ -5,6 +5,7 @@ mod directories;
 mod events;
 mod health;
 mod jobs;
+mod links;
 mod metrics;
 mod profiles;
 pub(super) mod resources;
@@ -165,6 +166,14 @@ pub(super) const ROUTES: &[Route] = &[
         listUsers "Lists users: how each stands, and what is in its way" ?["limit" "cursor" "state" "text"] => 200 List("LinkedUser")),
     route!(GET "/directories/{id}/groups" DirectoryRead Tenant resources::groups,
         listGroups "Lists groups: how each stands, and what is in its way" ?["limit" "cursor" "state" "text"] => 200 List("LinkedGroup")),
+    route!(GET "/directories/{id}/links" DirectoryRead Tenant links::list,
+        listLinks "Lists what the target already has for entries that are not linked" ?["limit" "cursor" "kind" "state" "text"] => 200 List("LinkProposal")),
+    route!(POST "/directories/{id}/links/accept" DirectoryWrite Tenant links::accept,
+        acceptLinks "Accepts proposals; the next run links them" body "LinkChoice" => 200 One("LinksDecided")),
+    route!(POST "/directories/{id}/links/refuse" DirectoryWrite Tenant links::refuse,
+        refuseLinks "Refuses proposals; they are not made again" body "LinkChoice" => 200 One("LinksDecided")),
+    route!(POST "/directories/{id}/links/release" DirectoryWrite Tenant links::release,
+        releaseLinks "Takes decisions on proposals back" body "LinkChoice" => 200 One("LinksDecided")),
     route!(GET "/directories/{id}/jobs" DirectoryRead Tenant jobs::list,
         listJobs "Lists jobs, newest first" ?["limit" "cursor" "profile" "status" "mode" "trigger" "since" "until"] => 200 List("Job")),
     route!(GET "/directories/{id}/jobs/{jobId}" DirectoryRead Tenant jobs::read,

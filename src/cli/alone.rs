@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::Relays;
+use crate::catalog::Contents;
 use crate::cli::output::Output;
 use crate::cli::progress::Progress;
 use crate::cli::{Ending, Failure, Which, asked_to_stop};
@@ -47,35 +48,48 @@ pub(super) async fn run(
 /// The profile that is meant: of the directory by name or id, or of the only one; by name, or `default`.
 fn chosen(relays: &Relays, which: &Which) -> Result<ProfileKey, Failure> {
     let contents = relays.catalog().contents();
-    let of_tenant = |directory: &&Directory| {
-        let tenant = which.tenant.as_ref();
-        tenant.is_none_or(|tenant| directory.tenant.0 == *tenant)
-    };
-    let all: Vec<&Directory> = contents
-        .directories()
-        .map(|entry| entry.definition.as_ref())
-        .filter(of_tenant)
-        .collect();
-    let found = match &which.directory {
-        Some(name) => all
-            .iter()
-            .find(|directory| directory.name == *name || directory.id.to_string() == *name),
-        None if all.len() == 1 => all.first(),
-        None => None,
-    };
-    let wrong = |option: &str, names: Vec<&str>| {
-        let names = names.join(", ");
-        let message = format!("name the {option} with --{option}; there are: {names}");
-        Failure::new(Ending::Wrong, message)
-    };
-    let directory = found.ok_or_else(|| {
-        let names = all.iter().map(|directory| directory.name.as_str());
-        wrong("directory", names.collect())
-    })?;
+    let directory = directory(
+        &contents,
+        which.directory.as_deref(),
+        which.tenant.as_deref(),
+    )?;
     let profile = which.profile.clone().map(ProfileName).unwrap_or_default();
     if directory.profile(&profile).is_none() {
         let names = directory.profiles.iter().map(|known| known.name.0.as_str());
         return Err(wrong("profile", names.collect()));
     }
     Ok(directory.profile_key(&profile))
+}
+
+/// The directory that is meant: by name or id, or the only one, of a tenant where that is named.
+pub(super) fn directory(
+    contents: &Contents,
+    name: Option<&str>,
+    tenant: Option<&str>,
+) -> Result<Arc<Directory>, Failure> {
+    let of_tenant =
+        |directory: &&Arc<Directory>| tenant.is_none_or(|tenant| directory.tenant.0 == tenant);
+    let all: Vec<&Arc<Directory>> = contents
+        .directories()
+        .map(|entry| &entry.definition)
+        .filter(of_tenant)
+        .collect();
+    let found = match name {
+        Some(name) => all
+            .iter()
+            .find(|directory| directory.name == name || directory.id.to_string() == name),
+        None if all.len() == 1 => all.first(),
+        None => None,
+    };
+    let found = found.ok_or_else(|| {
+        let names = all.iter().map(|directory| directory.name.as_str());
+        wrong("directory", names.collect())
+    })?;
+    Ok((*found).clone())
+}
+
+fn wrong(option: &str, names: Vec<&str>) -> Failure {
+    let names = names.join(", ");
+    let message = format!("name the {option} with --{option}; there are: {names}");
+    Failure::new(Ending::Wrong, message)
 }

@@ -1,9 +1,10 @@
-//! The command line: `serve`, `check`, `sync`, `preview`, `secret`, `token`, `audit`, `openapi`, `demo`.
+//! The command line: `serve`, `check`, `sync`, `preview`, `links`, `secret`, `token`, `audit`, `openapi`, `demo`.
 
 mod alone;
 mod audit;
 mod check;
 mod demo;
+mod links;
 mod output;
 mod progress;
 mod remote;
@@ -93,6 +94,14 @@ enum Command {
     Preview {
         #[command(flatten)]
         which: Which,
+    },
+    /// Decides on accounts and groups that the target already has; through a running relay where there is one.
+    #[command(after_help = links::EXAMPLES)]
+    Links {
+        #[command(subcommand)]
+        deed: links::Deed,
+        #[command(flatten)]
+        which: links::Which,
     },
     /// Checks the audit log.
     #[command(after_help = "Example: scim-relay audit verify")]
@@ -281,6 +290,7 @@ fn runtime(command: &Command) -> tokio::runtime::Builder {
         Command::Check { .. }
         | Command::Sync { .. }
         | Command::Preview { .. }
+        | Command::Links { .. }
         | Command::Audit { .. }
         | Command::Secret { .. }
         | Command::Openapi
@@ -318,6 +328,7 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
         Command::Check { offline } => check::run(&config, offline, output).await,
         Command::Sync { which, mode } => sync(&config, file, &which, mode.into(), output).await,
         Command::Preview { which } => sync(&config, file, &which, Mode::Preview, output).await,
+        Command::Links { deed, which } => links::run(&config, file, &deed, &which, output).await,
         Command::Audit { command } => audit::run(&config, command, output).await,
         Command::Secret {
             command: SecretCommand::Rotate { new_key },

@@ -22,10 +22,28 @@ pub(super) struct Api {
     base: String,
     token: Secret,
     /// Sent as `X-Tenant-ID`.
-    tenant: Option<String>,
+    pub(super) tenant: Option<String>,
 }
 
 impl Api {
+    /// All pages of a list.
+    pub(super) async fn all(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        let begin = format!(
+            "{path}{}limit=200",
+            if path.contains('?') { '&' } else { '?' }
+        );
+        let mut items = Vec::new();
+        let mut page = begin.clone();
+        loop {
+            let (_, answer) = self.call(Method::GET, &page, None).await?;
+            items.extend(answer["items"].as_array().cloned().unwrap_or_default());
+            match answer["nextCursor"].as_str() {
+                Some(cursor) => page = format!("{begin}&cursor={cursor}"),
+                None => return Ok(items),
+            }
+        }
+    }
+
     /// One request; an answer that is no success, and no conflict, is a failure.
     pub(super) async fn call(
         &self,
@@ -101,7 +119,7 @@ pub(super) async fn run(
 ) -> Result<Ending, Failure> {
     let mut api = connect(config, &which.relay)?;
     api.tenant.clone_from(&which.tenant);
-    let directory = chosen(&api, which).await?;
+    let directory = chosen(&api, which.directory.as_deref()).await?;
     let mut body = json!({ "mode": mode });
     if let Some(only) = &which.only {
         body["only"] = json!(only);
@@ -190,13 +208,14 @@ pub(super) fn connect(config: &Config, reach: &Reach) -> Result<Api, Failure> {
     })
 }
 
-async fn chosen(api: &Api, which: &Which) -> Result<String, Failure> {
+/// The id of the directory that is meant: by name or id, or the only one.
+pub(super) async fn chosen(api: &Api, directory: Option<&str>) -> Result<String, Failure> {
     let (_, listed) = api.call(Method::GET, "/directories", None).await?;
     let items = listed["items"].as_array().cloned().unwrap_or_default();
-    let found = match &which.directory {
+    let found = match directory {
         Some(name) => items
             .iter()
-            .find(|item| item["name"] == name.as_str() || item["id"] == name.as_str()),
+            .find(|item| item["name"] == name || item["id"] == name),
         None if items.len() == 1 => items.first(),
         None => None,
     };

@@ -109,7 +109,7 @@ async fn through(api: &Api, deed: &Deed) -> Result<Value, Failure> {
             api.call(Method::POST, "/tokens", Some(asked(deed)?))
                 .await?
         }
-        Deed::List => return all(api).await,
+        Deed::List => return Ok(json!({ "items": api.all("/tokens").await? })),
         Deed::Revoke { id } => {
             let path = format!("/tokens/{id}");
             api.call(Method::DELETE, &path, None).await?
@@ -120,20 +120,6 @@ async fn through(api: &Api, deed: &Deed) -> Result<Value, Failure> {
             answer["detail"].as_str().unwrap_or("the relay refuses"),
         )),
         _ => Ok(answer),
-    }
-}
-
-/// All pages of the list.
-async fn all(api: &Api) -> Result<Value, Failure> {
-    let mut items = Vec::new();
-    let mut path = "/tokens?limit=200".to_owned();
-    loop {
-        let (_, page) = api.call(Method::GET, &path, None).await?;
-        items.extend(page["items"].as_array().cloned().unwrap_or_default());
-        match page["nextCursor"].as_str() {
-            Some(cursor) => path = format!("/tokens?limit=200&cursor={cursor}"),
-            None => return Ok(json!({ "items": items })),
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::job::schedule::Schedule;
 use crate::mapping::Mapping;
 use crate::plan::decide::Population;
 use crate::plan::guard::Limits;
+use crate::plan::linking::MatchingAttribute;
 use crate::plan::membership::{AbsentGroups, NestedGroups};
 
 /// One way of reading a directory for one target.
@@ -32,8 +33,10 @@ pub struct Profile {
     pub nested_groups: NestedGroups,
     /// What happens to a group that is deleted or out of scope.
     pub absent_groups: AbsentGroups,
-    /// How an entry is linked to an account that the target already has under its name.
+    /// How an entry is linked to an account that the target already has.
     pub linking: Linking,
+    /// By what a user may be matched with such an account.
+    pub matching: MatchingAttribute,
     /// When it runs by itself.
     pub schedule: Schedule,
     /// How often the target is read and compared; `None` for on demand only.
@@ -115,7 +118,7 @@ pub enum MembershipType {
     Uid,
 }
 
-/// How an entry is linked to an account that the target already has under its name.
+/// How an entry is linked to an account that the target already has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Linking {

@@ -15,6 +15,7 @@ use crate::mapping::status::{DisabledWhen, StatusRules};
 use crate::mapping::{Mapping, default_rules, default_unit_name};
 use crate::plan::decide::Population;
 use crate::plan::guard::Limits;
+use crate::plan::linking::MatchingAttribute;
 use crate::plan::membership::{AbsentGroups, NestedGroups};
 
 /// People as a plain LDAP directory has them.
@@ -120,6 +121,7 @@ pub(super) fn profile(
         ],
         problems,
     );
+    let matching = matching_attribute(fields, problems);
     conflict_policy(fields, problems);
     let schedule = schedule(fields, problems);
     let reconcile_interval = fields
@@ -135,9 +137,14 @@ pub(super) fn profile(
         .take()
         .unwrap_or_else(|| Source::Attribute("cn".to_owned()));
     let definition = format!(
-        "{}{population:?}{nested_groups:?}{absent_groups:?}{linking:?}{}",
+        "{}{population:?}{nested_groups:?}{absent_groups:?}{linking:?}{}{}",
         serde_json::to_string(&(&rules.users, &group_name, &disabled)).unwrap_or_default(),
-        roles(fields, scope.as_ref(), &rules, problems)
+        roles(fields, scope.as_ref(), &rules, problems),
+        match matching {
+            // As it was before there was a choice.
+            MatchingAttribute::UserName => String::new(),
+            other => format!("{other:?}"),
+        }
     );
     let mapping = mapping(
         fields,
@@ -157,6 +164,7 @@ pub(super) fn profile(
         nested_groups,
         absent_groups,
         linking,
+        matching,
         schedule,
         reconcile_interval,
         change_detection,
@@ -178,6 +186,19 @@ fn conflict_policy(fields: &mut Fields<'_>, problems: &mut Problems) {
             text.escape_debug()
         )),
     });
+}
+
+fn matching_attribute(fields: &mut Fields<'_>, problems: &mut Problems) -> MatchingAttribute {
+    fields.choice(
+        "matchingAttribute",
+        MatchingAttribute::UserName,
+        &[
+            ("userName", MatchingAttribute::UserName),
+            ("email", MatchingAttribute::Email),
+            ("none", MatchingAttribute::None),
+        ],
+        problems,
+    )
 }
 
 fn population(fields: &mut Fields<'_>, problems: &mut Problems) -> Population {

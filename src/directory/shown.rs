@@ -12,6 +12,7 @@ use crate::directory::tenant::{Tenant, dialect};
 use crate::directory::{Directory, Pem, Written};
 use crate::identity::DirectoryType;
 use crate::mapping::default_rules;
+use crate::plan::protected::Pattern;
 use crate::scim::path::AttributePath;
 
 /// The fields of a directory, its default profile's on the same level.
@@ -85,6 +86,7 @@ pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryTy
         "roleMapping": [],
         "absentGroups": profile.absent_groups,
         "linking": profile.linking,
+        "matchingAttribute": profile.matching,
         "conflictPolicy": CONFLICT_POLICY,
         "syncSchedule": "",
         "syncInterval": null,
@@ -168,8 +170,17 @@ pub fn tenant(tenant: &Tenant) -> Written {
         "settleSeconds": tenant.settle_s,
         "emailVerifiedAttribute": tenant.email_verified.path.as_ref().map(ToString::to_string),
         "emailVerifiedDomains": tenant.email_verified.domains,
+        "protected": {
+            "ids": tenant.protected.ids,
+            "userNames": patterns(&tenant.protected.user_names),
+            "groupNames": patterns(&tenant.protected.group_names),
+        },
         "dialect": dialect::shown(&tenant.dialect),
     }))
+}
+
+fn patterns(patterns: &[Pattern]) -> Vec<&str> {
+    patterns.iter().map(Pattern::as_str).collect()
 }
 
 fn auth(auth: &Auth) -> Value {

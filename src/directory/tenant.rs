@@ -4,6 +4,7 @@ pub mod auth;
 pub mod dialect;
 pub mod headers;
 mod pace;
+mod protected;
 
 use crate::directory::tenant::auth::Auth;
 use crate::directory::tenant::headers::Header;
@@ -11,6 +12,7 @@ use crate::directory::values::reference;
 use crate::directory::{Pem, Written};
 use crate::document::{Fields, Node, Problems};
 use crate::id::TenantName;
+use crate::plan::protected::Protected;
 use crate::scim::dialect::Dialect;
 use crate::scim::pace::{Rate, Rates};
 use crate::scim::path::AttributePath;
@@ -48,6 +50,8 @@ pub struct Tenant {
     pub settle_s: u32,
     /// What is said of an e-mail address on creation.
     pub email_verified: EmailVerified,
+    /// Resources of the target that are never linked and never changed.
+    pub protected: Protected,
     /// The manner of the target.
     pub dialect: Dialect,
     /// Its fields as they were written, secrets left out.
@@ -154,6 +158,7 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
             .texts("emailVerifiedDomains", problems)
             .unwrap_or_default(),
     };
+    let protected = protected::read(fields.table("protected", problems), problems);
     fields.finish(problems);
     if problems.0.len() > before {
         return None;
@@ -172,6 +177,7 @@ pub fn read(node: &Node, pointer: &str, from_api: bool, problems: &mut Problems)
         answer_timeout_s: u32::try_from(answer_timeout_s).ok()?,
         settle_s: u32::try_from(settle_s).ok()?,
         email_verified,
+        protected,
         dialect: dialect.dialect,
         written: written(node),
     })

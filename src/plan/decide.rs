@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{Kind, RowKey};
 use crate::mapping::Desired;
+use crate::plan::linking::{self, Linking, Waits};
 use crate::plan::membership::AbsentGroups;
+use crate::plan::protected::Protected;
 use crate::plan::{Action, Class, Reason, Step};
 use crate::scim::path::AttributePath;
 use crate::scim::{AttributeChange, Attributes, Value};
-use crate::snapshot::{Applied, Match, MatchedBy, Row, Seen, Standing};
+use crate::snapshot::{Applied, MatchedBy, Row, Seen, Standing};
 
 /// Whom of the users in its scope a profile creates and updates. Whoever changes from one to the other has not left the
 /// scope, and whoever must not log in is deactivated in any case.
@@ -46,8 +48,10 @@ pub struct Policy {
     pub user_attributes: BTreeSet<AttributePath>,
     /// The attributes that the relay maintains, of groups.
     pub group_attributes: BTreeSet<AttributePath>,
-    /// Whether a match by name is linked without asking.
+    /// Whether proposals are linked without asking.
     pub link_by_name: bool,
+    /// What is never linked and never changed.
+    pub protected: Protected,
     /// What happens to absent groups.
     pub absent_groups: AbsentGroups,
     /// Most members that go with the creation of a group; the rest follows.
@@ -61,6 +65,8 @@ pub struct Verdict {
     pub steps: Vec<Step>,
     /// Why the row, or a part of it, cannot be brought up to date; in words that name the cure.
     pub problem: Option<String>,
+    /// What the row waits for.
+    pub waits: Option<Waits>,
 }
 
 impl Verdict {
@@ -69,26 +75,59 @@ impl Verdict {
         Self {
             steps: Vec::new(),
             problem: None,
+            waits: None,
         }
     }
 
-    fn problem(text: impl Into<String>) -> Self {
+    /// Nothing can be done for the row.
+    pub fn problem(text: impl Into<String>) -> Self {
         Self {
-            steps: Vec::new(),
             problem: Some(text.into()),
+            ..Self::nothing()
         }
+    }
+
+    fn of(steps: Vec<Step>, problem: Option<String>) -> Self {
+        Self {
+            steps: with_last_marked(steps, problem.is_none()),
+            problem,
+            waits: None,
+        }
+    }
+
+    /// What is left of it where the resource is on the protected list, or would get a name that is.
+    fn within(mut self, protected: &Protected, row: &Row) -> Self {
+        if self.steps.is_empty() {
+            return self;
+        }
+        if protected.covers(row) {
+            return Self {
+                waits: Some(Waits::Protected),
+                ..Self::nothing()
+            };
+        }
+        let forbidden = self
+            .steps
+            .iter()
+            .find_map(|step| protected.forbids_name(step));
+        if let Some(problem) = forbidden {
+            // Whoever must not log in is deactivated all the same.
+            self.steps.retain(|step| step.class == Class::Deactivate);
+            return Self::of(self.steps, Some(problem));
+        }
+        self
     }
 
     /// Whether the row does not differ any more.
     pub fn is_clean(&self) -> bool {
-        self.steps.is_empty() && self.problem.is_none()
+        self.steps.is_empty() && self.problem.is_none() && self.waits.is_none()
     }
 }
 
 /// What a user's row needs.
 pub fn user(row: &Row, seen: &Seen, desired: Desired, policy: &Policy) -> Verdict {
     let step = |class, reason, action| step_of(row, seen, class, reason, action);
-    match (&row.applied, seen.standing) {
+    let verdict = match (&row.applied, seen.standing) {
         (None, Standing::Absent { .. }) => Verdict::nothing(),
         (Some(applied), Standing::Absent { .. }) => match deactivation(applied) {
             Some(change) => one(step(
@@ -102,7 +141,8 @@ pub fn user(row: &Row, seen: &Seen, desired: Desired, policy: &Policy) -> Verdic
         },
         (None, Standing::Present) => unlinked_user(row, desired, policy, step),
         (Some(applied), Standing::Present) => linked_user(applied, desired, policy, step),
-    }
+    };
+    verdict.within(&policy.protected, row)
 }
 
 /// A step of a row, planned from the entry as it was seen.
@@ -121,7 +161,7 @@ fn step_of(row: &Row, seen: &Seen, class: Class, reason: Reason, action: Action)
 fn one(step: Step) -> Verdict {
     Verdict {
         steps: vec![step],
-        problem: None,
+        ..Verdict::nothing()
     }
 }
 
@@ -132,9 +172,10 @@ fn unlinked_user(
     step: impl Fn(Class, Reason, Action) -> Step,
 ) -> Verdict {
     // The accounts that a profile of disabled users is there for were made by somebody else.
+    let accepted = row.decided().is_some_and(|decision| decision.accepted);
     let worth_linking = row.found.as_ref().is_some_and(|found| {
         found.by == MatchedBy::ExternalId
-            || (found.by == MatchedBy::Name && policy.population == Population::Inactive)
+            || (found.is_proposal() && (accepted || policy.population == Population::Inactive))
     });
     let active = match desired.active {
         // A user who is already disabled when first seen is not created (specification page 8, 11).
@@ -153,7 +194,7 @@ fn unlinked_user(
         Err(problems) => return Verdict::problem(words(&problems)),
     };
     attributes.insert(AttributePath::active(), Value::Bool(active));
-    match link(row, policy) {
+    match linking::of(row, policy.link_by_name, &policy.protected) {
         Linking::Create => one(step(
             Class::CreateUser,
             Reason::New,
@@ -165,7 +206,11 @@ fn unlinked_user(
         Linking::Link(id, reason) => {
             one(step(Class::Link, reason, Action::Link { id, attributes }))
         }
-        Linking::Refused(problem) => Verdict::problem(problem),
+        Linking::Not(waits, problem) => Verdict {
+            steps: Vec::new(),
+            problem,
+            waits,
+        },
     }
 }
 
@@ -208,10 +253,7 @@ fn linked_user(
         }
         _ => push_update(&mut steps, changes, &step),
     }
-    Verdict {
-        steps: with_last_marked(steps, attributes_known),
-        problem,
-    }
+    Verdict::of(steps, problem)
 }
 
 fn push_update(
@@ -269,45 +311,11 @@ pub fn changes(
         .collect()
 }
 
-enum Linking {
-    Create,
-    Link(String, Reason),
-    Refused(String),
-}
-
-fn link(row: &Row, policy: &Policy) -> Linking {
-    match &row.found {
-        None => Linking::Create,
-        Some(found) if found.by == MatchedBy::ExternalId => {
-            Linking::Link(found.id.clone(), Reason::ExternalIdMatches)
-        }
-        Some(found) if found.by == MatchedBy::Name && policy.link_by_name => {
-            Linking::Link(found.id.clone(), Reason::NameMatches)
-        }
-        Some(found) => Linking::Refused(proposal(row.key.kind, found)),
-    }
-}
-
 /// The attribute by which people know a resource: a user's `userName`, a group's `displayName`.
 pub fn name_path(kind: Kind) -> AttributePath {
     match kind {
         Kind::User => AttributePath::user_name(),
         Kind::Group => AttributePath::display_name(),
-    }
-}
-
-/// Why a resource that was found under the entry's name is not linked, and what cures it.
-pub fn proposal(kind: Kind, found: &Match) -> String {
-    let (id, name) = (&found.id, name_path(kind));
-    match found.by {
-        MatchedBy::TakenName => format!(
-            "the target already has resource {id} with this {name}, and it belongs to another externalId; rename one of \
-             the two"
-        ),
-        MatchedBy::Name | MatchedBy::ExternalId => format!(
-            "the target already has resource {id} with this {name}, not managed by anybody; a person must decide \
-             whether it is the same: rename one of them, or set linking = \"automatic\" to link such matches"
-        ),
     }
 }
 
@@ -323,7 +331,7 @@ pub fn group(
 ) -> Verdict {
     debug_assert_eq!(row.key.kind, Kind::Group);
     let step = |class, reason, action| step_of(row, seen, class, reason, action);
-    match (&row.applied, seen.standing) {
+    let verdict = match (&row.applied, seen.standing) {
         (None, Standing::Absent { .. }) => Verdict::nothing(),
         (Some(_), Standing::Absent { .. })
             if present.is_empty() || policy.absent_groups == AbsentGroups::Keep =>
@@ -342,7 +350,8 @@ pub fn group(
         (Some(applied), Standing::Present) => {
             linked_group(applied, desired, wanted, present, policy, step)
         }
-    }
+    };
+    verdict.within(&policy.protected, row)
 }
 
 fn unlinked_group(
@@ -352,7 +361,7 @@ fn unlinked_group(
     policy: &Policy,
     step: impl Fn(Class, Reason, Action) -> Step,
 ) -> Verdict {
-    match link(row, policy) {
+    match linking::of(row, policy.link_by_name, &policy.protected) {
         Linking::Create => {
             // A group within may be created after this one, so groups follow when all of them are there.
             let (mut later, mut with_it): (Vec<RowKey>, Vec<RowKey>) = wanted
@@ -372,10 +381,7 @@ fn unlinked_group(
                     Action::AddMembers(later),
                 ));
             }
-            Verdict {
-                steps: with_last_marked(steps, true),
-                problem: None,
-            }
+            Verdict::of(steps, None)
         }
         Linking::Link(id, reason) => {
             let mut steps = vec![step(Class::Group, reason, Action::Link { id, attributes })];
@@ -386,12 +392,13 @@ fn unlinked_group(
                     Action::AddMembers(wanted.to_vec()),
                 ));
             }
-            Verdict {
-                steps: with_last_marked(steps, true),
-                problem: None,
-            }
+            Verdict::of(steps, None)
         }
-        Linking::Refused(problem) => Verdict::problem(problem),
+        Linking::Not(waits, problem) => Verdict {
+            steps: Vec::new(),
+            problem,
+            waits,
+        },
     }
 }
 
@@ -434,10 +441,7 @@ fn linked_group(
             Action::AddMembers(added),
         ));
     }
-    Verdict {
-        steps: with_last_marked(steps, problem.is_none()),
-        problem,
-    }
+    Verdict::of(steps, problem)
 }
 
 /// Those of one ordered list that are not in the other.

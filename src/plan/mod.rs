@@ -2,7 +2,9 @@
 
 pub mod decide;
 pub mod guard;
+pub mod linking;
 pub mod membership;
+pub mod protected;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -90,6 +92,10 @@ pub enum Reason {
     NameMatches,
     /// An earlier run was cut off after it had sent this; the target was found to hold it.
     Recovered,
+    /// A person accepted that the resource is the entry's.
+    Accepted,
+    /// The target has a resource with this primary e-mail address, and the profile links such matches by itself.
+    EmailMatches,
 }
 
 impl Reason {
@@ -105,6 +111,8 @@ impl Reason {
             Self::ExternalIdMatches => "external_id_matches",
             Self::NameMatches => "name_matches",
             Self::Recovered => "recovered",
+            Self::Accepted => "accepted",
+            Self::EmailMatches => "email_matches",
         }
     }
 }

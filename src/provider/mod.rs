@@ -176,6 +176,8 @@ pub enum LookupBy {
     ExternalId,
     /// `userName` of users, `displayName` of groups.
     Name,
+    /// The primary e-mail address, of users.
+    Email,
 }
 
 /// One page of a list.

@@ -198,6 +198,13 @@ fn number(value: &Json) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
+/// All e-mail addresses of a resource.
+pub fn emails(resource: &Json) -> impl Iterator<Item = &str> {
+    let emails = attribute(resource, "emails").and_then(Json::as_array);
+    let emails = emails.into_iter().flatten();
+    emails.filter_map(|email| attribute(email, "value")?.as_str())
+}
+
 fn primary_email(resource: &Json) -> Option<String> {
     let emails = attribute(resource, "emails")?.as_array()?;
     let primary = emails

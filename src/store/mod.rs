@@ -5,6 +5,7 @@
 
 pub mod feeds;
 pub mod jobs;
+pub mod links;
 pub mod records;
 mod redb;
 
@@ -25,6 +26,7 @@ use crate::plan::{Action, Class, Plan, Reason, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row, RowError};
 use crate::store::feeds::Feeds;
 use crate::store::jobs::{JobFilter, JournalLine, UnsentError};
+use crate::store::links::Links;
 use crate::store::records::Records;
 
 /// Where the store is, and how much memory it may use.
@@ -186,7 +188,7 @@ pub struct Author {
 
 /// What outlives the process.
 #[async_trait]
-pub trait Store: Records + Feeds + Send + Sync {
+pub trait Store: Records + Feeds + Links + Send + Sync {
     /// Takes the right to write a directory's rows; an earlier lease of it no longer works.
     async fn lease(&self, directory: DirectoryId) -> Result<Lease, Error>;
 

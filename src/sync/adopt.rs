@@ -7,11 +7,12 @@ use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::mapping::resource_type;
 use crate::plan::decide;
+use crate::plan::linking::{self, MatchingAttribute};
 use crate::provider::{Lane, LookupBy, Outcome, Refusal};
 use crate::scim::path::AttributePath;
 use crate::scim::resource::Found;
 use crate::scim::{Attributes, Value, encode, resource};
-use crate::snapshot::{Applied, Match, MatchedBy};
+use crate::snapshot::{Applied, Match, MatchedBy, Row, Standing};
 use crate::sync::Relay;
 
 /// What became of an adoption.
@@ -58,6 +59,13 @@ pub(super) async fn bring_up_to_date(
         Ok(None) => return Adopted::Refused(vanished(id)),
         Err(refusal) => return Adopted::Refused(refusal),
     };
+    let former = match former_account(relay, key, wanted).await {
+        Ok(former) => former.filter(|(found, _)| found.id == id),
+        Err(error) => return Adopted::Refused(unreadable(error)),
+    };
+    if let Some(refusal) = not_to_be_linked(relay, key, id, &resource, former.is_some()) {
+        return Adopted::Refused(refusal);
+    }
     let dialect = &relay.tenant.dialect;
     let mut paths = maintained(relay, &relay.profile, key.kind);
     let present = resource::member_ids(&resource).unwrap_or_default();
@@ -66,7 +74,14 @@ pub(super) async fn bring_up_to_date(
         .filter(|(_, id)| present.contains(id))
         .map(|(row, _)| row.clone())
         .collect();
-    let is_ours = |path: &AttributePath, value: &str| resource::has_value(wanted, path, value);
+    // What the relay gave to the entry that had the account before goes, unless this one is to have it too.
+    let was_ours = |path: &AttributePath, value: &str| {
+        let former = former.as_ref().map(|(_, applied)| &applied.attributes);
+        former.is_some_and(|before| resource::has_value(before, path, value))
+    };
+    let is_ours = |path: &AttributePath, value: &str| {
+        resource::has_value(wanted, path, value) || was_ours(path, value)
+    };
     let held = resource::project(&resource, &paths, is_ours, dialect);
     paths.retain(|path| dialect.changes(kind, path));
     let changes = decide::changes(&held, wanted, &paths);
@@ -93,6 +108,34 @@ pub(super) async fn bring_up_to_date(
         // What the target holds now is not known, so nothing is: the resource is found again.
         Outcome::Unknown(refusal) => Adopted::Refused(refusal),
     }
+}
+
+/// Why the resource as it is now is not to be linked: it may have changed since it was found.
+fn not_to_be_linked(
+    relay: &Relay,
+    key: &RowKey,
+    id: &str,
+    resource: &serde_json::Value,
+    is_former: bool,
+) -> Option<Refusal> {
+    let found = Found::from_json(resource)?;
+    let other = found.external_id.as_deref();
+    let is_others = other.is_some_and(|other| other != key.anchor.to_string()) && !is_former;
+    let is_protected = relay
+        .tenant
+        .protected
+        .has(key.kind, id, found.name.as_deref());
+    let why = match (is_protected, is_others) {
+        (true, _) => "is on the tenant's protected list",
+        (_, true) => "carries another externalId by now",
+        _ => return None,
+    };
+    Some(Refusal {
+        fault: Fault::Rejected,
+        status: None,
+        scim_type: None,
+        message: format!("resource {id} of the target {why}, so it is not linked"),
+    })
 }
 
 fn vanished(id: &str) -> Refusal {
@@ -137,23 +180,7 @@ pub(super) async fn find_by_external_id(
     }
 }
 
-/// What hits by name mean: one account that nobody manages is a proposal; anything else can never be linked without a
-/// person (specification page 2).
-pub(super) fn match_by_name(hits: &[Found]) -> Option<Match> {
-    let first = hits.first()?;
-    let free = hits.len() == 1 && first.external_id.is_none();
-    let by = if free {
-        MatchedBy::Name
-    } else {
-        MatchedBy::TakenName
-    };
-    Some(Match {
-        id: first.id.clone(),
-        by,
-    })
-}
-
-/// Looks for a resource that belongs to a row, or has its name: first by externalId, then by name.
+/// Looks for a resource that belongs to a row, or is in its way: first by externalId, then by the matching attribute.
 pub(super) async fn find_match(
     relay: &Relay,
     key: &RowKey,
@@ -163,22 +190,108 @@ pub(super) async fn find_match(
         return Ok(Some(Match {
             id,
             by: MatchedBy::ExternalId,
+            resource: None,
         }));
     }
-    let name = wanted.get(&decide::name_path(key.kind));
-    let Some(name) = name.and_then(Value::as_text) else {
+    let find = async |by: LookupBy, path: AttributePath| {
+        let Some(value) = wanted.get(&path).and_then(Value::as_text) else {
+            return Ok(Vec::new());
+        };
+        let kind = resource_type(key.kind);
+        relay.provider.find(kind, by, value, Lane::Ordinary).await
+    };
+    let by_email = key.kind == Kind::User && relay.profile.matching == MatchingAttribute::Email;
+    let by_email = match by_email {
+        true => find(LookupBy::Email, AttributePath::work_email()).await?,
+        false => Vec::new(),
+    };
+    let by_email = without_linked(relay, by_email).await?;
+    let by_name = match by_email.is_empty() {
+        true => find(LookupBy::Name, decide::name_path(key.kind)).await?,
+        false => Vec::new(),
+    };
+    let matching = relay.profile.matching;
+    Ok(linking::judge_all(key.kind, matching, &by_email, &by_name))
+}
+
+/// Those of the hits that are not linked to other users already: several may share an e-mail address.
+async fn without_linked(relay: &Relay, hits: Vec<Found>) -> Result<Vec<Found>, Refusal> {
+    let mut free = Vec::new();
+    for hit in hits {
+        let holder = match &hit.name {
+            Some(name) => holder_of(relay, name).await.map_err(unreadable)?,
+            None => None,
+        };
+        if holder.is_none_or(|(_, applied)| applied.id != hit.id) {
+            free.push(hit);
+        }
+    }
+    Ok(free)
+}
+
+fn unreadable(error: crate::store::Error) -> Refusal {
+    Refusal {
+        fault: error.fault(),
+        status: None,
+        scim_type: None,
+        message: error.message,
+    }
+}
+
+/// The row that is linked under a userName, with what the target acknowledged of it.
+pub(super) async fn holder_of(
+    relay: &Relay,
+    user_name: &str,
+) -> Result<Option<(Row, Applied)>, crate::store::Error> {
+    let directory = relay.directory.id;
+    let Some(holder) = relay.store.holder_of_name(directory, user_name).await? else {
         return Ok(None);
     };
-    let hits = relay
-        .provider
-        .find(
-            resource_type(key.kind),
-            LookupBy::Name,
-            name,
-            Lane::Ordinary,
-        )
-        .await?;
-    Ok(match_by_name(&hits))
+    let row = relay.rows(vec![holder]).await?.pop();
+    Ok(row.and_then(|row| {
+        let applied = row.applied.clone()?;
+        Some((row, applied))
+    }))
+}
+
+/// The inactive account of an entry that is gone and had the userName that the row shall get (specification page 8, 12).
+pub(super) async fn former_account(
+    relay: &Relay,
+    key: &RowKey,
+    wanted: &Attributes,
+) -> Result<Option<(Match, Applied)>, crate::store::Error> {
+    let name = wanted.get(&AttributePath::user_name());
+    let Some(name) = name
+        .and_then(Value::as_text)
+        .filter(|_| key.kind == Kind::User)
+    else {
+        return Ok(None);
+    };
+    let Some((row, applied)) = holder_of(relay, name).await? else {
+        return Ok(None);
+    };
+    let is_gone = row
+        .owner()
+        .is_some_and(|(_, seen)| seen.standing != Standing::Present);
+    if row.key == *key || !is_gone || applied.is_active() {
+        return Ok(None);
+    }
+    let text = |path| {
+        applied
+            .attributes
+            .get(&path)
+            .and_then(Value::as_text)
+            .map(str::to_owned)
+    };
+    let resource = Found {
+        id: applied.id.clone(),
+        external_id: Some(row.key.anchor.to_string()),
+        name: text(AttributePath::user_name()),
+        email: text(AttributePath::work_email()),
+        active: Some(false),
+    };
+    let found = Match::of(&resource, MatchedBy::FormerEntry);
+    Ok(Some((found, applied)))
 }
 
 /// The members that a group has at the target; `None` when the target does not show them.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::directory::profile::Linking;
 use crate::fault::Fault;
 use crate::identity::Kind;
-use crate::plan::{Action, decide};
+use crate::plan::{Action, linking};
 use crate::provider::{Lane, Outcome, Refusal};
 use crate::scim::encode::{self, Request};
 use crate::scim::{Attributes, ResourceType};
@@ -201,13 +201,13 @@ async fn taken(
     refusal: Refusal,
 ) -> Settled {
     let automatic = flight.relay.profile.linking == Linking::Automatic;
-    if found.by == MatchedBy::ExternalId || (found.by == MatchedBy::Name && automatic) {
+    if found.by == MatchedBy::ExternalId || (found.is_proposal() && automatic) {
         let attributes = created_attributes(&operation);
         return adopted(flight, operation, &found.id, &attributes).await;
     }
     let refusal = Refusal {
         fault: Fault::Rejected,
-        message: decide::proposal(operation.step.key.kind, &found),
+        message: linking::proposal(operation.step.key.kind, &found),
         ..refusal
     };
     failed(operation, Effect::Found(found), refusal)

@@ -10,6 +10,8 @@ use crate::identity::{Kind, RowKey};
 use crate::job::{Mode, Trigger};
 use crate::mapping::resource_type;
 use crate::plan::decide;
+use crate::plan::linking::{self, MatchingAttribute};
+use crate::scim::Value;
 use crate::scim::path::AttributePath;
 use crate::scim::resource::{self, Found};
 use crate::snapshot::{Applied, Match, MatchedBy, Row};
@@ -108,7 +110,8 @@ async fn linked_ids(relay: &Relay, kind: Kind) -> Result<HashMap<String, RowKey>
 /// Resources that are not linked, by what they can be recognized by.
 #[derive(Default)]
 struct Free {
-    by_external_id: HashMap<String, Vec<String>>,
+    by_external_id: HashMap<String, Vec<Found>>,
+    by_email: HashMap<String, Vec<Found>>,
     by_name: HashMap<String, Vec<Found>>,
 }
 
@@ -118,7 +121,13 @@ impl Free {
             self.by_external_id
                 .entry(external_id.clone())
                 .or_default()
-                .push(found.id.clone());
+                .push(found.clone());
+        }
+        if let Some(email) = &found.email {
+            self.by_email
+                .entry(email.to_lowercase())
+                .or_default()
+                .push(found.clone());
         }
         if let Some(name) = &found.name {
             self.by_name
@@ -292,29 +301,25 @@ async fn find_matches(relay: &Relay, lease: &Lease, kind: Kind, free: &Free) -> 
 }
 
 fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {
-    match free
-        .by_external_id
-        .get(&row.key.anchor.to_string())
-        .map(Vec::as_slice)
-    {
-        Some([id]) => {
-            let by = MatchedBy::ExternalId;
-            return Some(Match { id: id.clone(), by });
-        }
+    if let Some(ours) = free.by_external_id.get(&row.key.anchor.to_string()) {
         // Several resources with our externalId: which of them is meant is for a person to say.
-        Some([id, ..]) => {
-            let by = MatchedBy::TakenName;
-            return Some(Match { id: id.clone(), by });
-        }
-        _ => {}
+        let by = MatchedBy::ExternalId;
+        return linking::judge(ours, by, by);
     }
     let (_, seen) = row.owner()?;
-    let desired = relay
-        .profile_of(row)
-        .mapping
-        .desired(&seen.identity, Utc::now())
-        .resource
-        .ok()?;
-    let name = desired.get(&decide::name_path(row.key.kind))?.as_text()?;
-    adopt::match_by_name(free.by_name.get(&name.to_lowercase())?)
+    let profile = relay.profile_of(row);
+    let desired = relay.desired(profile, &seen.identity, Utc::now());
+    let desired = desired.resource.ok()?;
+    let hits = |by: &HashMap<String, Vec<Found>>, path: &AttributePath| {
+        let value = desired.get(path).and_then(Value::as_text);
+        value
+            .and_then(|value| by.get(&value.to_lowercase()).cloned())
+            .unwrap_or_default()
+    };
+    let by_email = match profile.matching {
+        MatchingAttribute::Email => hits(&free.by_email, &AttributePath::work_email()),
+        MatchingAttribute::UserName | MatchingAttribute::None => Vec::new(),
+    };
+    let by_name = hits(&free.by_name, &decide::name_path(row.key.kind));
+    linking::judge_all(row.key.kind, profile.matching, &by_email, &by_name)
 }

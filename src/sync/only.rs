@@ -164,6 +164,7 @@ async fn row(relay: &Relay, key: &RowKey) -> Result<Row, Error> {
         seen: Vec::new(),
         applied: None,
         found: None,
+        decision: None,
         last: LastOutcome::default(),
     }))
 }

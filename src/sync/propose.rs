@@ -1,5 +1,6 @@
 //! Propose: the rows that differ become a stored plan, and the guard says what of it waits.
 
+mod matches;
 mod members;
 mod names;
 mod policy;
@@ -17,12 +18,13 @@ use crate::job::{Counters, Mode};
 use crate::plan::decide::{self, Policy, Verdict};
 use crate::plan::membership::{self, Named, NestedGroups};
 use crate::plan::{Action, Class, Plan, Reason, Step, guard};
-use crate::snapshot::{FeedState, MatchedBy, Row, Seen, Standing};
+use crate::snapshot::{FeedState, Row, Seen, Standing};
 use crate::store::Lease;
 use crate::sync::problems::Problems;
+use crate::sync::propose::matches::Waiting;
 use crate::sync::roles::Roles;
 use crate::sync::tracker::{Tracker, row_error, target_error};
-use crate::sync::{Error, Relay, adopt, ownership};
+use crate::sync::{Error, Relay, ownership};
 
 /// Rows looked at in one turn.
 const ROWS_PER_TURN: usize = 1_000;
@@ -111,6 +113,7 @@ struct Draft<'a> {
     deactivations: u64,
     emptied_groups: u64,
     members: Counters,
+    waiting: Waiting,
     /// When the next account becomes inactive by the passing of time alone.
     next_due: Option<DateTime<Utc>>,
 }
@@ -141,6 +144,7 @@ impl<'a> Draft<'a> {
             deactivations: 0,
             emptied_groups: 0,
             members: Counters::default(),
+            waiting: Waiting::default(),
             next_due: None,
         })
     }
@@ -289,35 +293,8 @@ impl<'a> Draft<'a> {
         Ok(feed)
     }
 
-    /// A name that was taken at the target when it was last looked at may be free by now, or be ours: it is looked at
-    /// again, so that a row does not wait for ever for what a person has settled there.
-    async fn with_fresh_match(&self, row: &Row, seen: &Seen) -> Result<Option<Row>, Error> {
-        let waits = row
-            .found
-            .as_ref()
-            .is_some_and(|found| found.by != MatchedBy::ExternalId);
-        if row.applied.is_some() || !waits || seen.standing != Standing::Present {
-            return Ok(None);
-        }
-        let desired = self
-            .relay
-            .desired(&self.relay.profile, &seen.identity, self.now);
-        let found =
-            adopt::find_match(self.relay, &row.key, &desired.resource.unwrap_or_default()).await?;
-        if found == row.found {
-            return Ok(None);
-        }
-        self.relay
-            .store
-            .record_found(self.lease, vec![(row.key.clone(), found.clone())])
-            .await?;
-        Ok(Some(Row {
-            found,
-            ..row.clone()
-        }))
-    }
-
     async fn take(&mut self, row: &Row, seen: &Seen, verdict: Verdict, steps: &mut Vec<Step>) {
+        self.waiting.count(verdict.waits);
         match verdict.problem {
             Some(problem) => self.cannot_map(&row.key, &seen.identity.dn, problem).await,
             None => self.problems.none(row),
@@ -379,10 +356,7 @@ impl<'a> Draft<'a> {
             Action::Create { .. } => {
                 let name = names::created(&verdict).unwrap_or_default();
                 match self.rival(row, seen, &name).await? {
-                    Some(problem) => Ok(Verdict {
-                        steps: Vec::new(),
-                        problem: Some(problem),
-                    }),
+                    Some(problem) => Ok(Verdict::problem(problem)),
                     None => {
                         self.joining.insert(short(&[&row.key.to_key()]));
                         Ok(verdict)
@@ -468,9 +442,15 @@ impl<'a> Draft<'a> {
             emptied_groups: self.emptied_groups,
             linked,
         };
-        let members = self.members;
+        let members = Counters {
+            skipped: self.waiting.left_alone(),
+            ..self.members
+        };
+        let waiting = self.waiting.told(&self.relay.directory.name);
         self.tracker.update(|job| {
+            job.warnings.extend(waiting);
             job.counters.members_left_out = members.members_left_out;
+            job.counters.skipped += members.skipped;
             if job.mode == Mode::Preview {
                 job.counters = members;
             }

@@ -1,5 +1,8 @@
 //! What is at the target already: linked when it is ours, proposed when it might be, left alone when it is not.
 
+mod proposals;
+mod protected;
+
 use serde_json::{Value, json};
 
 use scim_relay::demo::target::answer::Call;

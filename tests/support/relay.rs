@@ -275,6 +275,14 @@ impl Relay {
         self
     }
 
+    /// The environment variables of the relay, for commands of the tests' own.
+    pub fn variables(&self) -> Vec<(&str, &str)> {
+        let variables = self.environment.iter();
+        variables
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
+    }
+
     /// Sets an environment variable of the relay, such as the one that a secret reference names.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));

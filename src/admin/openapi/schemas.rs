@@ -5,6 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::access::{Permission, TokenId};
+use crate::admin::links::ProposalState;
 use crate::admin::openapi::fields;
 use crate::admin::probe::{MappingPreview, TestReport};
 use crate::admin::problem;
@@ -111,6 +112,12 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
             })),
         ),
         ("Change", change(generator)),
+        ("LinkProposal", proposal(generator)),
+        ("LinkChoice", link_choice()),
+        (
+            "LinksDecided",
+            object(json!({ "decided": { "type": "integer", "minimum": 0 } })),
+        ),
         ("LinkedUser", linked(generator, "userName")),
         ("LinkedGroup", linked(generator, "displayName")),
     ];
@@ -180,6 +187,35 @@ fn change(generator: &mut SchemaGenerator) -> Value {
         "id": text_or_null, "operation": text, "reason": text_or_null, "attributes": list(attribute),
         "members": list(text), "error": error,
     }))
+}
+
+/// A resource that may belong to an entry.
+fn proposal(generator: &mut SchemaGenerator) -> Value {
+    let text = json!({ "type": "string" });
+    let text_or_null = json!({ "type": ["string", "null"] });
+    let kind = json!({ "type": "string", "enum": ["user", "group"] });
+    let attributes = ["externalId", "userName", "displayName", "email"];
+    let resource = object(json!({
+        "id": text, "name": text_or_null, "email": text_or_null, "externalId": text_or_null,
+        "active": { "type": ["boolean", "null"] },
+    }));
+    object(json!({
+        "kind": kind, "anchor": text, "dn": text, "name": text_or_null, "profile": text, "resource": resource,
+        "matchedBy": { "type": "string", "enum": attributes }, "formerEntry": { "type": "boolean" },
+        "state": of::<ProposalState>(generator), "obstacle": text_or_null,
+        "decidedAt": { "type": ["string", "null"], "format": "date-time" }, "decidedBy": text_or_null,
+    }))
+}
+
+/// Which proposals are decided on: some by name, or all that wait.
+fn link_choice() -> Value {
+    let text = json!({ "type": "string", "minLength": 1 });
+    let kind = json!({ "type": "string", "enum": ["user", "group"] });
+    let link = object(json!({ "kind": kind, "anchor": text, "id": text }));
+    let some = object(json!({ "links": list(link) }));
+    let mut all = object(json!({ "all": { "const": true }, "kind": kind }));
+    all["required"] = json!(["all"]);
+    json!({ "oneOf": [some, all] })
 }
 
 /// A user or a group of a directory, with how it stands.

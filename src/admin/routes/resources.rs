@@ -19,6 +19,7 @@ use crate::admin::routes::directory_id;
 use crate::directory::Directory;
 use crate::identity::{Kind, RowKey};
 use crate::plan::decide::name_path;
+use crate::plan::protected::Protected;
 use crate::scim::Value as ScimValue;
 use crate::snapshot::{MatchedBy, Row, Seen, Standing};
 
@@ -36,21 +37,27 @@ pub(in crate::admin) enum LinkState {
     Pending,
     /// The entry is in scope, disabled, and has no resource: it is not created.
     Disabled,
-    /// The target has a resource of this name that nobody manages: a person must decide.
+    /// The target has a resource that may be the entry's: a person must decide.
     Proposed,
-    /// The target has a resource of this name that belongs to another entry.
+    /// The target has such a resource, and a person decided that it is not the entry's.
+    Refused,
+    /// The target has such a resource, and it belongs to another entry, or there are several.
     Taken,
+    /// The resource, or the one that may be the entry's, is on the tenant's protected list: it is left alone.
+    Protected,
     /// The entry is gone or out of scope.
     Absent,
 }
 
 impl LinkState {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Linked,
         Self::Pending,
         Self::Disabled,
         Self::Proposed,
+        Self::Refused,
         Self::Taken,
+        Self::Protected,
         Self::Absent,
     ];
 }
@@ -89,6 +96,7 @@ async fn list(
     let mut after = query.cursor(|text| row_of(text).filter(|row| row.kind == kind));
     query.finish()?;
     let names = directory.owners();
+    let protected = admin.protected(&caller.tenant);
     let now = Utc::now();
     let mut items = Vec::new();
     for _ in 0..TURNS_PER_CALL {
@@ -100,7 +108,7 @@ async fn list(
         let last = rows.last().map(|row| row.key.clone());
         after = last.clone();
         for row in rows {
-            let item = Item::of(&directory, &row, now);
+            let item = Item::of(&directory, &protected, &row, now);
             if !item.passes(state, text.as_deref()) {
                 continue;
             }
@@ -135,7 +143,7 @@ struct Item {
 }
 
 impl Item {
-    fn of(directory: &Directory, row: &Row, now: DateTime<Utc>) -> Self {
+    fn of(directory: &Directory, protected: &Protected, row: &Row, now: DateTime<Utc>) -> Self {
         let owner = row.owner();
         let profile = owner.and_then(|(name, _)| directory.profile(name));
         let present = owner.filter(|(_, seen)| seen.standing == Standing::Present);
@@ -152,7 +160,10 @@ impl Item {
             .and_then(|attributes| attributes.get(&path))
             .and_then(ScimValue::as_text);
         Self {
-            state: state(row, present.map(|(_, seen)| seen), wanted_active),
+            state: match protected.covers(row) {
+                true => LinkState::Protected,
+                false => state(row, present.map(|(_, seen)| seen), wanted_active),
+            },
             profile: owner.map(|(name, _)| name.to_string()),
             dn: owner.map(|(_, seen)| seen.identity.dn.clone()),
             name: name.map(str::to_owned),
@@ -202,8 +213,11 @@ fn state(row: &Row, present: Option<&Seen>, wanted_active: Option<bool>) -> Link
     match (present, &row.applied, &row.found) {
         (None, _, _) => LinkState::Absent,
         (Some(_), Some(_), _) => LinkState::Linked,
-        (Some(_), None, Some(found)) if found.by == MatchedBy::Name => LinkState::Proposed,
-        (Some(_), None, Some(found)) if found.by == MatchedBy::TakenName => LinkState::Taken,
+        (Some(_), None, Some(_)) if row.decided().is_some_and(|one| !one.accepted) => {
+            LinkState::Refused
+        }
+        (Some(_), None, Some(found)) if found.is_proposal() => LinkState::Proposed,
+        (Some(_), None, Some(found)) if found.by != MatchedBy::ExternalId => LinkState::Taken,
         (Some(_), None, None) if wanted_active == Some(false) => LinkState::Disabled,
         (Some(_), None, _) => LinkState::Pending,
     }

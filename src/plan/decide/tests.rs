@@ -5,6 +5,7 @@ use crate::id::ProfileName;
 use crate::identity::digest::Digest;
 use crate::identity::{Anchor, Identity};
 use crate::mapping::rule::FieldProblem;
+use crate::snapshot::Match;
 use chrono::DateTime;
 
 fn attributes(mail: &str) -> Attributes {
@@ -46,7 +47,11 @@ fn broken(active: Option<bool>) -> Desired {
 }
 
 fn found(by: MatchedBy) -> Option<Match> {
-    Some(Match { id: "9".into(), by })
+    Some(Match {
+        id: "9".into(),
+        by,
+        resource: None,
+    })
 }
 
 fn policy(link_by_name: bool) -> Policy {
@@ -56,6 +61,7 @@ fn policy(link_by_name: bool) -> Policy {
         group_attributes: BTreeSet::from([AttributePath::display_name()]),
         user_attributes,
         link_by_name,
+        protected: Protected::default(),
         absent_groups: AbsentGroups::Empty,
         members_with_create: 2,
     }
@@ -86,6 +92,7 @@ fn row(
         seen: vec![(ProfileName::default(), seen.clone())],
         applied,
         found,
+        decision: None,
         last: Default::default(),
     };
     (row, seen)

@@ -13,7 +13,7 @@ use crate::provider::{Lane, LookupBy, Page, Refusal, Start};
 use crate::scim::ResourceType;
 use crate::scim::dialect::{Dialect, Paging};
 use crate::scim::filter;
-use crate::scim::resource::{Found, ListPage};
+use crate::scim::resource::{self, Found, ListPage};
 
 /// Schema of a search (RFC 7644 §3.4.3).
 const SEARCH_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:SearchRequest";
@@ -32,8 +32,9 @@ pub(super) struct LastPage {
 #[derive(Clone, Copy, PartialEq)]
 enum Match {
     Exact,
-    /// The same but for the case of letters: some targets compare so. Not what was looked for.
-    CaseOnly,
+    /// The same but for the case of letters, as some targets compare; or an e-mail address that is not the primary one.
+    /// Not what was looked for, and no sign of a target that ignores filters.
+    Near,
     No,
 }
 
@@ -82,16 +83,20 @@ impl Http {
         }
         let label = call.to_string();
         let page = list_of(&label, &outcome::json_of(&label, answer)?)?;
-        let found: Vec<Found> = page.resources.iter().filter_map(Found::from_json).collect();
-        let matches = |found: &Found| matches(found, resource_type, by, value);
+        let found = page.resources.iter().filter_map(|resource| {
+            let found = Found::from_json(resource)?;
+            let how = matches(resource, &found, resource_type, by, value);
+            Some((found, how))
+        });
+        let found: Vec<(Found, Match)> = found.collect();
         let truncated = page
             .total
             .is_some_and(|total| total > page.resources.len() as u64);
-        if truncated || found.iter().any(|found| matches(found) == Match::No) {
+        if truncated || found.iter().any(|(_, how)| *how == Match::No) {
             return Ok(None);
         }
-        let exact = |found: &Found| matches(found) == Match::Exact;
-        Ok(Some(found.into_iter().filter(exact).collect()))
+        let exact = found.into_iter().filter(|(_, how)| *how == Match::Exact);
+        Ok(Some(exact.map(|(found, _)| found).collect()))
     }
 
     /// Reads the whole list and compares here.
@@ -109,9 +114,12 @@ impl Http {
             let (page, ids) = self
                 .page(resource_type, start.as_ref(), last.as_ref(), lane)
                 .await?;
-            for found in page.resources.iter().filter_map(Found::from_json) {
+            for resource in &page.resources {
+                let Some(found) = Found::from_json(resource) else {
+                    continue;
+                };
                 let known = hits.iter().any(|hit| hit.id == found.id);
-                if !known && matches(&found, resource_type, by, value) == Match::Exact {
+                if !known && matches(resource, &found, resource_type, by, value) == Match::Exact {
                     hits.push(found);
                 }
             }
@@ -251,12 +259,12 @@ impl Http {
     }
 
     fn unfiltered(&self, resource_type: ResourceType, by: LookupBy) -> &AtomicBool {
-        &self.unfiltered[2 * (resource_type as usize) + by as usize]
+        &self.unfiltered[3 * (resource_type as usize) + by as usize]
     }
 }
 
 /// The look-ups that need not be tried by filter: users by external id, by name; groups by external id, by name.
-pub(super) fn unfiltered_by(dialect: &Dialect) -> [AtomicBool; 4] {
+pub(super) fn unfiltered_by(dialect: &Dialect) -> [AtomicBool; 6] {
     let of = |resource_type, by| {
         let filters = dialect.filters_by(resource_type, attribute_name(resource_type, by));
         AtomicBool::new(!filters)
@@ -264,8 +272,10 @@ pub(super) fn unfiltered_by(dialect: &Dialect) -> [AtomicBool; 4] {
     [
         of(ResourceType::User, LookupBy::ExternalId),
         of(ResourceType::User, LookupBy::Name),
+        of(ResourceType::User, LookupBy::Email),
         of(ResourceType::Group, LookupBy::ExternalId),
         of(ResourceType::Group, LookupBy::Name),
+        of(ResourceType::Group, LookupBy::Email),
     ]
 }
 
@@ -371,27 +381,36 @@ fn unsound(message: &str) -> Refusal {
 fn attribute_name(resource_type: ResourceType, by: LookupBy) -> &'static str {
     match (by, resource_type) {
         (LookupBy::ExternalId, _) => "externalId",
+        (LookupBy::Email, _) => "emails.value",
         (LookupBy::Name, ResourceType::User) => "userName",
         (LookupBy::Name, ResourceType::Group) => "displayName",
     }
 }
 
-/// `userName` has no case (RFC 7643 §4.1.1); the others are compared as they are.
-fn matches(found: &Found, resource_type: ResourceType, by: LookupBy, value: &str) -> Match {
+/// `userName` and e-mail addresses have no case (RFC 7643 §4.1.1, §4.1.2); the others are compared as they are.
+fn matches(
+    resource: &serde_json::Value,
+    found: &Found,
+    resource_type: ResourceType,
+    by: LookupBy,
+    value: &str,
+) -> Match {
+    let same = |held: &str| held.to_lowercase() == value.to_lowercase();
     let held = match by {
         LookupBy::ExternalId => found.external_id.as_deref(),
         LookupBy::Name => found.name.as_deref(),
+        LookupBy::Email => found.email.as_deref(),
     };
-    let no_case = by == LookupBy::Name && resource_type == ResourceType::User;
+    let no_case = match by {
+        LookupBy::ExternalId => false,
+        LookupBy::Name => resource_type == ResourceType::User,
+        LookupBy::Email => true,
+    };
     match held {
         Some(held) if held == value => Match::Exact,
-        Some(held) if held.to_lowercase() == value.to_lowercase() => {
-            if no_case {
-                Match::Exact
-            } else {
-                Match::CaseOnly
-            }
-        }
+        Some(held) if same(held) && no_case => Match::Exact,
+        Some(held) if same(held) => Match::Near,
+        _ if by == LookupBy::Email && resource::emails(resource).any(same) => Match::Near,
         _ => Match::No,
     }
 }

@@ -66,8 +66,9 @@ struct Http {
     read_worked: Mutex<Option<Instant>>,
     /// What the target said that it can do, and when.
     said: Mutex<Option<(Instant, Capabilities)>>,
-    /// Which look-ups the target does not filter: users by external id, by name; groups by external id, by name.
-    unfiltered: [AtomicBool; 4],
+    /// Which look-ups the target does not filter: users by external id, by name, by e-mail address; groups in the
+    /// same order.
+    unfiltered: [AtomicBool; 6],
     /// The last page that was listed, to notice a target that gives the same one again: of users, of groups.
     last_page: Mutex<[Option<LastPage>; 2]>,
 }

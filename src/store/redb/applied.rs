@@ -1,6 +1,6 @@
 //! The *applied* column: what the target acknowledged, what was found there, and what is being sent.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use redb::WriteTransaction;
 
@@ -135,6 +135,8 @@ struct Ledger<'t> {
     counts: LinkedCounts,
     /// Rows whose resource is gone, and with it their membership in all groups.
     gone: HashSet<Vec<u8>>,
+    /// Rows whose resource is that of another row now, which has its memberships with it.
+    handed_on: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl<'t> Ledger<'t> {
@@ -148,6 +150,7 @@ impl<'t> Ledger<'t> {
             counts_table,
             counts: counts.unwrap_or_default(),
             gone: HashSet::new(),
+            handed_on: HashMap::new(),
         })
     }
 
@@ -166,6 +169,7 @@ impl<'t> Ledger<'t> {
                 self.gone.insert(row.clone());
             }
         }
+        self.take_over(key, applied)?;
         self.count(key.kind, applied, u64::saturating_add);
         if let Some(name) = user_name(key, applied) {
             self.directory
@@ -177,8 +181,33 @@ impl<'t> Ledger<'t> {
             .applied
             .insert(row.as_slice(), record.as_slice())?;
         self.directory.found.remove(row.as_slice())?;
+        self.directory.decisions.remove(row.as_slice())?;
         if before.is_none_or(|before| before.id != applied.id) {
             self.mark_groups_of(&row)?;
+        }
+        Ok(())
+    }
+
+    /// Where the resource was that of another row with this userName, it is that row's no more. What it is a member of goes
+    /// with it, so that nothing is inherited: groups that do not name the new row lose it.
+    fn take_over(&mut self, key: &RowKey, applied: &Applied) -> Result<(), Failure> {
+        let Some(name) = user_name(key, applied).map(name_key) else {
+            return Ok(());
+        };
+        let holder = self.directory.user_names.read(&name, codec::row_key)?;
+        let Some(holder) = holder.filter(|holder| holder != key) else {
+            return Ok(());
+        };
+        let row = holder.to_key();
+        let theirs = self
+            .directory
+            .applied
+            .read(&row, codec::decode::<Applied>)?;
+        if let Some(theirs) = theirs.filter(|theirs| theirs.id == applied.id) {
+            self.drop_name(&holder, &theirs)?;
+            self.count(holder.kind, &theirs, u64::saturating_sub);
+            self.directory.applied.remove(row.as_slice())?;
+            self.handed_on.insert(row, key.to_key());
         }
         Ok(())
     }
@@ -273,20 +302,26 @@ impl<'t> Ledger<'t> {
         Ok(())
     }
 
-    /// Takes resources that are gone out of all groups, and writes the counts.
+    /// Takes resources that are gone out of all groups, lets those that were handed on stay there as their new rows, and
+    /// writes the counts.
     fn close(mut self) -> Result<(), Failure> {
-        if !self.gone.is_empty() {
+        if !self.gone.is_empty() || !self.handed_on.is_empty() {
             // There is no index by member: one scan for each batch is cheap against writing one with each membership.
             let mut lost = Vec::new();
             for entry in self.directory.applied_members.after(None)? {
                 let entry = entry?;
                 let (group, member) = split_membership(entry.0.value())?;
-                if self.gone.contains(member) {
-                    lost.push((entry.0.value().to_vec(), group.to_vec()));
+                let heir = self.handed_on.get(member);
+                if heir.is_some() || self.gone.contains(member) {
+                    lost.push((entry.0.value().to_vec(), group.to_vec(), heir.cloned()));
                 }
             }
-            for (key, group) in lost {
+            for (key, group, heir) in lost {
                 self.remove_membership(&key)?;
+                if let Some(heir) = heir {
+                    let heir = codec::row_key(&heir)?;
+                    self.add_members(&group, &[heir])?;
+                }
                 self.directory.mark(&group)?;
             }
         }

@@ -33,6 +33,7 @@ pub(super) fn profile(
                 let mut keepers = others.iter().map(|other| other.seen.has(row));
                 let is_seen = keepers.try_fold(false, |any, has| Ok::<_, Failure>(any || has?))?;
                 if !is_seen && !directory.applied.has(row)? {
+                    directory.decisions.remove(row)?;
                     directory.dirty.remove(row)?;
                     directory.found.remove(row)?;
                     directory.outcomes.remove(row)?;

@@ -11,6 +11,7 @@ mod file;
 mod forget;
 mod jobs;
 mod lease;
+mod links;
 mod outcomes;
 mod plans;
 mod records;

@@ -8,6 +8,7 @@ use redb::ReadTransaction;
 
 use super::codec;
 use super::failure::Failure;
+use super::links;
 use super::seen;
 use super::tables::{
     COUNTS, DirectoryTables, PROFILES, ProfileTables, ReadTable, Source, open_read,
@@ -19,15 +20,15 @@ use crate::snapshot::{Applied, LinkedCounts, ProfileState, ResolvedMember, Row, 
 use crate::store::Intent;
 
 /// All columns of some rows of a directory.
-struct Columns {
-    directory: DirectoryTables<ReadTable>,
+pub(super) struct Columns {
+    pub(super) directory: DirectoryTables<ReadTable>,
     profiles: Vec<ProfileTables<ReadTable>>,
     /// The same by number, the one that last read completely first.
     newest_first: Vec<usize>,
 }
 
 impl Columns {
-    fn open(
+    pub(super) fn open(
         txn: &ReadTransaction,
         directory: DirectoryId,
         profiles: &[ProfileName],
@@ -51,7 +52,7 @@ impl Columns {
         profiles.filter_map(|number| self.profiles.get(*number))
     }
 
-    fn row(&self, key: RowKey) -> Result<Row, Failure> {
+    pub(super) fn row(&self, key: RowKey) -> Result<Row, Failure> {
         let bytes = key.to_key();
         let mut seen = Vec::new();
         for profile in &self.profiles {
@@ -62,7 +63,8 @@ impl Columns {
             key,
             seen,
             applied: self.directory.applied.read(&bytes, codec::decode)?,
-            found: self.directory.found.read(&bytes, codec::decode)?,
+            found: self.directory.found.read(&bytes, links::found)?,
+            decision: self.directory.decisions.read(&bytes, codec::decode)?,
             last: self
                 .directory
                 .outcomes

@@ -170,6 +170,8 @@ pub(super) struct DirectoryTables<S> {
     pub applied: S,
     /// Group, member → nothing.
     pub applied_members: S,
+    /// Row → what a person decided on a match.
+    pub decisions: S,
     /// Row → nothing; the rows that differ.
     pub dirty: S,
     /// Row → the match at the target.
@@ -191,6 +193,7 @@ impl<S> DirectoryTables<S> {
         Ok(Self {
             applied: open("applied")?,
             applied_members: open("applied_members")?,
+            decisions: open("decisions")?,
             dirty: open("dirty")?,
             found: open("found")?,
             intents: open("intents")?,

@@ -53,7 +53,7 @@ fn is_linked(txn: &WriteTransaction, directory: DirectoryId) -> Result<bool, Fai
     Ok(counts.users + counts.groups > 0 || intended)
 }
 
-/// Forgets what was found at the target before, so that the new one is listed.
+/// Forgets what was found at the target before, and what was decided on it, so that the new one is listed.
 fn begin_anew(txn: &WriteTransaction, directory: DirectoryId) -> Result<(), Failure> {
     let mut tables = DirectoryTables::write(txn, directory)?;
     let found: Vec<Vec<u8>> = tables
@@ -64,6 +64,10 @@ fn begin_anew(txn: &WriteTransaction, directory: DirectoryId) -> Result<(), Fail
     for row in found {
         tables.found.remove(row.as_slice())?;
         tables.mark(&row)?;
+    }
+    let decided: Vec<Vec<u8>> = tables.decisions.keys_starting_with(&[])?;
+    for row in decided {
+        tables.decisions.remove(row.as_slice())?;
     }
     let mut profiles = open_write(txn, PROFILES)?;
     for key in profiles.keys_starting_with(directory.0.as_bytes())? {

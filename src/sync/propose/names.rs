@@ -100,10 +100,7 @@ impl Draft<'_> {
             self.cannot_map(&other, &other_dn, shared_link(id, dn))
                 .await;
         }
-        Verdict {
-            steps: Vec::new(),
-            problem: Some(shared_link(id, &other_dn)),
-        }
+        Verdict::problem(shared_link(id, &other_dn))
     }
 }
 

@@ -62,6 +62,10 @@ pub(super) const PROFILE: &[Field] = &[
     ),
     field("absentGroups", Kind::Words(&["empty", "keep"])),
     field("linking", Kind::Words(&["propose", "automatic"])),
+    field(
+        "matchingAttribute",
+        Kind::Words(&["userName", "email", "none"]),
+    ),
     field("conflictPolicy", Kind::Words(&["directory_wins"])),
     field("syncSchedule", Kind::Format("cron")),
     field("syncInterval", Kind::Format("interval")),
@@ -117,6 +121,14 @@ pub(super) const TENANT: &[Field] = &[
     field("settleSeconds", Kind::Number(0, 60)),
     field("emailVerifiedAttribute", Kind::Text),
     field("emailVerifiedDomains", Kind::Texts),
+    field(
+        "protected",
+        Kind::Table(&[
+            field("ids", Kind::Texts),
+            field("userNames", Kind::Texts),
+            field("groupNames", Kind::Texts),
+        ]),
+    ),
     field(
         "dialect",
         Kind::Table(&[

@@ -5,8 +5,10 @@ use redb::backends::InMemoryBackend;
 
 use super::*;
 use crate::plan::{Action, Reason};
-use crate::snapshot::{LinkedCounts, Match, MatchedBy};
+use crate::snapshot::{LinkDecision, LinkedCounts, Match, MatchedBy};
 use crate::store::jobs::JournalLine;
+use crate::store::links::Links as _;
+use crate::store::redb::{codec, links};
 use crate::store::{Change, Intent};
 
 fn intent(row: &RowKey, part: u32) -> Intent {
@@ -56,6 +58,7 @@ async fn a_settlement_writes_link_name_journal_and_mark_together() {
     let found = Match {
         id: "7".into(),
         by: MatchedBy::Name,
+        resource: None,
     };
     let record = async |found: Option<Match>| {
         let found = vec![(user(1), found)];
@@ -191,14 +194,16 @@ async fn what_the_target_holds_replaces_what_was_applied() {
     let fixture = Fixture::new().await;
     fixture
         .settle(
-            [user(1), user(2), user(3)]
-                .iter()
-                .map(|row| settlement(row, Effect::Applied(resource("x", "u", true))))
-                .collect(),
+            [1, 2, 3]
+                .map(|number| {
+                    let (id, name) = (format!("x{number}"), format!("u{number}"));
+                    settlement(&user(number), Effect::Applied(resource(&id, &name, true)))
+                })
+                .into(),
         )
         .await;
     let observed = vec![
-        (user(1), Some(resource("x", "ann", false))),
+        (user(1), Some(resource("x1", "ann", false))),
         (user(2), None),
         (user(7), Some(resource("y", "ghost", true))),
     ];
@@ -210,11 +215,110 @@ async fn what_the_target_holds_replaces_what_was_applied() {
     // What was settled without saying that it is clean differs as well.
     assert_eq!(fixture.dirty().await, [user(1), user(2), user(3)]);
     let linked = fixture.store.linked_rows(DIRECTORY, None, 1).await;
-    assert_eq!(linked.unwrap(), [(user(1), resource("x", "ann", false))]);
+    assert_eq!(linked.unwrap(), [(user(1), resource("x1", "ann", false))]);
     let rest = fixture.store.linked_rows(DIRECTORY, Some(user(1)), 9).await;
-    assert_eq!(rest.unwrap(), [(user(3), resource("x", "u", true))]);
+    assert_eq!(rest.unwrap(), [(user(3), resource("x3", "u3", true))]);
     let counts = fixture.store.linked_counts(DIRECTORY).await.unwrap();
     assert_eq!((counts.users, counts.active_users), (2, 1));
+}
+
+#[tokio::test]
+async fn linking_the_account_of_a_former_entry_takes_its_memberships_along_so_that_none_is_inherited()
+ {
+    let fixture = Fixture::new().await;
+    let entries = [
+        entry(&user(1), "ann", &[]),
+        entry(&user(2), "bob", &[]),
+        entry(&user(3), "amy", &[]),
+        entry(&group(1), "team", &[]),
+    ];
+    fixture.see("a", &entries).await;
+    let old = settlement(&user(1), Effect::Applied(resource("x", "ann", false)));
+    let group_of_both =
+        Effect::AppliedWithMembers(resource("g", "team", true), vec![user(1), user(2)]);
+    fixture
+        .settle(vec![old, settlement(&group(1), group_of_both)])
+        .await;
+    fixture.clean().await;
+    let new = settlement(&user(3), Effect::Applied(resource("x", "Ann", true)));
+    fixture.settle(vec![new]).await;
+    let store = &fixture.store;
+    let members = store.applied_members(DIRECTORY, &group(1)).await.unwrap();
+    assert_eq!(
+        members,
+        [user(2), user(3)],
+        "what the target holds is known"
+    );
+    assert!(
+        fixture.dirty().await.contains(&group(1)),
+        "and is looked at again"
+    );
+    let links = store
+        .links(DIRECTORY, vec![user(1), user(3)])
+        .await
+        .unwrap();
+    assert_eq!(links, [None, Some("x".to_owned())]);
+    let holder = store.holder_of_name(DIRECTORY, "ann").await.unwrap();
+    assert_eq!(holder, Some(user(3)));
+    let counts = store.linked_counts(DIRECTORY).await.unwrap();
+    assert_eq!(
+        (counts.users, counts.active_users, counts.members),
+        (1, 1, 2)
+    );
+}
+
+#[tokio::test]
+async fn linking_decisions_are_kept_until_the_row_is_linked() {
+    let fixture = Fixture::new().await;
+    let ann = entry(&user(1), "ann", &[]);
+    fixture.see("a", std::slice::from_ref(&ann)).await;
+    let found = Match {
+        id: "7".into(),
+        by: MatchedBy::Name,
+        resource: None,
+    };
+    let (store, lease) = (&fixture.store, &fixture.lease);
+    let found = vec![(user(1), Some(found))];
+    store.record_found(lease, found).await.unwrap();
+    fixture.clean().await;
+    let decision = |accepted| LinkDecision {
+        id: "7".into(),
+        accepted,
+        at: DateTime::UNIX_EPOCH,
+        by: "token".into(),
+    };
+    let decide = async |decision: Option<LinkDecision>| {
+        let decisions = vec![(user(1), decision)];
+        let decided = store.decide_links(DIRECTORY, decisions, Vec::new());
+        decided.await.unwrap();
+    };
+    let rows = || store.matched_rows(DIRECTORY, names(), None, 9);
+    decide(Some(decision(true))).await;
+    assert_eq!(fixture.dirty().await, [user(1)], "the next run looks at it");
+    let row = rows().await.unwrap().remove(0);
+    assert_eq!(row.decided(), Some(&decision(true)));
+    decide(None).await;
+    assert_eq!(rows().await.unwrap()[0].decision, None);
+    decide(Some(decision(false))).await;
+    let linked = Effect::Applied(resource("8", "ann", true));
+    fixture.settle(vec![settlement(&user(1), linked)]).await;
+    assert_eq!(rows().await.unwrap(), []);
+    let row = store
+        .rows(DIRECTORY, names(), vec![user(1)])
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(row.decision, None);
+}
+
+#[test]
+fn linking_matches_of_an_earlier_version_are_read() {
+    let earlier = codec::encode(&("7", MatchedBy::TakenName)).unwrap();
+    let read = links::found(&earlier).unwrap();
+    assert_eq!((read.id.as_str(), read.by), ("7", MatchedBy::TakenName));
+    let now = codec::encode(&read).unwrap();
+    assert_eq!(links::found(&now).unwrap(), read);
+    assert!(links::found(&[1]).is_err());
 }
 
 #[derive(Clone, Debug)]

@@ -1,0 +1,122 @@
+//! Matches at the target while a plan is made: looked at again where they may have changed, and counted where they wait.
+
+use crate::plan::decide::name_path;
+use crate::plan::linking::Waits;
+use crate::scim::Value;
+use crate::snapshot::{Match, MatchedBy, Row, Seen, Standing};
+use crate::sync::propose::Draft;
+use crate::sync::{Error, adopt};
+
+impl Draft<'_> {
+    /// A name that was taken at the target when it was last looked at may be free by now, or be ours: it is looked at
+    /// again, so that a row does not wait for ever for what a person has settled there.
+    pub(super) async fn with_fresh_match(
+        &self,
+        row: &Row,
+        seen: &Seen,
+    ) -> Result<Option<Row>, Error> {
+        if row.applied.is_some() || seen.standing != Standing::Present {
+            return Ok(None);
+        }
+        let desired = self
+            .relay
+            .desired(&self.relay.profile, &seen.identity, self.now);
+        let wanted = desired.resource.unwrap_or_default();
+        let found = match &row.found {
+            Some(found) if found.by == MatchedBy::ExternalId => return Ok(None),
+            found => {
+                let former = match self.anybody_linked {
+                    true => adopt::former_account(self.relay, &row.key, &wanted).await?,
+                    false => None,
+                };
+                match (former, found) {
+                    (Some((former, _)), _) => Some(former),
+                    (None, None) => return Ok(None),
+                    (None, Some(found)) if is_refused(row, found, &wanted) => return Ok(None),
+                    (None, Some(_)) => adopt::find_match(self.relay, &row.key, &wanted).await?,
+                }
+            }
+        };
+        if found == row.found {
+            return Ok(None);
+        }
+        self.relay
+            .store
+            .record_found(self.lease, vec![(row.key.clone(), found.clone())])
+            .await?;
+        Ok(Some(Row {
+            found,
+            ..row.clone()
+        }))
+    }
+}
+
+/// Whether somebody decided that the resource in the way is not the entry's, and the entry has not got another name since.
+/// It is asked for again when the target is read, and not in each run.
+fn is_refused(row: &Row, found: &Match, wanted: &crate::scim::Attributes) -> bool {
+    let refused = row.decided().is_some_and(|decision| !decision.accepted);
+    let same = |held: Option<&String>, path| {
+        let wanted = wanted.get(&path).and_then(Value::as_text);
+        held.map(|held| held.to_lowercase()) == wanted.map(str::to_lowercase)
+    };
+    let resource = found.resource.as_ref();
+    refused
+        && resource.is_some_and(|resource| match found.by {
+            MatchedBy::Email | MatchedBy::TakenEmail => same(
+                resource.email.as_ref(),
+                crate::scim::path::AttributePath::work_email(),
+            ),
+            _ => same(resource.name.as_ref(), name_path(row.key.kind)),
+        })
+}
+
+/// How many rows wait, and for what.
+#[derive(Default)]
+pub(super) struct Waiting {
+    proposed: u64,
+    refused: u64,
+    protected: u64,
+}
+
+impl Waiting {
+    /// Counts a row.
+    pub(super) fn count(&mut self, waits: Option<Waits>) {
+        match waits {
+            Some(Waits::Proposed) => self.proposed += 1,
+            Some(Waits::Refused) => self.refused += 1,
+            Some(Waits::Protected) => self.protected += 1,
+            None => {}
+        }
+    }
+
+    /// How many are left alone although nothing is wrong with them.
+    pub(super) fn left_alone(&self) -> u64 {
+        self.refused + self.protected
+    }
+
+    /// What an administrator should know of them.
+    pub(super) fn told(&self, directory: &str) -> Vec<String> {
+        let mut told = Vec::new();
+        if self.proposed > 0 {
+            told.push(format!(
+                "{} entries may have an account at the target already, and wait for a person to say so: see `scim-relay \
+                 links list --directory {directory}`, then `links accept` or `links refuse`",
+                self.proposed
+            ));
+        }
+        if self.refused > 0 {
+            told.push(format!(
+                "{} entries are left alone, because somebody refused to link the resource that is in their way: see \
+                 `scim-relay links list --directory {directory} --state refused`",
+                self.refused
+            ));
+        }
+        if self.protected > 0 {
+            told.push(format!(
+                "{} entries are left alone, because their resources are on the tenant's protected list",
+                self.protected
+            ));
+        }
+        told
+    }
+}
