@@ -126,7 +126,7 @@ impl Stage {
             let changes = self.store.changes(job.id, None, 10_000).await.unwrap();
             let sent = changes.iter().filter_map(|(_, line)| match line {
                 JournalLine::Sent(change) => Some(change),
-                JournalLine::Unsent(_) => None, // told with the job's errors
+                JournalLine::Unsent(_) | JournalLine::Drift(_) => None, // told with the job's errors
             });
             let told = told_plan(job, sent, &names);
             plan.push(match jobs.as_slice() {

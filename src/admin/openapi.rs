@@ -139,9 +139,13 @@ fn body_schema(body: &Body) -> Value {
         "type": "string", "minLength": 1, "description": "One entry by its DN, its anchor or its userName",
     });
     let profile = json!({ "type": "string", "description": "The profile; `default` without it" });
+    let repair = json!({
+        "type": "boolean", "default": true,
+        "description": "false with mode reconcile: tells how the target differs, and changes nothing",
+    });
     match body.schema {
         "Sync" => object(
-            json!({ "profile": profile, "mode": named("JobMode"), "only": entry }),
+            json!({ "profile": profile, "mode": named("JobMode"), "only": entry, "repair": repair }),
             json!([]),
         ),
         "Test" => object(json!({ "profile": profile }), json!([])),

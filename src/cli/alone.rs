@@ -22,6 +22,7 @@ pub(super) async fn run(
     store: Arc<dyn Store>,
     which: &Which,
     mode: Mode,
+    report: bool,
     output: Output,
 ) -> Result<Ending, Failure> {
     let progress = Progress::beside(output);
@@ -38,6 +39,7 @@ pub(super) async fn run(
     let extent = Extent {
         mode,
         only: which.only.clone(),
+        report,
     };
     let job = relays.run_once(&key, extent, stop).await?;
     drop(progress);

@@ -78,7 +78,7 @@ enum Command {
     },
     /// Runs one job now and waits for it; through a running relay where there is one.
     #[command(
-        after_help = "Examples:\n  scim-relay sync\n  scim-relay sync --directory hq --mode reconcile --output json\n  scim-relay sync --only uid=ann,ou=people,dc=example,dc=org"
+        after_help = "Examples:\n  scim-relay sync\n  scim-relay sync --directory hq --mode reconcile --output json\n  scim-relay sync --mode reconcile --report\n  scim-relay sync --only uid=ann,ou=people,dc=example,dc=org"
     )]
     Sync {
         #[command(flatten)]
@@ -86,6 +86,9 @@ enum Command {
         /// How much is read.
         #[arg(long, value_enum, default_value_t = SyncMode::Full)]
         mode: SyncMode,
+        /// With --mode reconcile: only tells how the target differs, and changes nothing.
+        #[arg(long, conflicts_with = "only")]
+        report: bool,
     },
     /// Shows what a sync would change, and sends nothing.
     #[command(
@@ -326,8 +329,22 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
     match arguments.command {
         Command::Serve => serve::run(&config, file, output).await,
         Command::Check { offline } => check::run(&config, offline, output).await,
-        Command::Sync { which, mode } => sync(&config, file, &which, mode.into(), output).await,
-        Command::Preview { which } => sync(&config, file, &which, Mode::Preview, output).await,
+        Command::Sync {
+            mode: SyncMode::Full | SyncMode::Incremental,
+            report: true,
+            ..
+        } => Err(Failure::new(
+            Ending::Wrong,
+            "--report goes with --mode reconcile",
+        )),
+        Command::Sync {
+            which,
+            mode,
+            report,
+        } => sync(&config, file, &which, mode.into(), report, output).await,
+        Command::Preview { which } => {
+            sync(&config, file, &which, Mode::Preview, false, output).await
+        }
         Command::Links { deed, which } => links::run(&config, file, &deed, &which, output).await,
         Command::Audit { command } => audit::run(&config, command, output).await,
         Command::Secret {
@@ -351,11 +368,12 @@ async fn sync(
     file: &Path,
     which: &Which,
     mode: Mode,
+    report: bool,
     output: Output,
 ) -> Result<Ending, Failure> {
     match owner(config, &which.relay)? {
-        Owner::Us(store) => alone::run(config, file, store, which, mode, output).await,
-        Owner::Relay(told) => told.or_else(remote::run(config, which, mode, output).await),
+        Owner::Us(store) => alone::run(config, file, store, which, mode, report, output).await,
+        Owner::Relay(told) => told.or_else(remote::run(config, which, mode, report, output).await),
     }
 }
 

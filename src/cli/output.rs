@@ -45,7 +45,7 @@ impl Output {
 
 fn text(job: &Job) -> Vec<String> {
     let counters = &job.counters;
-    let preview = !job.mode.applies();
+    let preview = !job.applies();
     let mut lines = vec![format!(
         "{}: {} users and {} groups read{}",
         job.status.as_str().replace('_', " "),
@@ -68,13 +68,18 @@ fn text(job: &Job) -> Vec<String> {
         (counters.members_added, "members added"),
         (counters.members_removed, "members removed"),
         (counters.skipped, "steps held or left out"),
+        (counters.drifted, "found changed at the target"),
     ];
     let changes: Vec<String> = changes
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    let verb = if preview { "would be: " } else { "" };
+    let verb = if preview && job.repair {
+        "would be: "
+    } else {
+        ""
+    };
     match changes.is_empty() {
         true => lines.push("  nothing to change".to_owned()),
         false => lines.push(format!("  {verb}{}", changes.join(", "))),

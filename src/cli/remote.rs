@@ -115,6 +115,7 @@ pub(super) async fn run(
     config: &Config,
     which: &Which,
     mode: Mode,
+    report: bool,
     output: Output,
 ) -> Result<Ending, Failure> {
     let mut api = connect(config, &which.relay)?;
@@ -123,6 +124,9 @@ pub(super) async fn run(
     let mut body = json!({ "mode": mode });
     if let Some(only) = &which.only {
         body["only"] = json!(only);
+    }
+    if report {
+        body["repair"] = json!(false);
     }
     if let Some(profile) = &which.profile {
         body["profile"] = json!(profile);

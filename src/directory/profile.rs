@@ -39,8 +39,8 @@ pub struct Profile {
     pub matching: MatchingAttribute,
     /// When it runs by itself.
     pub schedule: Schedule,
-    /// How often the target is read and compared; `None` for on demand only.
-    pub reconcile_interval: Option<Duration>,
+    /// When the target is read and compared without being asked.
+    pub reconciling: Reconciling,
     /// How it is learnt what changed in the directory.
     pub change_detection: ChangeDetection,
     /// How long a run may rely on that before everything is read again.
@@ -64,6 +64,17 @@ impl Profile {
         let json = serde_json::to_vec(&(&self.scope, order)).unwrap_or_default();
         Digest(digest::short(&[&json, self.definition.as_bytes()]))
     }
+}
+
+/// When the target is read and compared without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconciling {
+    /// In the first run after so long.
+    Every(Duration),
+    /// In each run that reads the whole directory.
+    WithFullRuns,
+    /// On demand only.
+    Never,
 }
 
 /// Who is in scope.

@@ -1,7 +1,7 @@
 //! Reading of a profile: who is in scope, when it runs, what holds a plan.
 
 use crate::directory::Connection;
-use crate::directory::profile::{Linking, MembershipType, Profile, Scope};
+use crate::directory::profile::{Linking, MembershipType, Profile, Reconciling, Scope};
 use crate::directory::rules::Rules;
 use crate::directory::values::{dn, filter};
 use crate::document::{Fields, Problems};
@@ -124,12 +124,12 @@ pub(super) fn profile(
     let matching = matching_attribute(fields, problems);
     conflict_policy(fields, problems);
     let schedule = schedule(fields, problems);
-    let reconcile_interval = fields
-        .parsed("reconcileInterval", problems, |text| match text {
-            "never" => Ok(None),
-            text => parse_interval(text).map(Some),
-        })
-        .unwrap_or_else(|| Some(chrono::Duration::days(1)));
+    let reconciling = fields.parsed("reconcileInterval", problems, |text| match text {
+        "never" => Ok(Reconciling::Never),
+        "full_run" => Ok(Reconciling::WithFullRuns),
+        text => parse_interval(text).map(Reconciling::Every),
+    });
+    let reconciling = reconciling.unwrap_or(Reconciling::Every(chrono::Duration::days(1)));
     let (change_detection, full_sync_interval) = change_detection(fields, problems);
     let limits = limits(fields.table("guard", problems), problems);
     let group_name = rules
@@ -166,7 +166,7 @@ pub(super) fn profile(
         linking,
         matching,
         schedule,
-        reconcile_interval,
+        reconciling,
         change_detection,
         full_sync_interval,
         limits,

@@ -278,10 +278,7 @@ mod tests {
             assert_eq!(fingerprint(&all), fingerprint(&few));
             assert_eq!(all.profiles[0].limits, few.profiles[0].limits);
             assert_eq!(all.profiles[0].schedule, few.profiles[0].schedule);
-            assert_eq!(
-                all.profiles[0].reconcile_interval,
-                few.profiles[0].reconcile_interval
-            );
+            assert_eq!(all.profiles[0].reconciling, few.profiles[0].reconciling);
             let feed = |directory: &Directory| {
                 let profile = &directory.profiles[0];
                 (profile.change_detection, profile.full_sync_interval)

@@ -86,7 +86,7 @@ fn last_outcome(facts: &Facts<'_>) -> Health {
     let mut telling = facts
         .jobs
         .iter()
-        .filter(|job| job.mode.applies())
+        .filter(|job| job.applies())
         .filter_map(|job| Some((colour(job.status)?, job)));
     let Some((status, newest)) = telling.next() else {
         return never_ran(facts);

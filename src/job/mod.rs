@@ -88,11 +88,16 @@ pub struct Extent {
     pub mode: Mode,
     /// The one entry that it is about: a DN, an anchor or a userName; absent for all.
     pub only: Option<String>,
+    /// Whether a reconciling job only tells how the target differs, and changes nothing.
+    pub report: bool,
 }
 
 impl From<Mode> for Extent {
     fn from(mode: Mode) -> Self {
-        Self { mode, only: None }
+        Self {
+            mode,
+            ..Self::default()
+        }
     }
 }
 
@@ -179,8 +184,10 @@ pub struct Counters {
     pub members_removed: u64,
     /// Members left out because they are outside the scope or not linked.
     pub members_left_out: u64,
-    /// Steps that were planned and not carried out: held, or no longer needed.
+    /// Steps that were planned and not carried out: held, or no longer needed; and entries that are left alone.
     pub skipped: u64,
+    /// Linked resources that were found to differ from what they shall be, where the target was read.
+    pub drifted: u64,
 }
 
 /// How many requests a job sent to the target, repetitions included.
@@ -285,6 +292,11 @@ fn change_detection<'de, D: serde::Deserializer<'de>>(
     )
 }
 
+/// Jobs of earlier versions all do.
+fn repairs() -> bool {
+    true
+}
+
 /// One run of a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -302,6 +314,9 @@ pub struct Job {
     /// The one entry that it is about: a DN, an anchor or a userName; absent for all.
     #[serde(default)]
     pub only: Option<String>,
+    /// Whether it repairs what it finds; a reconciling job that does not only tells how the target differs.
+    #[serde(default = "repairs")]
+    pub repair: bool,
     /// Where it stands.
     pub status: Status,
     /// What it changed.
@@ -347,7 +362,7 @@ impl Job {
         extent: impl Into<Extent>,
         now: DateTime<Utc>,
     ) -> Self {
-        let Extent { mode, only } = extent.into();
+        let Extent { mode, only, report } = extent.into();
         Self {
             id,
             directory_id: profile.directory,
@@ -355,6 +370,7 @@ impl Job {
             trigger,
             mode,
             only,
+            repair: !report,
             status: Status::Queued,
             counters: Counters::default(),
             error_count: 0,
@@ -371,6 +387,11 @@ impl Job {
             completed_at: None,
             progress: Progress::default(),
         }
+    }
+
+    /// Whether it may send changes to the target.
+    pub fn applies(&self) -> bool {
+        self.mode.applies() && self.repair
     }
 
     /// The profile that it runs.
@@ -434,6 +455,7 @@ mod tests {
         let extent = Extent {
             mode: Mode::Preview,
             only: Some("ann".to_owned()),
+            report: false,
         };
         let now = DateTime::<Utc>::UNIX_EPOCH;
         let mut job = Job::queued(JobId(Uuid::nil()), &profile, Trigger::Manual, extent, now);
@@ -441,6 +463,7 @@ mod tests {
         assert_eq!(record["only"], "ann");
         if let Some(fields) = record.as_object_mut() {
             fields.remove("only");
+            fields.remove("repair");
         }
         record["changeDetection"] = "full scan".into();
         job.only = None;

@@ -187,6 +187,8 @@ pub struct Page {
     pub resources: Vec<Json>,
     /// Where the next page starts; `None` after the last one.
     pub next: Option<Start>,
+    /// How many resources there are in all, where the target says so; it may be more than its pages give.
+    pub total: Option<u64>,
 }
 
 /// Where a page starts.

@@ -358,8 +358,7 @@ impl Scheduler {
                 .jobs(JobFilter::of_profile(&profile.key), None, 1)
                 .await?
                 .pop();
-            let Some(job) =
-                newest.filter(|job| job.status == Status::Interrupted && job.mode.applies())
+            let Some(job) = newest.filter(|job| job.status == Status::Interrupted && job.applies())
             else {
                 continue;
             };
@@ -367,6 +366,7 @@ impl Scheduler {
             let extent = Extent {
                 mode: job.mode,
                 only: job.only,
+                report: false,
             };
             if let Err(refused) = self
                 .enqueue(&profile.key, Trigger::Resume, extent, &Actor::Relay)

@@ -107,3 +107,14 @@ pub struct AttributeChange {
     /// What it shall be; `None` to remove it.
     pub after: Option<Value>,
 }
+
+impl AttributeChange {
+    /// The change as people read it.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "attribute": self.path.to_string(),
+            "before": self.before.as_ref().map(Value::to_json),
+            "after": self.after.as_ref().map(Value::to_json),
+        })
+    }
+}

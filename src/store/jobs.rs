@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::id::{DirectoryId, ProfileKey, ProfileName};
+use crate::identity::RowKey;
 use crate::job::{Job, Mode, ObjectError, Status, Trigger};
+use crate::scim::AttributeChange;
 use crate::store::Change;
 
 /// Which jobs are asked for; what is absent does not matter.
@@ -71,6 +73,63 @@ pub enum JournalLine {
     Sent(Change),
     /// An error that led to no request.
     Unsent(UnsentError),
+    /// What the target was found to hold otherwise; nothing was sent with it.
+    Drift(Drift),
+}
+
+/// In what a linked resource was found to differ from what it shall be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drift {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The row.
+    pub key: RowKey,
+    /// The entry's DN.
+    pub dn: String,
+    /// The target's id.
+    pub id: String,
+    /// Attributes: what the target has, and what it should have.
+    pub attributes: Vec<AttributeChange>,
+    /// Members that the relay put there and that are there no more.
+    pub missing: Vec<RowKey>,
+    /// Ids of members that the relay did not put there; the first ones.
+    pub foreign: Vec<String>,
+    /// How many of those there are.
+    pub foreign_count: u64,
+    /// Whether the resource itself is there no more.
+    pub gone: bool,
+}
+
+impl Drift {
+    /// Whether there is any.
+    pub fn is_any(&self) -> bool {
+        self.gone
+            || !self.attributes.is_empty()
+            || !self.missing.is_empty()
+            || self.foreign_count > 0
+    }
+
+    /// The word for a line of this kind.
+    pub const OPERATION: &str = "drift";
+
+    fn to_json(&self) -> Value {
+        let attributes = self.attributes.iter().map(AttributeChange::to_json);
+        let missing = self.missing.iter().map(|member| member.anchor.to_string());
+        json!({
+            "at": self.at,
+            "kind": self.key.kind,
+            "anchor": self.key.anchor.to_string(),
+            "dn": self.dn,
+            "id": self.id,
+            "operation": Self::OPERATION,
+            "reason": if self.gone { "gone" } else { "changed" },
+            "attributes": attributes.collect::<Vec<_>>(),
+            "members": missing.collect::<Vec<_>>(),
+            "foreignMembers": self.foreign,
+            "foreignMemberCount": self.foreign_count,
+            "error": null,
+        })
+    }
 }
 
 /// An error that was met before anything was sent for its object: while it was read, mapped, looked up or proved.
@@ -87,6 +146,7 @@ impl JournalLine {
     pub fn to_json(&self) -> Value {
         match self {
             Self::Sent(change) => change.to_json(),
+            Self::Drift(drift) => drift.to_json(),
             Self::Unsent(UnsentError { at, error }) => json!({
                 "at": at,
                 "kind": error.kind,
@@ -97,6 +157,8 @@ impl JournalLine {
                 "reason": null,
                 "attributes": [],
                 "members": [],
+                "foreignMembers": [],
+                "foreignMemberCount": 0,
                 "error": error,
             }),
         }
@@ -107,6 +169,7 @@ impl JournalLine {
         match self {
             Self::Sent(change) => change.error.as_ref(),
             Self::Unsent(unsent) => Some(&unsent.error),
+            Self::Drift(_) => None,
         }
     }
 
@@ -115,6 +178,7 @@ impl JournalLine {
         match self {
             Self::Sent(change) => change.class.as_str(),
             Self::Unsent(unsent) => &unsent.error.operation,
+            Self::Drift(_) => Drift::OPERATION,
         }
     }
 
@@ -123,6 +187,7 @@ impl JournalLine {
         match self {
             Self::Sent(change) => &change.dn,
             Self::Unsent(unsent) => unsent.error.dn.as_deref().unwrap_or_default(),
+            Self::Drift(drift) => &drift.dn,
         }
     }
 }

@@ -23,9 +23,10 @@ use crate::identity::known::Known;
 use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::job::{Job, ObjectError};
 use crate::plan::{Action, Class, Plan, Reason, Step};
+use crate::scim::AttributeChange;
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row, RowError};
 use crate::store::feeds::Feeds;
-use crate::store::jobs::{JobFilter, JournalLine, UnsentError};
+use crate::store::jobs::{Drift, JobFilter, JournalLine, UnsentError};
 use crate::store::links::Links;
 use crate::store::records::Records;
 
@@ -135,16 +136,7 @@ impl Change {
     /// The change as people read it: the object, what was done, each attribute before and after, and what went wrong.
     pub fn to_json(&self) -> serde_json::Value {
         let attributes: Vec<serde_json::Value> = match &self.action {
-            Action::Change { changes } => changes
-                .iter()
-                .map(|change| {
-                    serde_json::json!({
-                        "attribute": change.path.to_string(),
-                        "before": change.before.as_ref().map(crate::scim::Value::to_json),
-                        "after": change.after.as_ref().map(crate::scim::Value::to_json),
-                    })
-                })
-                .collect(),
+            Action::Change { changes } => changes.iter().map(AttributeChange::to_json).collect(),
             Action::Create { attributes, .. } | Action::Link { attributes, .. } => attributes
                 .iter()
                 .map(|(path, value)| {
@@ -172,6 +164,8 @@ impl Change {
             "reason": self.reason,
             "attributes": attributes,
             "members": members,
+            "foreignMembers": [],
+            "foreignMemberCount": 0,
             "error": self.error,
         })
     }
@@ -423,6 +417,9 @@ pub trait Store: Records + Feeds + Links + Send + Sync {
 
     /// Adds errors that led to no request to a job's journal.
     async fn note_unsent(&self, job: JobId, errors: Vec<UnsentError>) -> Result<(), Error>;
+
+    /// Adds what the target was found to hold otherwise to a job's journal.
+    async fn note_drift(&self, job: JobId, lines: Vec<Drift>) -> Result<(), Error>;
 
     /// Lines of a job's journal, in order, after a number.
     async fn changes(

@@ -4,6 +4,7 @@
 mod adopt;
 mod apply;
 mod create;
+mod drift;
 mod feed;
 mod flight;
 mod ingest;
@@ -113,8 +114,18 @@ pub async fn run(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Status {
 
 /// The flights of one run; answers whether something waits for a person.
 async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, Error> {
-    let Job { mode, only, .. } = tracker.job();
+    let Job {
+        mode, only, repair, ..
+    } = tracker.job();
     let lease = relay.store.lease(relay.directory.id).await?;
+    if !repair {
+        same_target(relay, &lease).await?;
+        tokio::select! {
+            told = Box::pin(observe::report(relay, tracker)) => told?,
+            () = stop.token().cancelled() => {}
+        }
+        return Ok(false);
+    }
     let reader = Reader::new(&relay.source, &relay.others);
     // Until something is sent, a run can be left anywhere: what it wrote down holds, and the next one starts with it.
     let plan = tokio::select! {
@@ -170,7 +181,7 @@ async fn up_to_the_plan(
     }
     ingest::read_directory(relay, lease, reader, tracker).await?;
     ownership::settle_disagreements(relay, lease, reader, tracker).await?;
-    if let Some(occasion) = observe::occasion(relay, mode, tracker.job().trigger).await? {
+    if let Some(occasion) = observe::occasion(relay, &tracker.job()).await? {
         observe::read_target(relay, lease, mode, occasion, tracker).await?;
     }
     propose::make_plan(relay, lease, mode, Rows::AllThatDiffer, &in_doubt, tracker).await

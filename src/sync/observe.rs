@@ -1,23 +1,24 @@
 //! Observe: the target is read, at first contact to find what is already there, and to reconcile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use chrono::Utc;
-use serde_json::Value as Json;
-
+use crate::directory::profile::Reconciling;
 use crate::fault::Fault;
+use crate::identity::digest::short;
 use crate::identity::{Kind, RowKey};
-use crate::job::{Mode, Trigger};
+use crate::job::{Job, Mode, Trigger};
 use crate::mapping::resource_type;
 use crate::plan::decide;
 use crate::plan::linking::{self, MatchingAttribute};
 use crate::scim::Value;
 use crate::scim::path::AttributePath;
-use crate::scim::resource::{self, Found};
-use crate::snapshot::{Applied, Match, MatchedBy, Row};
+use crate::scim::resource::Found;
+use crate::snapshot::{Match, MatchedBy, Row, Standing};
 use crate::store::Lease;
-use crate::sync::tracker::{Tracker, row_error};
+use crate::sync::drift::{self, Comparison, Purpose};
+use crate::sync::tracker::{Tracker, row_error, target_error};
 use crate::sync::{Error, Relay, adopt};
+use chrono::Utc;
 
 /// Rows looked at in one turn.
 const ROWS_PER_TURN: usize = 1_000;
@@ -31,22 +32,21 @@ pub(super) enum Occasion {
     Reconcile,
 }
 
-/// Whether the target must be read: at first contact, when a job reconciles, and when the profile's interval is over.
-pub(super) async fn occasion(
-    relay: &Relay,
-    mode: Mode,
-    trigger: Trigger,
-) -> Result<Option<Occasion>, Error> {
+/// Whether the target must be read: at first contact, when a job reconciles, and when the profile says that it is time.
+pub(super) async fn occasion(relay: &Relay, job: &Job) -> Result<Option<Occasion>, Error> {
     let state = relay.store.profile_state(&relay.key()).await?;
     let Some(last) = state.last_observed else {
         return Ok(Some(Occasion::FirstContact));
     };
-    let due = relay
-        .profile
-        .reconcile_interval
-        .is_some_and(|interval| last + interval <= Utc::now());
+    let is_due = match relay.profile.reconciling {
+        Reconciling::Every(interval) => last + interval <= Utc::now(),
+        // Only a read of everything is complete, or not.
+        Reconciling::WithFullRuns => job.complete_read.is_some(),
+        Reconciling::Never => false,
+    };
     // A change that the directory told of does not wait for the target to be read.
-    let reconciles = mode == Mode::Reconcile || (due && mode.applies() && trigger != Trigger::Feed);
+    let reconciles = job.mode == Mode::Reconcile
+        || (is_due && job.mode.applies() && job.trigger != Trigger::Feed);
     Ok(reconciles.then_some(Occasion::Reconcile))
 }
 
@@ -60,21 +60,21 @@ pub(super) async fn read_target(
 ) -> Result<(), Error> {
     tracker.phase("observing").await;
     relay.provider.discover().await?;
-    let groups = relay.profile.scope.has_groups();
-    for kind in [Kind::User, Kind::Group]
-        .into_iter()
-        .filter(|kind| groups || *kind == Kind::User)
-    {
-        let mut linked = linked_ids(relay, kind).await?;
-        let free = read_pages(relay, lease, kind, &mut linked).await?;
+    let mut comparison = Comparison::new(relay, tracker, Purpose::Repair(lease));
+    for kind in kinds(relay) {
+        let reading = read_pages(relay, kind, &mut comparison).await?;
         if occasion == Occasion::Reconcile {
-            confirm_missing(relay, lease, linked, tracker).await?;
+            confirm_missing(relay, lease, reading.missing, tracker).await?;
+        }
+        if !reading.is_whole {
+            tracker.update(|job| job.warnings.push(not_whole(kind)));
         }
         // At first contact with nothing there, nothing was found earlier either.
-        if occasion == Occasion::Reconcile || !free.is_empty() {
-            find_matches(relay, lease, kind, &free).await?;
+        if occasion == Occasion::Reconcile || !reading.free.is_empty() || !reading.is_whole {
+            find_matches(relay, lease, kind, &reading.free, reading.is_whole, tracker).await?;
         }
     }
+    comparison.close().await?;
     if mode.applies() {
         let mut state = relay.store.profile_state(&relay.key()).await?;
         state.last_observed = Some(Utc::now());
@@ -84,6 +84,20 @@ pub(super) async fn read_target(
             .await?;
     }
     Ok(())
+}
+
+/// The kinds of resources that the profile has.
+fn kinds(relay: &Relay) -> impl Iterator<Item = Kind> {
+    let groups = relay.profile.scope.has_groups();
+    let kinds = [Kind::User, Kind::Group].into_iter();
+    kinds.filter(move |kind| groups || *kind == Kind::User)
+}
+
+fn not_whole(kind: Kind) -> String {
+    format!(
+        "the target's list of {kind}s is not whole: it counts more than it shows, so whatever is not in it is looked up by \
+         itself"
+    )
 }
 
 /// The rows of a kind that are linked, by the target's id.
@@ -142,17 +156,26 @@ impl Free {
     }
 }
 
-/// Reads every page. Linked resources that differ from *applied* correct it; the others are answered. What was met is
-/// taken out of `linked`.
+/// What one reading of a kind met.
+struct Reading {
+    free: Free,
+    /// Linked rows whose resources were not met.
+    missing: HashMap<String, RowKey>,
+    /// Whether it met as many different resources as the target says there are (hazard H49).
+    is_whole: bool,
+}
+
+/// Reads every page. Linked resources are compared with their rows; the others are answered.
 async fn read_pages(
     relay: &Relay,
-    lease: &Lease,
     kind: Kind,
-    linked: &mut HashMap<String, RowKey>,
-) -> Result<Free, Error> {
+    comparison: &mut Comparison<'_>,
+) -> Result<Reading, Error> {
+    let mut missing = linked_ids(relay, kind).await?;
     let mut free = Free::default();
-    let mut start = None;
-    loop {
+    let mut met = HashSet::new();
+    let (mut start, mut unusable) = (None, 0);
+    let total = loop {
         let page = relay
             .provider
             .list(resource_type(kind), start.as_ref())
@@ -161,66 +184,51 @@ async fn read_pages(
         let mut known = Vec::new();
         for resource in page.resources {
             let Some(found) = Found::from_json(&resource) else {
+                unusable += 1;
                 continue;
             };
-            match linked.remove(&found.id) {
+            if !met.insert(short(&[found.id.as_bytes()])) {
+                continue; // pages that overlap
+            }
+            match missing.remove(&found.id) {
                 Some(row) => known.push((row, found.id, resource)),
                 None => free.add(found),
             }
         }
-        compare(relay, lease, known).await?;
+        comparison.take(known).await?;
         if start.is_none() {
-            return Ok(free);
+            break page.total;
         }
-    }
+    };
+    let count = met.len() as u64 + unusable;
+    Ok(Reading {
+        free,
+        missing,
+        is_whole: total.is_none_or(|total| count >= total),
+    })
 }
 
-/// Where the target holds something else than was acknowledged, *applied* becomes what it holds; the plan then brings
-/// the directory's values back (the policy `directory_wins`).
-async fn compare(
-    relay: &Relay,
-    lease: &Lease,
-    known: Vec<(RowKey, String, Json)>,
-) -> Result<(), Error> {
-    let keys = known.iter().map(|(row, _, _)| row.clone()).collect();
-    let rows = relay.rows(keys).await?;
-    let mut observed = Vec::new();
-    for ((key, id, resource), row) in known.into_iter().zip(rows) {
-        if row.owner().is_none() {
-            continue; // no profile sees it, so nothing is desired of it
+/// Tells of the linked resources that differ from what they shall be, and changes nothing, here or there.
+pub(super) async fn report(relay: &Relay, tracker: &Tracker) -> Result<(), Error> {
+    tracker.phase("observing").await;
+    relay.provider.discover().await?;
+    let mut comparison = Comparison::new(relay, tracker, Purpose::Report);
+    for kind in kinds(relay) {
+        let reading = read_pages(relay, kind, &mut comparison).await?;
+        if !reading.is_whole {
+            tracker.update(|job| job.warnings.push(not_whole(kind)));
         }
-        let paths = adopt::maintained(relay, relay.profile_of(&row), key.kind);
-        let is_ours = |path: &AttributePath, value: &str| {
-            let applied = row.applied.as_ref();
-            applied.is_some_and(|applied| resource::has_value(&applied.attributes, path, value))
-        };
-        let mut held = resource::project(&resource, &paths, is_ours, &relay.tenant.dialect);
-        let active = AttributePath::active();
-        if let Some(applied) = &row.applied
-            && let Some(acknowledged) = applied.attributes.get(&active)
-        {
-            // A target that does not show whether an account is active is believed to hold what it acknowledged.
-            held.entry(active).or_insert_with(|| acknowledged.clone());
-        }
-        let differs = row.applied.as_ref().is_some_and(|applied| {
-            paths
-                .iter()
-                .any(|path| applied.attributes.get(path) != held.get(path))
-        });
-        if differs {
-            observed.push((
-                key,
-                Some(Applied {
-                    id,
-                    attributes: held,
-                }),
-            ));
+        for (id, key) in reading.missing {
+            if drift::is_gone(relay, &key, &id).await? {
+                let rows = relay.rows(vec![key]).await?;
+                let owned = rows.iter().filter(|row| row.owner().is_some());
+                for row in owned {
+                    comparison.gone(row, &id).await?;
+                }
+            }
         }
     }
-    if !observed.is_empty() {
-        relay.store.record_observed(lease, observed).await?;
-    }
-    Ok(())
+    comparison.close().await
 }
 
 /// Compares the resource of one linked row with what was acknowledged.
@@ -234,8 +242,10 @@ pub(super) async fn reconcile_one(
     relay.provider.discover().await?;
     match relay.provider.get(resource_type(key.kind), id).await? {
         Some(resource) => {
+            let mut comparison = Comparison::new(relay, tracker, Purpose::Repair(lease));
             let known = vec![(key.clone(), id.to_owned(), resource)];
-            compare(relay, lease, known).await
+            comparison.take(known).await?;
+            comparison.close().await
         }
         None => note_missing(relay, lease, id, key.clone(), tracker).await,
     }
@@ -249,11 +259,9 @@ async fn confirm_missing(
     tracker: &Tracker,
 ) -> Result<(), Error> {
     for (id, key) in missing {
-        let kind = resource_type(key.kind);
-        if relay.provider.get(kind, &id).await?.is_some() {
-            continue;
+        if drift::is_gone(relay, &key, &id).await? {
+            note_missing(relay, lease, &id, key, tracker).await?;
         }
-        note_missing(relay, lease, &id, key, tracker).await?;
     }
     Ok(())
 }
@@ -281,23 +289,71 @@ async fn note_missing(
 }
 
 /// Compares rows that are not linked with the resources that are free; what was found earlier and is not there any
-/// more is forgotten.
-async fn find_matches(relay: &Relay, lease: &Lease, kind: Kind, free: &Free) -> Result<(), Error> {
+/// more is forgotten. Where the list was not whole, whoever is not in it is looked up, since a list that is cut short must
+/// not lead to a second account.
+async fn find_matches(
+    relay: &Relay,
+    lease: &Lease,
+    kind: Kind,
+    free: &Free,
+    is_whole: bool,
+    tracker: &Tracker,
+) -> Result<(), Error> {
     let mut after = None;
     while let Some(rows) = relay.next_marked(&mut after).await? {
         let unlinked = rows
             .iter()
             .filter(|row| row.key.kind == kind && row.applied.is_none());
-        let found: Vec<_> = unlinked
-            .map(|row| (row, matching(relay, row, free)))
-            .filter(|(row, found)| row.found != *found)
-            .map(|(row, found)| (row.key.clone(), found))
-            .collect();
-        if !found.is_empty() {
-            relay.store.record_found(lease, found).await?;
+        let mut matches = Vec::new();
+        for row in unlinked {
+            let mut found = matching(relay, row, free);
+            if found.is_none() && !is_whole {
+                found = match looked_up(relay, row, tracker).await? {
+                    Some(found) => found,
+                    None => continue,
+                };
+            }
+            if row.found != found && !is_of_former_entry(row) {
+                matches.push((row.key.clone(), found));
+            }
+        }
+        if !matches.is_empty() {
+            relay.store.record_found(lease, matches).await?;
         }
     }
     Ok(())
+}
+
+/// The account of a former entry is one that is linked, so it is never among those that are free.
+fn is_of_former_entry(row: &Row) -> bool {
+    let found = row.found.as_ref();
+    found.is_some_and(|found| found.by == MatchedBy::FormerEntry)
+}
+
+/// What a look-up finds for a row; `None` where the target gives no clear account, which is the row's error.
+async fn looked_up(
+    relay: &Relay,
+    row: &Row,
+    tracker: &Tracker,
+) -> Result<Option<Option<Match>>, Error> {
+    let Some((_, seen)) = row.owner() else {
+        return Ok(Some(None));
+    };
+    if seen.standing != Standing::Present {
+        return Ok(Some(None));
+    }
+    let mapping = &relay.profile_of(row).mapping;
+    let desired = mapping.desired(&seen.identity, Utc::now());
+    let wanted = desired.resource.unwrap_or_default();
+    match adopt::find_match(relay, &row.key, &wanted).await {
+        Ok(found) => Ok(Some(found)),
+        Err(refusal) if refusal.fault == Fault::Rejected => {
+            let error = target_error(&row.key, &seen.identity.dn, "link", &refusal);
+            tracker.record(error).await;
+            Ok(None)
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
 }
 
 fn matching(relay: &Relay, row: &Row, free: &Free) -> Option<Match> {

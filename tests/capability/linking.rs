@@ -1,5 +1,6 @@
 //! What is at the target already: linked when it is ours, proposed when it might be, left alone when it is not.
 
+mod drift;
 mod proposals;
 mod protected;
 

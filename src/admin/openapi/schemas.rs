@@ -185,7 +185,8 @@ fn change(generator: &mut SchemaGenerator) -> Value {
     object(json!({
         "at": { "type": "string", "format": "date-time" }, "kind": text, "anchor": text_or_null, "dn": text_or_null,
         "id": text_or_null, "operation": text, "reason": text_or_null, "attributes": list(attribute),
-        "members": list(text), "error": error,
+        "members": list(text.clone()), "foreignMembers": list(text),
+        "foreignMemberCount": { "type": "integer", "minimum": 0 }, "error": error,
     }))
 }
 

@@ -41,12 +41,22 @@ pub(super) async fn start(
         .parsed("mode", &mut problems, Mode::from_word)
         .unwrap_or_default();
     let only = fields.parsed("only", &mut problems, entry_name);
+    let repair = fields.boolean("repair", true, &mut problems);
+    if !repair && (mode != Mode::Reconcile || only.is_some()) {
+        let cure = "goes with mode reconcile of everything only; leave it out";
+        fields.refuse("repair", cure, &mut problems);
+    }
     fields.finish(&mut problems);
     let profile = problems.verdict(profile).map_err(Problem::invalid)?;
     let key = directory.profile_key(&profile.name);
+    let extent = Extent {
+        mode,
+        only,
+        report: !repair,
+    };
     let job = admin
         .scheduler
-        .enqueue(&key, Trigger::Manual, Extent { mode, only }, &caller.actor)
+        .enqueue(&key, Trigger::Manual, extent, &caller.actor)
         .await
         .map_err(|refused| match refused {
             Refused::Running(job) => Problem::job_running(job),

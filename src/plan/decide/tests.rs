@@ -1,5 +1,7 @@
 //! Every state of a row, and the steps that it needs.
 
+mod linking;
+
 use super::*;
 use crate::id::ProfileName;
 use crate::identity::digest::Digest;

@@ -108,6 +108,7 @@ impl Http {
         lane: Lane,
     ) -> Result<Vec<Found>, Refusal> {
         let mut hits: Vec<Found> = Vec::new();
+        let mut count = 0;
         let mut start = None;
         let mut last = None;
         for _ in 0..LOOKUP_PAGES_MAX {
@@ -123,9 +124,16 @@ impl Http {
                     hits.push(found);
                 }
             }
+            count += page.resources.len() as u64;
             start = page.next;
             if start.is_none() {
-                return Ok(hits);
+                return match page.total {
+                    Some(total) if total > count => Err(unsound(&format!(
+                        "GET /{} gives {count} of {total} resources; the list does not add up",
+                        resource_type.endpoint(),
+                    ))),
+                    _ => Ok(hits),
+                };
             }
             last = Some(ids);
         }
@@ -214,7 +222,11 @@ impl Http {
         };
         let page = match self.paging() {
             Paging::Cursor => read.by_cursor(list, start)?,
-            Paging::None => read.whole(list)?,
+            Paging::None => Page {
+                resources: list.resources,
+                next: None,
+                total: list.total,
+            },
             Paging::Index | Paging::AsAdvertised => read.by_index(list)?,
         };
         Ok((page, ids))
@@ -290,7 +302,7 @@ struct Read<'a> {
 
 impl Read<'_> {
     fn by_index(&self, list: ListPage) -> Result<Page, Refusal> {
-        let (label, before) = (self.label, self.before);
+        let before = self.before;
         let (resources, total) = (list.resources, list.total);
         let length = resources.len() as u64;
         if self.repeats && total.is_some_and(|total| total <= before) {
@@ -299,20 +311,21 @@ impl Read<'_> {
             return Ok(Page {
                 resources,
                 next: None,
+                total,
             });
         }
         let next = match total {
             _ if self.repeats => return Err(self.repeated()),
             Some(total) if before + length >= total => None,
-            Some(total) if length == 0 => {
-                return Err(unsound(&format!(
-                    "{label} gives {before} of {total} resources; the list does not add up"
-                )));
-            }
-            None if length == 0 => None,
+            // It counts more than it gives; who needs all of them must look at the total.
+            _ if length == 0 => None,
             _ => Some(Start::Index((before + length).saturating_add(1))),
         };
-        Ok(Page { resources, next })
+        Ok(Page {
+            resources,
+            next,
+            total,
+        })
     }
 
     /// A page may hold fewer resources than asked for, and even none; only a missing cursor ends the list (RFC 9865 §2).
@@ -326,30 +339,11 @@ impl Read<'_> {
         if self.repeats || stands {
             return Err(self.repeated());
         }
-        match list.total {
-            Some(total) if next.is_none() && seen < total => Err(unsound(&format!(
-                "{} gives {seen} of {total} resources; the list does not add up",
-                self.label
-            ))),
-            _ => Ok(Page {
-                resources: list.resources,
-                next,
-            }),
-        }
-    }
-
-    fn whole(&self, list: ListPage) -> Result<Page, Refusal> {
-        let length = list.resources.len() as u64;
-        match list.total {
-            Some(total) if total > length => Err(unsound(&format!(
-                "{} gives {length} of {total} resources, but the dialect says that there are no pages: set its paging",
-                self.label
-            ))),
-            _ => Ok(Page {
-                resources: list.resources,
-                next: None,
-            }),
-        }
+        Ok(Page {
+            resources: list.resources,
+            next,
+            total: list.total,
+        })
     }
 
     fn repeated(&self) -> Refusal {

@@ -103,25 +103,48 @@ pub(super) fn line_key(job: JobId, number: u64) -> Vec<u8> {
     [job_key(job).as_slice(), &number.to_be_bytes()].concat()
 }
 
-/// The key of a line of the journal: an error that led to no request. The byte at its end tells the two apart.
+/// The key of a line of the journal: an error that led to no request. The byte at its end tells them apart.
 pub(super) fn unsent_key(job: JobId, number: u64) -> Vec<u8> {
     let mut key = line_key(job, number);
     key.push(UNSENT);
     key
 }
 
-const UNSENT: u8 = 1;
+/// The key of a line of the journal: what the target was found to hold otherwise.
+pub(super) fn drift_key(job: JobId, number: u64) -> Vec<u8> {
+    let mut key = line_key(job, number);
+    key.push(DRIFT);
+    key
+}
 
-/// Reads a line's number back from its key, and whether it is of a change that was sent.
-pub(super) fn line_of_key(key: &[u8]) -> Result<(u64, bool), Failure> {
+const UNSENT: u8 = 1;
+const DRIFT: u8 = 2;
+
+/// What a line of the journal tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LineKind {
+    /// A change that was sent.
+    Sent,
+    /// An error that led to no request.
+    Unsent,
+    /// What the target was found to hold otherwise.
+    Drift,
+}
+
+/// Reads a line's number back from its key, and what it tells.
+pub(super) fn line_of_key(key: &[u8]) -> Result<(u64, LineKind), Failure> {
     let parts = key.get(16..).and_then(<[u8]>::split_first_chunk);
-    match parts {
-        Some((line, [])) => Ok((u64::from_be_bytes(*line), true)),
-        Some((line, [UNSENT])) => Ok((u64::from_be_bytes(*line), false)),
-        _ => Err(Failure::corrupt(
-            "a line of the journal has a key that is not one",
-        )),
-    }
+    let (line, kind) = match parts {
+        Some((line, [])) => (line, LineKind::Sent),
+        Some((line, [UNSENT])) => (line, LineKind::Unsent),
+        Some((line, [DRIFT])) => (line, LineKind::Drift),
+        _ => {
+            return Err(Failure::corrupt(
+                "a line of the journal has a key that is not one",
+            ));
+        }
+    };
+    Ok((u64::from_be_bytes(*line), kind))
 }
 
 /// A number as a value.

@@ -4,14 +4,14 @@ use std::ops::Bound;
 
 use redb::{ReadTransaction, WriteTransaction};
 
-use super::codec;
+use super::codec::{self, LineKind};
 use super::failure::Failure;
 use super::plans;
 use super::tables::{JOBS, JOURNAL, Source, WriteTable, open_read, open_write};
 use crate::id::{DirectoryId, JobId};
 use crate::job::{Job, Status};
 use crate::store::Change;
-use crate::store::jobs::{JobFilter, JournalLine, UnsentError};
+use crate::store::jobs::{Drift, JobFilter, JournalLine, UnsentError};
 
 /// How many ended jobs of a directory are kept, with their plans and journals. Jobs that wait for an approval are counted
 /// by themselves.
@@ -226,6 +226,12 @@ impl<'t> Journal<'t> {
         self.insert(key, codec::encode(error)?)
     }
 
+    /// Adds what the target was found to hold otherwise.
+    fn append_drift(&mut self, drift: &Drift) -> Result<(), Failure> {
+        let key = codec::drift_key(self.job, self.next);
+        self.insert(key, codec::encode(drift)?)
+    }
+
     fn insert(&mut self, key: Vec<u8>, record: Vec<u8>) -> Result<(), Failure> {
         self.table.insert(key.as_slice(), record.as_slice())?;
         self.next += 1;
@@ -245,6 +251,16 @@ pub(super) fn note_unsent(
         .try_for_each(|error| journal.append_unsent(error))
 }
 
+/// Adds what the target was found to hold otherwise to a job's journal.
+pub(super) fn note_drift(
+    txn: &WriteTransaction,
+    job: JobId,
+    lines: &[Drift],
+) -> Result<(), Failure> {
+    let mut journal = Journal::open(txn, job)?;
+    lines.iter().try_for_each(|line| journal.append_drift(line))
+}
+
 /// Lines of a job's journal.
 pub(super) fn changes(
     txn: &ReadTransaction,
@@ -260,10 +276,11 @@ pub(super) fn changes(
         .take(limit)
         .map(|entry| {
             let (key, line) = entry?;
-            let (number, was_sent) = codec::line_of_key(key.value())?;
-            let line = match was_sent {
-                true => JournalLine::Sent(codec::decode(line.value())?),
-                false => JournalLine::Unsent(codec::decode(line.value())?),
+            let (number, kind) = codec::line_of_key(key.value())?;
+            let line = match kind {
+                LineKind::Sent => JournalLine::Sent(codec::decode(line.value())?),
+                LineKind::Unsent => JournalLine::Unsent(codec::decode(line.value())?),
+                LineKind::Drift => JournalLine::Drift(codec::decode(line.value())?),
             };
             Ok((number, line))
         })

@@ -38,7 +38,7 @@ use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::job::Job;
 use crate::plan::{Plan, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row, RowError};
-use crate::store::jobs::{JobFilter, JournalLine, UnsentError};
+use crate::store::jobs::{Drift, JobFilter, JournalLine, UnsentError};
 use crate::store::{Author, Error, Intent, Lease, Position, Settings, Settlement, Store};
 
 use commit::Commit;
@@ -453,6 +453,11 @@ impl Store for RedbStore {
             jobs::note_unsent(txn, job, &errors)
         })
         .await
+    }
+
+    async fn note_drift(&self, job: JobId, lines: Vec<Drift>) -> Result<(), Error> {
+        self.write(Commit::Bulk, move |txn| jobs::note_drift(txn, job, &lines))
+            .await
     }
 
     async fn changes(

@@ -23,11 +23,16 @@ async fn all(provider: &dyn Provider) -> Result<Vec<String>, Fault> {
     loop {
         let page = provider.list(User, start.as_ref()).await;
         let page = page.map_err(|refusal| refusal.fault)?;
+        let total = page.total;
         let id = |found: &Json| found["id"].as_str().unwrap().to_owned();
         ids.extend(page.resources.iter().map(id));
         start = page.next;
         if start.is_none() {
-            return Ok(ids);
+            // Whoever needs all of them looks at the total.
+            return match total {
+                Some(total) if total > ids.len() as u64 => Err(Fault::Drifted),
+                _ => Ok(ids),
+            };
         }
     }
 }
@@ -137,7 +142,7 @@ async fn cursors_are_followed_to_their_end_and_must_add_up() {
         }
         reply(200, body)
     };
-    for (total, expected) in [(5, Ok(5)), (6, Err(Fault::Transient))] {
+    for (total, expected) in [(5, Ok(5)), (6, Err(Fault::Drifted))] {
         let target = Target::start(move |asked| match asked.parameter("cursor") {
             Some("") => page(1, 2, Some("a"), total),
             // A page may be empty, and the list goes on.
@@ -229,7 +234,7 @@ async fn a_list_without_pages_has_everything_or_nothing() {
             .map(|id| json!({"id": id.to_string()}))
             .collect::<Vec<_>>()
     };
-    for (total, expected) in [(3, Ok(3)), (4, Err(Fault::Transient))] {
+    for (total, expected) in [(3, Ok(3)), (4, Err(Fault::Drifted))] {
         let target = Target::start(move |_| list(total, &users(3))).await;
         let dialect = Dialect {
             paging: Paging::None,

@@ -152,7 +152,7 @@ async fn all(provider: &dyn Provider) -> Result<Vec<String>, Fault> {
 }
 
 #[tokio::test]
-async fn lists_are_read_to_the_end_and_must_add_up() {
+async fn lists_are_read_to_the_end_of_what_the_target_gives() {
     let answers: [(Answer, Result<usize, Fault>); 7] = [
         (|asked| pages(asked, 25), Ok(25)),
         (|asked| pages(asked, 20), Ok(20)),
@@ -167,13 +167,13 @@ async fn lists_are_read_to_the_end_and_must_add_up() {
             |_| list(25, &(1..=10).map(user).collect::<Vec<_>>()),
             Err(Fault::Transient),
         ),
-        // Fewer than it claims.
+        // Fewer than it claims, which who asks for all of them sees from the total.
         (
             |asked| match asked.parameter("startIndex") {
                 Some("1") => list(25, &(1..=10).map(user).collect::<Vec<_>>()),
                 _ => list(25, &[]),
             },
-            Err(Fault::Transient),
+            Ok(10),
         ),
         // No total: the empty page ends it.
         (
@@ -321,5 +321,58 @@ async fn an_address_where_no_scim_target_lets_us_in_is_the_operators_to_cure() {
         let refusal = target.provider().discover().await.unwrap_err();
         assert_eq!(refusal.fault, fault, "case {at}: {refusal}");
         assert!(refusal.message.contains(words), "case {at}: {refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_through_a_target_list_that_does_not_add_up_is_no_answer() {
+    let target = Target::start(|asked| match asked.parameter("startIndex") {
+        Some("1") => list(25, &(1..=10).map(user).collect::<Vec<_>>()),
+        Some(_) => list(25, &[]),
+        None => reply(501, json!({"detail": "no filters"})),
+    })
+    .await;
+    let provider = target.provider();
+    let found = provider
+        .find(User, LookupBy::Name, "nobody", Lane::Ordinary)
+        .await;
+    let refusal = found.unwrap_err();
+    assert_eq!(refusal.fault, Fault::Transient);
+    assert!(refusal.message.contains("does not add up"), "{refusal}");
+}
+
+#[tokio::test]
+async fn target_users_are_found_by_their_primary_email_address_alone() {
+    let mails = |id: &str, primary: &str, other: &str| {
+        json!({"id": id, "userName": id, "emails": [
+            {"value": other, "type": "home"}, {"value": primary, "type": "work", "primary": true}]})
+    };
+    let hits = [
+        mails("1", "ANN@example.org", "a@home.example"),
+        mails("2", "bob@example.org", "ann@example.org"),
+    ];
+    let everybody = [
+        hits[0].clone(),
+        hits[1].clone(),
+        mails("3", "x@example.org", "y@example.org"),
+    ];
+    let (some, all) = (hits.clone(), everybody.clone());
+    let filters = Target::start(move |asked| match asked.parameter("filter") {
+        Some("emails.value eq \"ann@example.org\"") => list(2, &some),
+        _ => list(3, &all),
+    })
+    .await;
+    let ignores = Target::start(move |_| list(3, &everybody)).await;
+    for (target, requests) in [(filters, 1), (ignores, 2)] {
+        let provider = target.provider();
+        let found = provider.find(User, LookupBy::Email, "ann@example.org", Lane::Ordinary);
+        let ids: Vec<String> = found
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|found| found.id)
+            .collect();
+        assert_eq!(ids, ["1"], "somebody else's further address is no match");
+        assert_eq!(provider.counts().read, requests);
     }
 }
