@@ -351,48 +351,59 @@ async fn linking_through_the_api_is_paged_filtered_permitted_and_in_the_audit_lo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn linking_an_entry_that_was_made_anew_needs_consent_and_inherits_no_membership() {
-    let world = World::new(21, 10, 0);
-    let slapd = Slapd::with(&world.ldif());
-    for (name, member) in [("both", 4), ("others", 5)] {
+async fn linking_an_entry_that_was_made_anew_needs_consent_to_the_account_that_it_had() {
+    for linking in ["propose", "automatic"] {
+        let world = World::new(21, 10, 0);
+        let slapd = Slapd::with(&world.ldif());
         slapd.add(&format!(
-            "dn: cn={name},{GROUPS}\nobjectClass: groupOfNames\ncn: {name}\nmember: {}\nmember: {}\n",
+            "dn: cn=both,{GROUPS}\nobjectClass: groupOfNames\ncn: both\nmember: {}\nmember: {}\n",
             dn(1),
-            dn(member)
+            dn(4)
         ));
+        let target = FaultTarget::start(Vec::new()).await;
+        let relay = relay(&slapd, &target).directory(&format!("linking = \"{linking}\""));
+        relay.sync().completed();
+        let old = named(&target, 4);
+        slapd.delete(&dn(4));
+        // Whoever comes after in his name was not put into the group.
+        slapd.modify(&format!(
+            "dn: cn=both,{GROUPS}\nchangetype: modify\ndelete: member\nmember: {}\n",
+            dn(4)
+        ));
+        relay.sync().completed();
+        slapd.add(&world.people[4].ldif());
+        if linking == "propose" {
+            let proposed = relay.sync();
+            assert_eq!(
+                (proposed.code, proposed.writes()),
+                (Some(3), 0),
+                "{proposed:?}"
+            );
+            let (_, listed) = links(&relay, &["list"]);
+            let item = &items(&listed)[0];
+            assert_eq!(
+                (
+                    &item["formerEntry"],
+                    &item["state"],
+                    &item["resource"]["id"]
+                ),
+                (&json!(true), &json!("pending"), &old["id"]),
+                "{listed}"
+            );
+            assert_eq!(named(&target, 4)["active"], false);
+            assert_eq!(links(&relay, &["accept", &dn(4)]).1["decided"], 1);
+        }
+        let linked = relay.sync().completed();
+        assert_eq!(
+            (linked.count("linked"), linked.count("usersCreated")),
+            (1, 0),
+            "{linked:?}"
+        );
+        let held = named(&target, 4);
+        assert_eq!((&held["id"], &held["active"]), (&old["id"], &json!(true)));
+        assert_eq!(held["externalId"], json!(anchor_of(&slapd, &dn(4))));
+        assert_settled(&slapd, &target, &relay, linking);
     }
-    let target = FaultTarget::start(Vec::new()).await;
-    let relay = relay(&slapd, &target);
-    relay.sync().completed();
-    let old = named(&target, 4);
-    slapd.delete(&dn(4));
-    relay.sync().completed();
-    slapd.add(&world.people[4].ldif());
-    let proposed = relay.sync();
-    assert_eq!(proposed.code, Some(3), "{proposed:?}");
-    let (_, listed) = links(&relay, &["list"]);
-    let item = &items(&listed)[0];
-    assert_eq!(
-        (
-            &item["formerEntry"],
-            &item["state"],
-            &item["resource"]["id"]
-        ),
-        (&json!(true), &json!("pending"), &old["id"]),
-        "{listed}"
-    );
-    assert_eq!(named(&target, 4)["active"], false);
-    assert_eq!(links(&relay, &["accept", &dn(4)]).1["decided"], 1);
-    let linked = relay.sync().completed();
-    assert_eq!(
-        (linked.count("linked"), linked.count("usersCreated")),
-        (1, 0),
-        "{linked:?}"
-    );
-    let held = named(&target, 4);
-    assert_eq!((&held["id"], &held["active"]), (&old["id"], &json!(true)));
-    assert_eq!(held["externalId"], json!(anchor_of(&slapd, &dn(4))));
-    assert_settled(&slapd, &target, &relay, "taken over");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
