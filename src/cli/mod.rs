@@ -39,6 +39,7 @@ Examples:
   scim-relay --config relay.toml check          try every connection
   scim-relay --config relay.toml preview        what would change, sending nothing
   scim-relay --config relay.toml sync           one run now
+  scim-relay --config relay.toml links list     accounts that the target already has, to accept or refuse
   scim-relay --config relay.toml serve          run by schedule, with the admin endpoint
   scim-relay --config relay.toml audit verify   check that nobody changed the audit log
   scim-relay --config relay.toml token list     who may call the admin endpoint

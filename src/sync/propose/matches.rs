@@ -15,7 +15,8 @@ impl Draft<'_> {
         row: &Row,
         seen: &Seen,
     ) -> Result<Option<Row>, Error> {
-        if row.applied.is_some() || seen.standing != Standing::Present {
+        let may_be_there = row.found.is_some() || self.anybody_linked;
+        if row.applied.is_some() || seen.standing != Standing::Present || !may_be_there {
             return Ok(None);
         }
         let desired = self
