@@ -213,7 +213,8 @@ fn link_choice() -> Value {
     let text = json!({ "type": "string", "minLength": 1 });
     let kind = json!({ "type": "string", "enum": ["user", "group"] });
     let link = object(json!({ "kind": kind, "anchor": text, "id": text }));
-    let some = object(json!({ "links": list(link) }));
+    let mut some = object(json!({ "links": list(link), "all": { "const": false } }));
+    some["required"] = json!(["links"]);
     let mut all = object(json!({ "all": { "const": true }, "kind": kind }));
     all["required"] = json!(["all"]);
     json!({ "oneOf": [some, all] })
