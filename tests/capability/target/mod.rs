@@ -28,6 +28,10 @@ pub enum Step {
     AdoptGroup,
     /// An account that was deleted at the target is created again.
     CreateAgain,
+    /// A create that comes second finds the user that the first one made.
+    FindUser,
+    /// The same with a group.
+    FindGroup,
     /// Anything with groups.
     Groups,
     /// A group gets another name.
@@ -44,8 +48,13 @@ const STRICT: Facts = Facts {
     key: ("entryUUID", "externalId"),
     email_is_name: false,
     lacks: &[],
-    cannot: &[],
+    cannot: &[NAMES_OF_GROUPS],
 };
+
+const NAMES_OF_GROUPS: (Step, &str) = (
+    Step::FindGroup,
+    "names of groups are not unique, so the second create is carried out",
+);
 
 fn told(target: &dyn ScimTarget, facts: &Facts) {
     story::Story::new(target, facts).tell();
@@ -78,6 +87,7 @@ fn target_jackson_goes_through_the_story() {
     let facts = Facts {
         dialect: "{ userUpdates = \"put\", membersPerCreate = 0, membersReadable = false, userFilters = [], groupFilters = [] }",
         email_is_name: true,
+        cannot: &[],
         ..STRICT
     };
     told(&ScimServer::start(Product::Jackson), &facts);
@@ -121,6 +131,8 @@ fn target_canaille_goes_through_the_story() {
             ("userType", "refused"),
         ],
         cannot: &[
+            (Step::FindUser, "externalId is accepted and not stored"),
+            (Step::FindGroup, "there are no groups"),
             (Step::AdoptUser, "externalId is accepted and not stored"),
             (Step::LostLinks, "externalId is accepted and not stored"),
             (Step::RenameUser, "userName is immutable"),
