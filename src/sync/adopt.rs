@@ -210,6 +210,19 @@ pub(super) async fn find_match(
         true => find(LookupBy::Name, decide::name_path(key.kind)).await?,
         false => Vec::new(),
     };
+    // A target that answers a filter by externalId with nobody may still show it.
+    let anchor = key.anchor.to_string();
+    let mut ours = by_email
+        .iter()
+        .chain(&by_name)
+        .filter(|hit| hit.external_id.as_ref() == Some(&anchor));
+    if let (Some(one), None) = (ours.next(), ours.next()) {
+        return Ok(Some(Match {
+            id: one.id.clone(),
+            by: MatchedBy::ExternalId,
+            resource: None,
+        }));
+    }
     let matching = relay.profile.matching;
     Ok(linking::judge_all(key.kind, matching, &by_email, &by_name))
 }
