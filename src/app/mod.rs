@@ -25,6 +25,7 @@ use crate::id::{JobId, ProfileKey, ProfileName, TenantName};
 use crate::job::{Extent, Job, ObjectError, Status, Trigger};
 use crate::provider::{Provider, RequestCounts};
 use crate::scheduler::{Runner, Scheduled};
+use crate::scim::dialect::Dialect;
 use crate::secret::Secret;
 use crate::source;
 use crate::store::Store;
@@ -206,6 +207,15 @@ impl Relays {
             None => Err("the directory was changed just now; try again".to_owned()),
         };
         sources(directory, &stored)
+    }
+
+    /// How the target of a directory wants to be spoken to; that of one which is not saved may not be there any more.
+    fn dialect_of(&self, directory: &Directory) -> Dialect {
+        let contents = self.catalog.contents();
+        let tenant = contents.tenant(&directory.tenant);
+        tenant
+            .map(|tenant| tenant.definition.dialect.clone())
+            .unwrap_or_default()
     }
 
     /// How a directory is reached for one of its profiles.

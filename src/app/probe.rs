@@ -20,8 +20,9 @@ use crate::identity::observation::Observation;
 use crate::identity::{Identity, Kind};
 use crate::job::ChangeDetection;
 use crate::mapping::resource_type;
+use crate::scim::dialect::Dialect;
 use crate::scim::path::AttributePath;
-use crate::scim::{Value, encode};
+use crate::scim::{Value, encode, shape};
 use crate::secret::Secret;
 use crate::source::examination::{Count, Examination, Excess, Questions};
 use crate::source::{self, Depth, Names, Security};
@@ -42,13 +43,13 @@ impl Probe for Relays {
         password: Option<&Secret>,
         stage: Stage,
     ) -> TestReport {
-        match self.settings_of(directory, profile, password) {
-            Ok(settings) => match timeout(TIME_LIMIT, test(&settings, profile, stage)).await {
-                Ok(report) => report,
-                Err(_) => failed(too_slow(), 0, false),
-            },
-            Err(problems) => failed(unresolved(&problems), 0, false),
-        }
+        let settings = match self.settings_of(directory, profile, password) {
+            Ok(settings) => settings,
+            Err(problems) => return failed(unresolved(&problems), 0, false),
+        };
+        let dialect = self.dialect_of(directory);
+        let report = timeout(TIME_LIMIT, test(&settings, profile, &dialect, stage)).await;
+        report.unwrap_or_else(|_| failed(too_slow(), 0, false))
     }
 
     async fn preview_mapping(
@@ -60,7 +61,9 @@ impl Probe for Relays {
         let settings = self
             .settings_of(directory, profile, None)
             .map_err(|problems| PreviewRefused::Directory(unresolved(&problems)))?;
-        match timeout(TIME_LIMIT, preview_mapping(&settings, profile, selector)).await {
+        let dialect = self.dialect_of(directory);
+        let preview = preview_mapping(&settings, profile, &dialect, selector);
+        match timeout(TIME_LIMIT, preview).await {
             Ok(preview) => preview,
             Err(_) => Err(PreviewRefused::Directory(too_slow())),
         }
@@ -87,12 +90,17 @@ fn unresolved(problems: &[String]) -> TestError {
 }
 
 /// Tries a directory as far as is asked for.
-pub async fn test(settings: &source::Settings, profile: &Profile, stage: Stage) -> TestReport {
+pub async fn test(
+    settings: &source::Settings,
+    profile: &Profile,
+    dialect: &Dialect,
+    stage: Stage,
+) -> TestReport {
     let plain = settings.security == Security::Plain;
     let depth = match stage {
         Stage::Connection => Depth::Connection,
         Stage::Authentication => Depth::Authentication,
-        Stage::All => return test_everything(settings, profile).await,
+        Stage::All => return test_everything(settings, profile, dialect).await,
     };
     let server = match source::reach(settings, depth).await {
         Ok(server) => server,
@@ -111,7 +119,11 @@ pub async fn test(settings: &source::Settings, profile: &Profile, stage: Stage) 
     }
 }
 
-async fn test_everything(settings: &source::Settings, profile: &Profile) -> TestReport {
+async fn test_everything(
+    settings: &source::Settings,
+    profile: &Profile,
+    dialect: &Dialect,
+) -> TestReport {
     let plain = settings.security == Security::Plain;
     let source = match source::open(settings).await {
         Ok(source) => source,
@@ -131,7 +143,7 @@ async fn test_everything(settings: &source::Settings, profile: &Profile) -> Test
             warnings.extend(source::try_further(settings, &examination.server, depth).await);
             let sample = examination
                 .sample
-                .map(|sample| mapped(profile, sample))
+                .map(|sample| mapped(profile, dialect, sample))
                 .and_then(|sample| {
                     let dn = &sample.dn;
                     let cannot = |problem: &String| {
@@ -308,6 +320,7 @@ fn change_detection(ladder: &Ladder, profile: &Profile) -> ChangeDetection {
 pub async fn preview_mapping(
     settings: &source::Settings,
     profile: &Profile,
+    dialect: &Dialect,
     selector: &str,
 ) -> Result<MappingPreview, PreviewRefused> {
     let refused =
@@ -321,13 +334,13 @@ pub async fn preview_mapping(
     let found = source.find(selector, &names).await;
     source.close().await;
     match found.map_err(refused)? {
-        Some(found) => Ok(mapped(profile, found)),
+        Some(found) => Ok(mapped(profile, dialect, found)),
         None => Err(PreviewRefused::NotFound(names.not_found(selector))),
     }
 }
 
 /// What becomes of an entry.
-fn mapped(profile: &Profile, entry: Observation) -> MappingPreview {
+fn mapped(profile: &Profile, dialect: &Dialect, entry: Observation) -> MappingPreview {
     let identity = match entry {
         Observation::Present(identity, _) => identity,
         Observation::Unreadable(unreadable) => {
@@ -341,7 +354,7 @@ fn mapped(profile: &Profile, entry: Observation) -> MappingPreview {
             };
         }
     };
-    let (resource, problems) = match resource(profile, &identity) {
+    let (resource, problems) = match resource(profile, dialect, &identity) {
         Ok(resource) => (resource, Vec::new()),
         Err(problems) => (None, problems),
     };
@@ -355,8 +368,12 @@ fn mapped(profile: &Profile, entry: Observation) -> MappingPreview {
     }
 }
 
-/// The body that creates the resource.
-fn resource(profile: &Profile, identity: &Identity) -> Result<Option<Json>, Vec<String>> {
+/// The body that creates the resource, as the tenant's target gets it.
+fn resource(
+    profile: &Profile,
+    dialect: &Dialect,
+    identity: &Identity,
+) -> Result<Option<Json>, Vec<String>> {
     let desired = profile.mapping.desired(identity, Utc::now());
     let mut attributes = desired
         .resource
@@ -367,5 +384,7 @@ fn resource(profile: &Profile, identity: &Identity) -> Result<Option<Json>, Vec<
         })?;
         attributes.insert(AttributePath::active(), Value::Bool(active));
     }
-    Ok(encode::create(resource_type(identity.kind), &attributes, &[]).body)
+    dialect.project(&mut attributes);
+    let create = encode::create(resource_type(identity.kind), &attributes, &[]);
+    Ok(shape::body(&create, dialect))
 }

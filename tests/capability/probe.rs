@@ -70,7 +70,13 @@ groupsDN = "{GROUPS}""#,
 /// Tests a directory with these lines in place of the usual ones.
 pub async fn test(port: u16, lines: &str, stage: Stage) -> Value {
     let (connected, _files) = saved(port, lines);
-    let report = app::probe::test(&connected.source, &connected.profile, stage).await;
+    let report = app::probe::test(
+        &connected.source,
+        &connected.profile,
+        &connected.tenant.dialect,
+        stage,
+    )
+    .await;
     serde_json::to_value(report).unwrap()
 }
 
@@ -211,7 +217,13 @@ async fn probe_names_a_filter_that_is_none() {
     let slapd = Slapd::with("");
     let (mut connected, _files) = saved(slapd.port(), "");
     connected.source.users.filter = "(uid=ann".to_owned();
-    let report = app::probe::test(&connected.source, &connected.profile, Stage::All).await;
+    let report = app::probe::test(
+        &connected.source,
+        &connected.profile,
+        &connected.tenant.dialect,
+        Stage::All,
+    )
+    .await;
     let error = report.error.clone().unwrap();
     assert_eq!(error.code, Code::Filter);
     assert!(error.message.contains("`(uid=ann`"), "{}", error.message);
@@ -428,7 +440,13 @@ async fn probe_maps_one_entry_by_what_people_call_it() {
     ));
     let (connected, _files) = saved(slapd.port(), "");
     let preview = async |selector: &str| {
-        app::probe::preview_mapping(&connected.source, &connected.profile, selector).await
+        app::probe::preview_mapping(
+            &connected.source,
+            &connected.profile,
+            &connected.tenant.dialect,
+            selector,
+        )
+        .await
     };
     let ann = &world.people[2];
     let anchor = anchor_of(&slapd, &ann.dn());
@@ -479,10 +497,28 @@ async fn probe_maps_one_entry_by_what_people_call_it() {
             found => panic!("{selector}: {found:?}"),
         }
     }
+    // It is shown as the target gets it.
+    let dialect = scim_relay::scim::dialect::Dialect {
+        omitted: ["emails".parse().unwrap()].into(),
+        booleans_as_text: true,
+        ..Default::default()
+    };
+    let (source, profile) = (&connected.source, &connected.profile);
+    let shaped = app::probe::preview_mapping(source, profile, &dialect, &ann.uid).await;
+    let resource = shaped.unwrap().resource.unwrap();
+    assert_eq!(
+        (&resource["active"], resource.get("emails")),
+        (&"True".into(), None)
+    );
     let made = "attributeMapping = { username = { expression = \"{{ uid }}@x\" } }";
     let (connected, _files) = saved(slapd.port(), made);
-    let refused =
-        app::probe::preview_mapping(&connected.source, &connected.profile, &ann.uid).await;
+    let refused = app::probe::preview_mapping(
+        &connected.source,
+        &connected.profile,
+        &connected.tenant.dialect,
+        &ann.uid,
+    )
+    .await;
     let Err(PreviewRefused::NotFound(words)) = refused else {
         panic!("a userName that is made is no attribute: {refused:?}");
     };
