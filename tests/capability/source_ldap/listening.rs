@@ -205,7 +205,7 @@ async fn bell(settings: &Settings) -> Box<dyn Bell> {
 }
 
 #[tokio::test]
-async fn a_controller_that_tells_by_itself_is_not_waited_for() {
+async fn feed_of_active_directory_that_tells_by_itself_is_not_waited_for() {
     let (controller, _server, settings) = Controller::start(Notifies::AtOnce).await;
     let mut bell = bell(&settings).await;
     let mut waited = Duration::ZERO;
@@ -217,7 +217,7 @@ async fn a_controller_that_tells_by_itself_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_controller_that_does_not_tell_by_itself_is_asked() {
+async fn feed_of_active_directory_that_does_not_tell_by_itself_is_asked_for() {
     for (notifies, asked) in [
         (Notifies::Not, 0),
         (Notifies::Refuses, 1),
