@@ -46,6 +46,17 @@ pub struct Request {
     pub body: Option<Json>,
     /// The name by which others that go with it refer to what it creates (RFC 7644 §3.7.2).
     pub bulk_id: Option<String>,
+    /// What the resource is known to hold, where it may have to be sent whole.
+    pub known: Known,
+}
+
+/// What the target acknowledged of a resource: what a read of it does not show is not taken away by sending it back whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Known {
+    /// Attributes.
+    pub attributes: Attributes,
+    /// The ids of a group's members that stay in it.
+    pub members: Vec<String>,
 }
 
 /// A create, with the ids of the members that go with it.
@@ -66,6 +77,7 @@ pub fn create(resource_type: ResourceType, attributes: &Attributes, members: &[S
         id: None,
         body: Some(Json::Object(body)),
         bulk_id: None,
+        known: Known::default(),
     }
 }
 
@@ -145,7 +157,7 @@ fn put_in_element(
 }
 
 /// The work address is the primary one: the relay writes at most one e-mail of that type.
-fn new_element(path: &AttributePath, element: &str) -> Json {
+pub(super) fn new_element(path: &AttributePath, element: &str) -> Json {
     if path.urn.is_none() && path.name == "emails" && element == "work" {
         json!({ "type": element, "primary": true })
     } else {
@@ -320,6 +332,7 @@ pub fn delete(resource_type: ResourceType, id: &str) -> Request {
         id: Some(id.to_owned()),
         body: None,
         bulk_id: None,
+        known: Known::default(),
     }
 }
 
@@ -357,6 +370,7 @@ fn patch(resource_type: ResourceType, id: &str, operations: Vec<Json>) -> Reques
         id: Some(id.to_owned()),
         body: Some(json!({ "schemas": [PATCH_SCHEMA], "Operations": operations })),
         bulk_id: None,
+        known: Known::default(),
     }
 }
 

@@ -30,11 +30,7 @@ impl Found {
                 .and_then(Json::as_str)
                 .map(str::to_owned)
         };
-        let id = match attribute(resource, "id")? {
-            Json::String(id) if !id.is_empty() => id.clone(),
-            Json::Number(id) => id.to_string(),
-            _ => return None,
-        };
+        let id = text_of(attribute(resource, "id")?).filter(|id| !id.is_empty())?;
         Some(Self {
             id,
             external_id: text("externalId").filter(|id| !id.is_empty()),
@@ -51,9 +47,18 @@ pub fn member_ids(resource: &Json) -> Option<Vec<String>> {
     Some(
         members
             .iter()
-            .filter_map(|member| attribute(member, "value")?.as_str().map(str::to_owned))
+            .filter_map(|member| text_of(attribute(member, "value")?))
             .collect(),
     )
+}
+
+/// A text, or a number as one: some servers write ids so.
+pub fn text_of(value: &Json) -> Option<String> {
+    match value {
+        Json::String(text) => Some(text.clone()),
+        Json::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 /// The values of certain attributes of a resource, as far as it has them: the inverse of writing them. Of `roles` and

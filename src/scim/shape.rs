@@ -25,6 +25,22 @@ pub fn body(request: &Request, dialect: &Dialect) -> Option<Json> {
     Some(body)
 }
 
+/// Most operations of a request, as they are before they take the dialect's shape, that one request holds: removals of single
+/// members become few where they go as lists.
+pub fn operations_max(request: &Request, dialect: &Dialect) -> usize {
+    let lists = dialect.member_removals == MemberRemovals::Values
+        && request.resource_type == ResourceType::Group
+        && encode::operations(request)
+            .iter()
+            .all(|operation| removed_member(operation).is_some());
+    let each = if lists {
+        dialect.members_per_operation
+    } else {
+        1
+    };
+    dialect.operations_per_request.saturating_mul(each.max(1))
+}
+
 /// Elements hold nothing but their values.
 fn without_types(json: &mut Json) {
     match json {
@@ -137,6 +153,7 @@ mod tests {
             id: Some("7".into()),
             body: Some(json!({ "schemas": [PATCH_SCHEMA], "Operations": operations })),
             bulk_id: None,
+            known: encode::Known::default(),
         };
         body(&request, dialect).unwrap()["Operations"].take()
     }
@@ -167,6 +184,25 @@ mod tests {
                 {"op": "Remove", "path": "members", "value": [{"value": "d"}]},
             ])
         );
+    }
+
+    #[test]
+    fn lists_of_members_count_as_one_operation() {
+        let dialect = |member_removals| Dialect {
+            member_removals,
+            members_per_operation: 2,
+            operations_per_request: 3,
+            ..Dialect::default()
+        };
+        let gone = encode::remove_members("7", &["a".into(), "b".into()]);
+        let new = encode::add_members("7", &["a".into()], &Dialect::default());
+        for (removals, request, most) in [
+            (MemberRemovals::Values, &gone, 6),
+            (MemberRemovals::Values, &new, 3),
+            (MemberRemovals::Filter, &gone, 3),
+        ] {
+            assert_eq!(operations_max(request, &dialect(removals)), most);
+        }
     }
 
     #[test]

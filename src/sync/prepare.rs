@@ -2,7 +2,7 @@
 
 mod members;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::mapping::resource_type;
 use crate::plan::{Action, Class, Step};
-use crate::scim::encode::{self, Request};
+use crate::scim::encode::{self, Known, Request};
 use crate::scim::path::AttributePath;
 use crate::scim::{Attributes, Value};
 use crate::snapshot::{Applied, Row};
@@ -19,7 +19,7 @@ use crate::store::{Intent, Position};
 use crate::sync::Error;
 use crate::sync::flight::Flight;
 use crate::sync::prepare::members::{
-    additions, ids, provably_gone, resolved, resolved_or_promised, with_those_there,
+    additions, ids, known, provably_gone, resolved, resolved_or_promised, with_those_there,
 };
 use crate::sync::proof::{self, Proof};
 use crate::sync::tracker::row_error;
@@ -46,6 +46,20 @@ pub(super) struct Operation {
     pub(super) task: Task,
     /// The room that its turn takes; absent where it takes none.
     pub(super) room: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Operation {
+    /// Gives the request what the resource is known to hold, apart from the members that it takes out.
+    fn will_be_put(&mut self, known: &Known) {
+        let Task::Send(request) = &mut self.task else {
+            return;
+        };
+        request.known = known.clone();
+        if matches!(self.step.action, Action::RemoveMembers(_)) {
+            let leaves: HashSet<&String> = self.members.iter().map(|(_, id)| id).collect();
+            request.known.members.retain(|id| !leaves.contains(id));
+        }
+    }
 }
 
 /// What an operation does.
@@ -233,6 +247,23 @@ async fn is_proved(flight: &Flight<'_>, step: &Step, row: &Row) -> Result<bool, 
 }
 
 async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operation>, Error> {
+    let mut operations = requests_of_step(flight, step, &row).await?;
+    if let Some(applied) = &row.applied
+        && flight.relay.provider.puts(resource_type(row.key.kind))
+    {
+        let known = known(flight, &row.key, applied).await?;
+        for operation in &mut operations {
+            operation.will_be_put(&known);
+        }
+    }
+    Ok(operations)
+}
+
+async fn requests_of_step(
+    flight: &Flight<'_>,
+    step: Step,
+    row: &Row,
+) -> Result<Vec<Operation>, Error> {
     let kind = resource_type(step.key.kind);
     let dialect = &flight.relay.tenant.dialect;
     let puts = flight.relay.provider.puts(kind);
@@ -280,16 +311,16 @@ async fn of_step(flight: &Flight<'_>, step: Step, row: Row) -> Result<Vec<Operat
         (Action::AddMembers(members), Some(applied)) => {
             let (there, missing) = additions(flight, &step.key, &applied.id, members).await?;
             let per_request = dialect.additions_per_request(puts);
-            let parts = in_parts(&step, &row, missing, per_request, |ids| {
+            let parts = in_parts(&step, row, missing, per_request, |ids| {
                 encode::add_members(&applied.id, ids, dialect)
             });
             with_those_there(parts, there)
         }
         (Action::RemoveMembers(members), Some(applied)) => {
-            let members = provably_gone(flight, &step, &row, members).await?;
+            let members = provably_gone(flight, &step, row, members).await?;
             let members = resolved(flight, &members).await?;
             let per_request = dialect.removals_per_request(puts);
-            in_parts(&step, &row, members, per_request, |ids| {
+            in_parts(&step, row, members, per_request, |ids| {
                 encode::remove_members(&applied.id, ids)
             })
         }

@@ -315,7 +315,8 @@ async fn unclear_addition(
         );
     }
     let ids: Vec<String> = missing.iter().map(|(_, id)| id.clone()).collect();
-    let rest = crate::scim::encode::add_members(id, &ids, &flight.relay.tenant.dialect);
+    let mut rest = crate::scim::encode::add_members(id, &ids, &flight.relay.tenant.dialect);
+    rest.known = request.known.clone();
     match flight.relay.provider.submit(&rest, Lane::Ordinary).await {
         Outcome::Acknowledged { .. } => {
             let effect = acknowledged(&operation);

@@ -146,26 +146,7 @@ impl Provider for Http {
     }
 
     async fn get(&self, resource_type: ResourceType, id: &str) -> Result<Option<Json>, Refusal> {
-        let call = Call {
-            id: Some(id),
-            ..Call::get(resource_type.endpoint(), Vec::new())
-        };
-        let answer = self.read(&call, Lane::Ordinary).await?;
-        if is_absent(&answer) {
-            return Ok(None);
-        }
-        let resource = outcome::json_of(&call.to_string(), answer)?;
-        match Found::from_json(&resource) {
-            Some(found) if found.id == id => Ok(Some(resource)),
-            _ => Err(Refusal {
-                fault: Fault::Transient,
-                status: None,
-                scim_type: None,
-                message: format!(
-                    "{call} answered something other than that resource; check the SCIM base URL"
-                ),
-            }),
-        }
+        self.read_one(resource_type, id, Lane::Ordinary).await
     }
 
     async fn list(
@@ -195,6 +176,35 @@ impl Provider for Http {
 impl Http {
     fn said(&self) -> MutexGuard<'_, Option<(Instant, Capabilities)>> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// See [`Provider::get`].
+    async fn read_one(
+        &self,
+        resource_type: ResourceType,
+        id: &str,
+        lane: Lane,
+    ) -> Result<Option<Json>, Refusal> {
+        let call = Call {
+            id: Some(id),
+            ..Call::get(resource_type.endpoint(), Vec::new())
+        };
+        let answer = self.read(&call, lane).await?;
+        if is_absent(&answer) {
+            return Ok(None);
+        }
+        let resource = outcome::json_of(&call.to_string(), answer)?;
+        match Found::from_json(&resource) {
+            Some(found) if found.id == id => Ok(Some(resource)),
+            _ => Err(Refusal {
+                fault: Fault::Transient,
+                status: None,
+                scim_type: None,
+                message: format!(
+                    "{call} answered something other than that resource; check the SCIM base URL"
+                ),
+            }),
+        }
     }
 
     /// Sends a request that reads, again after a passing failure; the answer may still be a refusal.

@@ -1,5 +1,7 @@
 //! Writes: how a request that changes something goes to the target in the dialect's manner, and again where that is harmless.
 
+use std::collections::HashSet;
+
 use reqwest::header::{ETAG, HeaderValue};
 use serde_json::Value as Json;
 
@@ -9,7 +11,7 @@ use crate::provider::http::client::Trouble;
 use crate::provider::http::{Http, is_absent, is_passing, outcome};
 use crate::provider::{Lane, Outcome, Provider as _, Refusal};
 use crate::scim::encode::{self, Request};
-use crate::scim::resource::attribute;
+use crate::scim::resource::{attribute, member_ids};
 use crate::scim::{ResourceType, merge, shape};
 
 impl Http {
@@ -26,7 +28,8 @@ impl Http {
             resource: None,
         };
         let mut some_done = false;
-        for part in encode::in_parts(request, self.dialect.operations_per_request) {
+        let most = shape::operations_max(request, &self.dialect);
+        for part in encode::in_parts(request, most) {
             outcome = match self.write(&part, lane).await {
                 outcome @ Outcome::Acknowledged { .. } => outcome,
                 // A part of it is done, so it is looked at before it is sent again.
@@ -69,13 +72,22 @@ impl Http {
 
     async fn replace_once(&self, request: &Request, lane: Lane) -> Outcome {
         let id = request.id.as_deref().unwrap_or_default();
-        let resource = match self.get(request.resource_type, id).await {
+        let is_group = request.resource_type == ResourceType::Group;
+        if is_group && !self.dialect.members_readable {
+            return Outcome::Refused(unmergeable(id, MEMBERS_UNREADABLE));
+        }
+        let resource = match self.read_one(request.resource_type, id, lane).await {
             Ok(Some(resource)) => resource,
             Ok(None) => return Outcome::Refused(vanished(id)),
             Err(refusal) => return Outcome::Refused(refusal),
         };
+        if let Some(why) = hides_members(&resource, &request.known.members) {
+            return Outcome::Refused(unmergeable(id, &why));
+        }
         let version = version_in(&resource).filter(|_| self.dialect.if_match);
-        let body = match merge::merged(resource, encode::operations(request)) {
+        let known = request.known.attributes.iter();
+        let known = known.filter(|(path, _)| self.dialect.keeps(path));
+        let body = match merge::merged(resource, known, encode::operations(request)) {
             Ok(body) => body,
             Err(why) => return Outcome::Refused(unmergeable(id, &why)),
         };
@@ -193,6 +205,31 @@ impl Http {
             resource: None,
         }
     }
+}
+
+const MEMBERS_UNREADABLE: &str = "its members cannot be read (membersReadable in the dialect), so they would be lost; set \
+     groupUpdates = \"patch\" if the target takes that";
+
+/// Members of ours that may be missing in what is shown of a group without a word, be it by chance or by hand: as many as the
+/// guard lets leave a group.
+const MEMBERS_MISSING: usize = 10;
+const MEMBERS_MISSING_PERCENT: usize = 20;
+
+/// Why a group as it was read must not be sent back: it lacks members that it is known to have, so it may lack others', too.
+fn hides_members(group: &Json, known: &[String]) -> Option<String> {
+    let shown: HashSet<String> = member_ids(group).unwrap_or_default().into_iter().collect();
+    let missing = known.iter().filter(|id| !shown.contains(*id)).count();
+    let allowed = MEMBERS_MISSING.max(known.len() * MEMBERS_MISSING_PERCENT / 100);
+    let hides = missing > allowed || (missing > 0 && missing == known.len());
+    hides.then(|| {
+        format!(
+            "the target shows {} members, without {missing} of the {} that the relay put there, so a PUT might take them out. If \
+             it never shows all members, set membersReadable = false and groupUpdates = \"patch\" in the dialect; if they \
+             were taken out there, remove the group there as well, and the next run makes it anew",
+            shown.len(),
+            known.len()
+        )
+    })
 }
 
 /// The version that a resource says that it has (RFC 7643 §3.1).

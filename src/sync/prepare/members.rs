@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::fault::Fault;
-use crate::identity::{Identity, MemberKey, RowKey};
+use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::plan::{Reason, Step};
-use crate::snapshot::{Row, Standing};
+use crate::scim::encode::Known;
+use crate::snapshot::{Applied, Row, Standing};
 use crate::sync::flight::Flight;
 use crate::sync::prepare::{Operation, Task};
 use crate::sync::proof::Whereabouts;
@@ -171,4 +172,24 @@ pub(super) async fn resolved(
         .zip(ids)
         .filter_map(|(row, id)| Some((row, id?)))
         .collect())
+}
+
+/// What the target is known to hold of a row that it is sent whole.
+pub(super) async fn known(
+    flight: &Flight<'_>,
+    key: &RowKey,
+    applied: &Applied,
+) -> Result<Known, Error> {
+    let members = match key.kind {
+        Kind::User => Vec::new(),
+        Kind::Group => {
+            let directory = flight.relay.directory.id;
+            let ours = flight.relay.store.applied_members(directory, key).await?;
+            ids(&resolved(flight, &ours).await?)
+        }
+    };
+    Ok(Known {
+        attributes: applied.attributes.clone(),
+        members,
+    })
 }

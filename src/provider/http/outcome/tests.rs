@@ -37,6 +37,7 @@ fn patch(operations: Json) -> Request {
         id: Some("7".into()),
         body: Some(json!({ "Operations": operations })),
         bulk_id: None,
+        known: encode::Known::default(),
     }
 }
 

@@ -10,6 +10,8 @@ use crate::provider::{Lane, LookupBy, Outcome, Provider, open};
 use crate::scim::ResourceType::{Group, User};
 use crate::scim::dialect::{Dialect, Paging, PatchPaths, Updates};
 use crate::scim::encode;
+use crate::scim::path::AttributePath;
+use crate::scim::{Attributes, Value};
 
 fn provider(target: &Target, dialect: Dialect) -> Box<dyn Provider> {
     let mut settings = settings(&target.url);
@@ -75,6 +77,75 @@ async fn a_target_without_patch_gets_the_resource_back_whole() {
         Outcome::Refused(refusal) => assert_eq!(refusal.status, Some(404)),
         outcome => panic!("{outcome:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_group_is_not_sent_back_without_members_that_it_is_known_to_have() {
+    let ids = |ids: std::ops::Range<usize>| ids.map(|id| id.to_string()).collect::<Vec<_>>();
+    for (readable, shown, known, sent) in [
+        (true, Some(0..1), ids(0..1), true),
+        (true, Some(0..0), ids(0..0), true),
+        (true, None, ids(0..0), true),
+        // Nobody of ours is shown, be it as no list or as an empty one.
+        (true, Some(0..0), ids(0..1), false),
+        (true, None, ids(0..2), false),
+        // A list that ends early; a few who were taken out by hand are no reason.
+        (true, Some(0..100), ids(0..130), false),
+        (true, Some(0..100), ids(0..120), true),
+        (false, Some(0..1), ids(0..1), false),
+    ] {
+        let group = match shown.clone() {
+            Some(shown) => {
+                let members = ids(shown).into_iter().map(|id| json!({ "value": id }));
+                json!({"id": "g", "displayName": "G", "members": members.collect::<Vec<_>>()})
+            }
+            None => json!({"id": "g", "displayName": "G"}),
+        };
+        let target = Target::start(move |asked| match asked.method.as_str() {
+            "GET" => reply(200, group.clone()),
+            _ => reply(200, asked.json()),
+        })
+        .await;
+        let dialect = Dialect {
+            group_updates: Updates::Put,
+            members_readable: readable,
+            ..Dialect::default()
+        };
+        let mut request = encode::add_members("g", &["new".to_owned()], &dialect);
+        request.known.members = known;
+        let outcome = provider(&target, dialect)
+            .submit(&request, Lane::Urgent)
+            .await;
+        let acknowledged = matches!(outcome, Outcome::Acknowledged { .. });
+        assert_eq!(acknowledged, sent, "{readable} {shown:?}: {outcome:?}");
+        let puts = target
+            .asked()
+            .iter()
+            .filter(|asked| asked.method == "PUT")
+            .count();
+        assert_eq!(puts, usize::from(sent), "{readable} {shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn somebody_suspended_stays_so_where_the_target_does_not_show_it() {
+    let target = Target::start(|asked| match asked.method.as_str() {
+        "GET" => reply(200, json!({"id": "7", "title": "T"})),
+        _ => reply(200, asked.json()),
+    })
+    .await;
+    let dialect = Dialect {
+        user_updates: Updates::Put,
+        ..Dialect::default()
+    };
+    let mut request = change();
+    let suspended = (AttributePath::active(), Value::Bool(false));
+    request.known.attributes = Attributes::from([suspended]);
+    provider(&target, dialect)
+        .submit(&request, Lane::Ordinary)
+        .await;
+    let sent = target.asked().last().unwrap().json();
+    assert_eq!(sent, json!({"id": "7", "title": "x", "active": false}));
 }
 
 #[tokio::test]

@@ -176,5 +176,6 @@ pub(super) fn change() -> Write {
         id: Some("7".into()),
         body: Some(json!({"Operations": [{"op": "replace", "path": "title", "value": "x"}]})),
         bulk_id: None,
+        known: encode::Known::default(),
     }
 }
