@@ -34,17 +34,13 @@ const WAVES: [&[Class]; 5] = [
     &[Class::AddMembers],
 ];
 
-/// The same where groups refer to users who are created in the same request.
-const WAVES_WITH_REFERENCES: [&[Class]; 4] = [
+/// The same where groups refer to users who are created in the same request. Who is linked has no such reference, so all links
+/// are settled before.
+const WAVES_WITH_REFERENCES: [&[Class]; 5] = [
     WAVES[0],
     WAVES[1],
-    &[
-        Class::Reactivate,
-        Class::Update,
-        Class::Link,
-        Class::CreateUser,
-        Class::Group,
-    ],
+    &[Class::Reactivate, Class::Update, Class::Link],
+    &[Class::CreateUser, Class::Group],
     WAVES[4],
 ];
 

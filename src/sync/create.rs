@@ -54,7 +54,10 @@ async fn with_the_rest(
     let per_request = additions_per_request(flight);
     for part in operation.members[sent..].chunks(per_request) {
         let ids: Vec<String> = part.iter().map(|(_, id)| id.clone()).collect();
-        let request = encode::add_members(&applied.id, &ids, dialect);
+        let mut request = encode::add_members(&applied.id, &ids, dialect);
+        request.known.attributes = applied.attributes.clone();
+        let before = operation.members[..there].iter();
+        request.known.members = before.map(|(_, id)| id.clone()).collect();
         match flight.relay.provider.submit(&request, Lane::Ordinary).await {
             Outcome::Acknowledged { .. } => there += part.len(),
             // The row stays different, and the next run adds what is missing.
@@ -90,7 +93,7 @@ pub(super) async fn create(
     let mut sent = operation.members.len();
     let mut in_doubt = false;
     loop {
-        let outcome = match first.take() {
+        let outcome = match first.take().filter(|first| !is_put_off(first)) {
             Some(outcome) => outcome,
             None => flight.relay.provider.submit(&request, Lane::Ordinary).await,
         };
@@ -129,6 +132,11 @@ pub(super) async fn create(
             Err(refusal) => return failed(operation, Effect::StillUnknown, refusal),
         }
     }
+}
+
+/// Whether it was not let in when it was sent together with others; alone it waits until it is.
+fn is_put_off(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(refusal) if refusal.fault == Fault::Throttled)
 }
 
 fn unanswered() -> Refusal {

@@ -85,7 +85,7 @@ async fn send_batch(
             .map_or(Lane::Ordinary, |first| send::lane(first.step.class));
         let requests: Vec<Request> = batch
             .iter_mut()
-            .filter_map(|operation| with_ids(operation, made))
+            .filter_map(|operation| with_ids(flight, operation, made))
             .collect();
         let outcomes = flight.relay.provider.submit_together(&requests, lane).await;
         let outcomes: Vec<Option<Outcome>> = match outcomes {
@@ -101,7 +101,8 @@ async fn send_batch(
             }
         }
         let settled = batch.into_iter().zip(outcomes);
-        let settled = settled.map(|(operation, outcome)| with_referred(operation, outcome, made));
+        let settled =
+            settled.map(|(operation, outcome)| with_referred(flight, operation, outcome, made));
         each(flight, settled.collect(), sent).await;
         batch = rest;
     }
@@ -141,21 +142,25 @@ fn id_of(outcome: &Outcome) -> Option<String> {
 
 /// The request of an operation, with the ids of resources that are there by now instead of references to them, and
 /// without those that could not be created: their groups take them in when they are there.
-fn with_ids(operation: &mut Operation, made: &Made) -> Option<Request> {
+fn with_ids(flight: &Flight<'_>, operation: &mut Operation, made: &Made) -> Option<Request> {
     let Task::Send(request) = &mut operation.task else {
         return None;
     };
     let refers = |id: &str| id.starts_with(REFERENCE);
     if operation.members.iter().any(|(_, id)| refers(id)) {
-        settle_references(&mut operation.members, made);
+        if !settle_references(&mut operation.members, made) {
+            flight.leave_unfinished(&operation.step.key);
+        }
         let ids: Vec<String> = operation.members.iter().map(|(_, id)| id.clone()).collect();
         encode::set_members(request, &ids);
     }
     Some(request.clone())
 }
 
-/// Puts ids in place of references that are decided; those of the same request stay.
-fn settle_references<R>(members: &mut Vec<(R, String)>, made: &Made) {
+/// Puts ids in place of references that are decided; those of the same request stay. Answers whether nobody had to be left
+/// out. Who was may be found and linked before the group is settled, so the group must not count as done without him.
+fn settle_references<R>(members: &mut Vec<(R, String)>, made: &Made) -> bool {
+    let count = members.len();
     members.retain_mut(|(_, id)| {
         let Some(name) = id.strip_prefix(REFERENCE) else {
             return true;
@@ -169,11 +174,13 @@ fn settle_references<R>(members: &mut Vec<(R, String)>, made: &Made) {
             None => true,
         }
     });
+    members.len() == count
 }
 
 /// An operation with the ids of those to whom its request referred. Where one of them was not created, or the target kept a
 /// reference as it was, the group is looked at before anything is believed of it.
 fn with_referred(
+    flight: &Flight<'_>,
     mut operation: Operation,
     outcome: Option<Outcome>,
     made: &Made,
@@ -185,9 +192,10 @@ fn with_referred(
     if !refers {
         return (operation, outcome);
     }
-    let count = operation.members.len();
-    settle_references(&mut operation.members, made);
-    let all_made = operation.members.len() == count;
+    let all_made = settle_references(&mut operation.members, made);
+    if !all_made {
+        flight.leave_unfinished(&operation.step.key);
+    }
     let ids: Vec<String> = operation.members.iter().map(|(_, id)| id.clone()).collect();
     if let Task::Send(request) = &mut operation.task {
         encode::set_members(request, &ids);
@@ -230,8 +238,9 @@ mod tests {
         let mut members = ["bulkId:u0", "bulkId:u1", "bulkId:u2", "9"]
             .map(|id| ((), id.to_owned()))
             .to_vec();
-        settle_references(&mut members, &made);
+        assert!(!settle_references(&mut members, &made));
         let ids: Vec<&str> = members.iter().map(|(_, id)| id.as_str()).collect();
         assert_eq!(ids, ["7", "bulkId:u2", "9"]);
+        assert!(settle_references(&mut members, &made));
     }
 }

@@ -6,6 +6,7 @@ use crate::support::relay::Relay;
 use crate::support::scim2_server::Scim2Server;
 use crate::support::slapd::{PEOPLE, Slapd};
 use crate::support::world::World;
+use crate::truth::anchor_of;
 
 const WITH_REFERENCES: &str = r#"dialect = { bulk = "with_references" }"#;
 const WITHOUT_REFERENCES: &str = r#"dialect = { bulk = "without_references" }"#;
@@ -79,8 +80,9 @@ fn target_bulk_gives_each_operation_its_own_outcome() {
 
 #[test]
 fn target_bulk_answers_that_break_off_double_nothing_and_lose_nothing() {
-    let slapd = Slapd::with(&World::new(7, 15, 3).ldif());
+    let world = World::new(7, 15, 3);
     let whole = {
+        let slapd = Slapd::with(&world.ldif());
         let target = Scim2Server::start();
         let proxy = Proxy::start(port_of(&target));
         let relay = through(&slapd, &target, &proxy);
@@ -88,6 +90,7 @@ fn target_bulk_answers_that_break_off_double_nothing_and_lose_nothing() {
         proxy.sent()
     };
     for twelfth in 4..12 {
+        let slapd = Slapd::with(&world.ldif());
         let target = Scim2Server::start();
         let proxy = Proxy::start(port_of(&target));
         let relay = through(&slapd, &target, &proxy);
@@ -102,7 +105,39 @@ fn target_bulk_answers_that_break_off_double_nothing_and_lose_nothing() {
         assert_eq!(users, names(&target.users(), "userName"), "{twelfth}");
         assert_eq!(groups, names(&target.groups(), "displayName"), "{twelfth}");
         assert_eq!(relay.sync().completed().writes(), 0, "{twelfth}");
+        // Whom the relay put into a group, it takes out again: it knows of all of them.
+        leave_groups(&slapd, &world);
+        relay.sync().completed();
+        assert_equal_to_directory(&slapd, &target);
     }
+}
+
+/// The last member of each group with several leaves it.
+fn leave_groups(slapd: &Slapd, world: &World) {
+    for group in world.groups.iter().filter(|group| group.members.len() > 1) {
+        let leaver = group.members.last().unwrap();
+        let change = format!("changetype: modify\ndelete: member\nmember: {leaver}\n");
+        slapd.modify(&format!("dn: {}\n{change}", group.dn()));
+    }
+}
+
+#[test]
+fn target_bulk_puts_users_who_are_linked_in_the_same_run_into_their_new_groups() {
+    let world = World::new(8, 12, 4);
+    let slapd = Slapd::with(&world.ldif());
+    let target = Scim2Server::start();
+    for number in [0, 3, 6, 9] {
+        let user = serde_json::json!({
+            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+            "userName": format!("old-{number}"), "externalId": anchor_of(&slapd, &dn(number)),
+        });
+        assert_eq!(target.send("POST", "/Users", Some(&user)).0, 201);
+    }
+    let relay = Relay::new(&slapd, &target).tenant(WITH_REFERENCES);
+    let run = relay.sync().completed();
+    assert_eq!((run.count("linked"), run.count("usersCreated")), (4, 8));
+    assert_equal_to_directory(&slapd, &target);
+    assert_eq!(relay.sync().completed().writes(), 0);
 }
 
 /// How many different names there are.

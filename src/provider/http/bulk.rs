@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::PoisonError;
 
+use futures_util::future::join_all;
 use reqwest::header::HeaderMap;
 use serde_json::{Value as Json, json};
 
@@ -100,9 +101,11 @@ impl Http {
         let mut operations = Vec::new();
         for (at, request) in requests.iter().take(limits.operations).enumerate() {
             let is_patch = request.method == encode::Method::Patch;
-            let many = encode::operations(request).len() > self.dialect.operations_per_request;
+            let most = shape::operations_max(request, &self.dialect);
+            let many = encode::operations(request).len() > most;
             let odd_id = !request.id.as_deref().is_none_or(is_plain);
-            if odd_id || (is_patch && (many || self.puts(request.resource_type))) {
+            let versioned = self.dialect.if_match && request.id.is_some();
+            if odd_id || versioned || (is_patch && (many || self.puts(request.resource_type))) {
                 break;
             }
             let operation = operation(request, at, shape::body(request, &self.dialect));
@@ -147,26 +150,35 @@ impl Http {
         }
     }
 
-    /// The outcome of each operation.
+    /// The outcome of each operation. What the target has put off, and what may be sent twice and has no clear answer, is sent
+    /// again, alone: nobody waits for the next run because others went with him.
     async fn each(&self, requests: &[Request], answers: &Json, lane: Lane) -> Vec<Outcome> {
         let results = attribute(answers, "Operations").and_then(Json::as_array);
-        let results = results.map_or(&[][..], Vec::as_slice);
-        let named: HashMap<&str, &Json> = results
-            .iter()
-            .filter_map(|result| Some((attribute(result, "bulkId")?.as_str()?, result)))
-            .collect();
-        let mut outcomes = Vec::with_capacity(requests.len());
-        for (at, request) in requests.iter().enumerate() {
-            // Some servers name only the operations that create; the order is that of the request.
-            let in_order = || results.get(at).filter(|_| results.len() == requests.len());
-            let result = named.get(bulk_id(request, at).as_str()).copied();
-            let outcome = match result.or_else(in_order) {
-                Some(result) => classified(request, result),
-                None => Outcome::Unknown(unanswered(request)),
-            };
-            outcomes.push(self.look_into(request, outcome, lane).await);
+        let results = Results::of(results.map_or(&[][..], Vec::as_slice), requests.len());
+        let classified = |(at, request)| match results.of_request(at, request) {
+            Some(result) => classified(request, result),
+            None => Outcome::Unknown(unanswered(request)),
+        };
+        let outcomes: Vec<Outcome> = requests.iter().enumerate().map(classified).collect();
+        if outcomes.iter().any(is_put_off) {
+            self.gate.hold(None);
         }
-        outcomes
+        let settled = requests
+            .iter()
+            .zip(outcomes)
+            .map(|(request, outcome)| async {
+                let again = match &outcome {
+                    Outcome::Acknowledged { .. } => false,
+                    // A create is sent again by those who know by now whom it refers to.
+                    Outcome::Refused(_) => is_put_off(&outcome) && request.id.is_some(),
+                    Outcome::Unknown(_) => outcome::is_repeatable(request),
+                };
+                match again {
+                    true => self.submit(request, lane).await,
+                    false => self.look_into(request, outcome, lane).await,
+                }
+            });
+        join_all(settled).await
     }
 
     /// What may be sent twice is sent again, alone; the rest is looked at by those who asked.
@@ -176,15 +188,66 @@ impl Http {
         refusal: &Refusal,
         lane: Lane,
     ) -> Vec<Outcome> {
-        let mut outcomes = Vec::with_capacity(requests.len());
-        for request in requests {
-            outcomes.push(match outcome::is_repeatable(request) {
+        let settled = requests.iter().map(|request| async {
+            match outcome::is_repeatable(request) {
                 true => self.submit(request, lane).await,
                 false => Outcome::Unknown(refusal.clone()),
-            });
-        }
-        outcomes
+            }
+        });
+        join_all(settled).await
     }
+}
+
+/// The answers of operations, and whose they are.
+struct Results<'a> {
+    all: &'a [Json],
+    /// By name; `None` where several have it.
+    named: HashMap<&'a str, Option<&'a Json>>,
+    /// Whether there are as many as requests, so that the order may tell.
+    complete: bool,
+}
+
+impl<'a> Results<'a> {
+    fn of(all: &'a [Json], requests: usize) -> Self {
+        let mut named = HashMap::new();
+        for result in all {
+            if let Some(name) = name_of(result) {
+                let slot = named.entry(name).or_insert(Some(result));
+                *slot = slot.filter(|first| std::ptr::eq(*first, result));
+            }
+        }
+        Self {
+            all,
+            named,
+            complete: all.len() == requests,
+        }
+    }
+
+    /// The answer of one request. Some servers name only the operations that create; the order is that of the request then,
+    /// unless the answer itself says that it is another's.
+    fn of_request(&self, at: usize, request: &Request) -> Option<&'a Json> {
+        if let Some(result) = self.named.get(bulk_id(request, at).as_str()) {
+            return *result;
+        }
+        let result = self.all.get(at).filter(|_| self.complete)?;
+        let text = |name| attribute(result, name).and_then(Json::as_str);
+        let same_method = text("method")
+            .is_none_or(|method| method.eq_ignore_ascii_case(request.method.as_str()));
+        let same_id = match (&request.id, text("location").and_then(id_in)) {
+            (Some(id), Some(located)) => *id == located,
+            _ => true,
+        };
+        (name_of(result).is_none() && same_method && same_id).then_some(result)
+    }
+}
+
+fn name_of(result: &Json) -> Option<&str> {
+    attribute(result, "bulkId")?.as_str()
+}
+
+/// Whether it says "too many requests", so that it was not carried out.
+fn is_put_off(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(refusal) if refusal.fault == Fault::Throttled)
 }
 
 /// Whether an id is the same in a path however it is written.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod authentication;
+mod bulk;
 mod conditions;
 mod dialects;
 mod lookups;
