@@ -90,6 +90,17 @@ pub enum PatchPaths {
     Never,
 }
 
+impl PatchPaths {
+    /// Whether an operation names an attribute by its path; else what changes stands in the value.
+    pub fn names(self, path: &AttributePath) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Core => path.urn.is_none(),
+            Self::Never => false,
+        }
+    }
+}
+
 /// How a member is taken out of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberRemovals {

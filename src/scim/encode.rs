@@ -190,9 +190,7 @@ pub fn update(
     for change in changes {
         match &change.after {
             _ if change.path.takes_many() => operations.extend(of_values(change)),
-            _ if change.path.element.is_some()
-                && dialect.element_updates == ElementUpdates::Whole =>
-            {
+            _ if change.path.element.is_some() && sends_all_elements(dialect, &change.path) => {
                 operations.push(all_elements(base, changes, &change.path));
             }
             None => operations.push(removal(base, changes, &change.path)),
@@ -216,6 +214,12 @@ pub fn update(
     );
     operations.dedup();
     patch(resource_type, id, operations)
+}
+
+/// Whether all elements go anew where one changes: where the dialect wants that, and where it has no path that could name one,
+/// because what stands in the value takes the place of all.
+fn sends_all_elements(dialect: &Dialect, path: &AttributePath) -> bool {
+    dialect.element_updates == ElementUpdates::Whole || !dialect.patch_paths.names(path)
 }
 
 /// All elements of an attribute that the relay maintains, in place of those that are there.
@@ -378,6 +382,7 @@ fn patch(resource_type: ResourceType, id: &str, operations: Vec<Json>) -> Reques
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::scim::dialect::PatchPaths;
 
     fn attributes(rows: &[(&str, &str)]) -> Attributes {
         rows.iter()
@@ -458,6 +463,31 @@ mod tests {
                 {"op": "add", "path": "phoneNumbers", "value": [{"type": "work", "value": "1"}]},
             ])
         );
+    }
+
+    #[test]
+    fn without_paths_one_element_does_not_replace_the_others() {
+        let home = r#"emails[type eq "home"].value"#;
+        let base = attributes(&[("email", "old@x"), (home, "h@x")]);
+        let changes = [change("email", Some("old@x"), Some("new@x"))];
+        for (patch_paths, element_updates) in [
+            (PatchPaths::Never, ElementUpdates::Filter),
+            (PatchPaths::Always, ElementUpdates::Whole),
+        ] {
+            let dialect = Dialect {
+                patch_paths,
+                element_updates,
+                ..Dialect::default()
+            };
+            let update = update(ResourceType::User, "7", &base, &changes, &dialect);
+            assert_eq!(
+                operations(update),
+                json!([{"op": "replace", "path": "emails", "value": [
+                    {"type": "home", "value": "h@x"},
+                    {"type": "work", "value": "new@x", "primary": true},
+                ]}])
+            );
+        }
     }
 
     #[test]

@@ -115,12 +115,7 @@ fn without_path(operation: Json, paths: PatchPaths) -> Json {
     let Some(path) = path.filter(|_| operation["op"] != "remove") else {
         return operation;
     };
-    let keeps_path = match paths {
-        PatchPaths::Always => true,
-        PatchPaths::Core => path.urn.is_none(),
-        PatchPaths::Never => false,
-    };
-    if keeps_path {
+    if paths.names(&path) {
         return operation;
     }
     let mut value = Map::new();

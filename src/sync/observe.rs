@@ -259,8 +259,15 @@ async fn confirm_missing(
     tracker: &Tracker,
 ) -> Result<(), Error> {
     for (id, key) in missing {
-        if drift::is_gone(relay, &key, &id).await? {
-            note_missing(relay, lease, &id, key, tracker).await?;
+        match drift::is_gone(relay, &key, &id).await {
+            Ok(true) => note_missing(relay, lease, &id, key, tracker).await?,
+            Ok(false) => {}
+            // Some targets answer an unknown id with 400; that is this row's error, and the others are compared all the same.
+            Err(Error::Target(refusal)) if refusal.fault == Fault::Rejected => {
+                let error = target_error(&key, "", "observe", &refusal);
+                tracker.record(error).await;
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(())

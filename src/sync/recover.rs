@@ -43,21 +43,38 @@ pub(super) async fn settle_open_intents(
     tracing::info!(directory = %relay.directory.id, intents = intents.len(),
         "an earlier run was cut off; looking at what it was about to send");
     tracker.phase("recovering").await;
-    let (settlements, missing) = look_at_all(relay, intents, tracker, &mut in_doubt).await?;
-    settle(relay, lease, tracker, settlements).await?;
+    let missing = look_and_settle(relay, lease, intents, tracker, &mut in_doubt).await?;
     if missing.is_empty() {
         return Ok(in_doubt);
     }
     // A target may take a while to show what it was sent last.
     tokio::time::sleep(Duration::from_secs(u64::from(relay.tenant.settle_s))).await;
-    let (mut settlements, missing) = look_at_all(relay, missing, tracker, &mut in_doubt).await?;
-    settlements.extend(
-        missing
-            .iter()
-            .map(|intent| settled(intent, Effect::Nothing)),
-    );
-    settle(relay, lease, tracker, settlements).await?;
+    let missing = look_and_settle(relay, lease, missing, tracker, &mut in_doubt).await?;
+    let nothing = missing
+        .iter()
+        .map(|intent| settled(intent, Effect::Nothing));
+    settle(relay, lease, tracker, nothing.collect()).await?;
     Ok(in_doubt)
+}
+
+/// Settles what can be told of intents, and answers the creates that were not found. Users come first: members of a group are
+/// known by their links, and a group may have been created in one request with them.
+async fn look_and_settle(
+    relay: &Relay,
+    lease: &Lease,
+    intents: Vec<Intent>,
+    tracker: &Tracker,
+    in_doubt: &mut HashSet<RowKey>,
+) -> Result<Vec<Intent>, Error> {
+    let is_user = |intent: &Intent| intent.key.kind == Kind::User;
+    let (users, groups): (Vec<Intent>, Vec<Intent>) = intents.into_iter().partition(is_user);
+    let mut missing = Vec::new();
+    for intents in [users, groups] {
+        let (settlements, not_found) = look_at_all(relay, intents, tracker, in_doubt).await?;
+        settle(relay, lease, tracker, settlements).await?;
+        missing.extend(not_found);
+    }
+    Ok(missing)
 }
 
 async fn settle(

@@ -1,10 +1,13 @@
 //! Lists: pages of all resources, and look-ups, by filter where the target filters and by listing where it does not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::Value as Json;
+use tokio::time::Instant;
 
 use crate::fault::Fault;
 use crate::provider::http::call::Call;
@@ -22,10 +25,35 @@ const NOBODY: &str = "scim-relay looks whether the target answers";
 /// Most pages that a look-up without filters reads.
 const LOOKUP_PAGES_MAX: usize = 200;
 
-/// The ids of a page, and where the one after it starts.
+/// Most resources of a list that is kept for the next look-up.
+const LISTING_MAX: usize = 50_000;
+/// How long it is kept: less than a target may take to show what it was sent, so that who looks again looks anew.
+const LISTING_HOLDS: Duration = Duration::from_millis(500);
+
+/// The ids of a page, where the one after it starts, and where those before it did.
 pub(super) struct LastPage {
     next: Start,
     ids: BTreeSet<String>,
+    before: HashSet<u64>,
+}
+
+/// A whole list that was read for a look-up. Rows that are looked up one after the other share it, or a thousand of them would
+/// read a list of a thousand each.
+pub(super) struct Listing {
+    begun: Instant,
+    ended: Instant,
+    /// Requests that wrote when it was begun.
+    changes: u64,
+    resources: Vec<Found>,
+}
+
+impl Listing {
+    /// Whether it shows what a list would that is read for somebody who asked then: it was begun after that, or the relay changed
+    /// nothing since and it is fresh.
+    fn still_holds(&self, asked: Instant, changes: u64) -> bool {
+        let is_fresh = self.ended.elapsed() <= LISTING_HOLDS && self.changes == changes;
+        self.begun >= asked || is_fresh
+    }
 }
 
 /// How a resource answers to what is looked for.
@@ -99,7 +127,7 @@ impl Http {
         Ok(Some(exact.map(|(found, _)| found).collect()))
     }
 
-    /// Reads the whole list and compares here.
+    /// Reads the whole list, or takes one that was just read, and compares here.
     async fn look_through(
         &self,
         resource_type: ResourceType,
@@ -107,7 +135,45 @@ impl Http {
         value: &str,
         lane: Lane,
     ) -> Result<Vec<Found>, Refusal> {
+        let asked = Instant::now();
+        let mut slot = self.listings[resource_type as usize].lock().await;
+        let changes = self.writes.load(Ordering::Relaxed);
+        let known = slot
+            .take()
+            .filter(|listing| listing.still_holds(asked, changes));
+        let listing = match known {
+            Some(listing) => listing,
+            None => {
+                let begun = Instant::now();
+                let resources = self.read_all(resource_type, by, lane).await?;
+                Listing {
+                    begun,
+                    ended: Instant::now(),
+                    changes,
+                    resources,
+                }
+            }
+        };
         let mut hits: Vec<Found> = Vec::new();
+        for found in &listing.resources {
+            let is_new = hits.iter().all(|hit| hit.id != found.id);
+            let how = matches(&Json::Null, found, resource_type, by, value);
+            if is_new && how == Match::Exact {
+                hits.push(found.clone());
+            }
+        }
+        *slot = Some(listing).filter(|listing| listing.resources.len() <= LISTING_MAX);
+        Ok(hits)
+    }
+
+    /// All resources of a type, on as many pages as a look-up reads.
+    async fn read_all(
+        &self,
+        resource_type: ResourceType,
+        by: LookupBy,
+        lane: Lane,
+    ) -> Result<Vec<Found>, Refusal> {
+        let mut all = Vec::new();
         let mut count = 0;
         let mut start = None;
         let mut last = None;
@@ -115,15 +181,7 @@ impl Http {
             let (page, ids) = self
                 .page(resource_type, start.as_ref(), last.as_ref(), lane)
                 .await?;
-            for resource in &page.resources {
-                let Some(found) = Found::from_json(resource) else {
-                    continue;
-                };
-                let known = hits.iter().any(|hit| hit.id == found.id);
-                if !known && matches(resource, &found, resource_type, by, value) == Match::Exact {
-                    hits.push(found);
-                }
-            }
+            all.extend(page.resources.iter().filter_map(Found::from_json));
             count += page.resources.len() as u64;
             start = page.next;
             if start.is_none() {
@@ -132,7 +190,7 @@ impl Http {
                         "GET /{} gives {count} of {total} resources; the list does not add up",
                         resource_type.endpoint(),
                     ))),
-                    _ => Ok(hits),
+                    _ => Ok(all),
                 };
             }
             last = Some(ids);
@@ -157,13 +215,19 @@ impl Http {
     ) -> Result<Page, Refusal> {
         let at = resource_type as usize;
         let last = self.last_pages()[at].take();
-        let last = last
-            .filter(|last| Some(&last.next) == start)
-            .map(|last| last.ids);
-        let (page, ids) = self
-            .page(resource_type, start, last.as_ref(), Lane::Ordinary)
-            .await?;
-        self.last_pages()[at] = page.next.clone().map(|next| LastPage { next, ids });
+        let last = last.filter(|last| Some(&last.next) == start);
+        let ids = last.as_ref().map(|last| &last.ids);
+        let (page, ids) = self.page(resource_type, start, ids, Lane::Ordinary).await?;
+        if let Some(next) = page.next.clone() {
+            let mut before = last.map(|last| last.before).unwrap_or_default();
+            if !before.insert(place(&next)) {
+                return Err(unsound(&format!(
+                    "GET /{} leads in a circle: a page that was read is named as the next one again",
+                    resource_type.endpoint()
+                )));
+            }
+            self.last_pages()[at] = Some(LastPage { next, ids, before });
+        }
         Ok(page)
     }
 
@@ -370,6 +434,16 @@ fn unsound(message: &str) -> Refusal {
         scim_type: None,
         message: message.to_owned(),
     }
+}
+
+/// Where a page starts, in few bytes: a list may have thousands of long cursors.
+fn place(start: &Start) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match start {
+        Start::Index(index) => index.hash(&mut hasher),
+        Start::Cursor(cursor, _) => cursor.hash(&mut hasher),
+    }
+    hasher.finish()
 }
 
 fn attribute_name(resource_type: ResourceType, by: LookupBy) -> &'static str {

@@ -27,7 +27,7 @@ use crate::id::TenantName;
 use crate::provider::http::auth::Credentials;
 use crate::provider::http::call::Call;
 use crate::provider::http::client::{Answer, Body, Trouble, Wire};
-use crate::provider::http::lists::LastPage;
+use crate::provider::http::lists::{LastPage, Listing};
 use crate::provider::http::pacing::{Asking, Gate, Repetition};
 use crate::provider::{
     BulkLimits, Capabilities, Lane, LookupBy, Outcome, Page, Provider, Refusal, RequestCounts,
@@ -69,6 +69,8 @@ struct Http {
     /// Which look-ups the target does not filter: users by external id, by name, by e-mail address; groups in the
     /// same order.
     unfiltered: [AtomicBool; 6],
+    /// The list that a look-up read last: of users, of groups.
+    listings: [tokio::sync::Mutex<Option<Listing>>; 2],
     /// The last page that was listed, to notice a target that gives the same one again: of users, of groups.
     last_page: Mutex<[Option<LastPage>; 2]>,
 }
@@ -100,6 +102,7 @@ pub(super) fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
         read_worked: Mutex::new(None),
         said: Mutex::default(),
         unfiltered,
+        listings: Default::default(),
         last_page: Mutex::default(),
     }))
 }

@@ -235,6 +235,20 @@ async fn cursors_are_followed_to_their_end_and_must_add_up() {
                 .all(|asked| asked.parameter("startIndex").is_none())
         );
     }
+    // So does one that leads back, however many pages later.
+    let target = Target::start(move |asked| match asked.parameter("cursor") {
+        Some("a") => page(3, 4, Some("b"), 9),
+        Some("b") => page(5, 6, Some("a"), 9),
+        _ => page(1, 2, Some("a"), 9),
+    })
+    .await;
+    let dialect = Dialect {
+        paging: Paging::Cursor,
+        ..Dialect::default()
+    };
+    let read = all(&*provider(&target, dialect)).await;
+    assert_eq!(read, Err(Fault::Transient));
+    assert_eq!(target.asked().len(), 3);
     // A cursor that stands still ends the reading, not the patience.
     let target = Target::start(move |_| page(1, 0, Some("a"), 5)).await;
     let dialect = Dialect {
@@ -364,4 +378,37 @@ async fn an_attribute_that_is_not_filtered_is_looked_for_in_the_list() {
     let found = |by, value| provider.find(Group, by, value, Lane::Ordinary);
     assert_eq!(found(LookupBy::ExternalId, "a").await.unwrap().len(), 1);
     assert_eq!(found(LookupBy::Name, "G").await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn look_ups_without_filters_share_one_list_until_something_is_changed() {
+    let users: Vec<Json> = (1..=30)
+        .map(|id| json!({"id": id.to_string(), "externalId": format!("a{id}")}))
+        .collect();
+    let target = Target::start(move |asked| match asked.method.as_str() {
+        "GET" => {
+            let start: usize = asked.parameter("startIndex").unwrap().parse().unwrap();
+            list(users.len(), &users[start - 1..(start + 9).min(users.len())])
+        }
+        _ => reply(200, json!({})),
+    })
+    .await;
+    let dialect = Dialect {
+        user_filters: [].into(),
+        page_resources: 10,
+        ..Dialect::default()
+    };
+    let provider = provider(&target, dialect);
+    for id in 1..=30 {
+        let anchor = format!("a{id}");
+        let found = provider.find(User, LookupBy::ExternalId, &anchor, Lane::Ordinary);
+        assert_eq!(found.await.unwrap()[0].id, id.to_string());
+    }
+    // Three pages each time that it was read; a slow machine may have read it more than once.
+    let read = target.asked().len();
+    assert!(read % 3 == 0 && read < 45, "{read}");
+    provider.submit(&change(), Lane::Ordinary).await;
+    let found = provider.find(User, LookupBy::ExternalId, "a7", Lane::Ordinary);
+    assert_eq!(found.await.unwrap().len(), 1);
+    assert_eq!(target.asked().len(), read + 1 + 3);
 }
