@@ -10,6 +10,7 @@ use crate::identity::{Identity, Kind};
 use crate::job::schedule::Schedule;
 use crate::mapping::Mapping;
 use crate::plan::decide::Population;
+use crate::plan::deprovisioning::Deprovisioning;
 use crate::plan::guard::Limits;
 use crate::plan::linking::MatchingAttribute;
 use crate::plan::membership::{AbsentGroups, NestedGroups};
@@ -31,6 +32,8 @@ pub struct Profile {
     pub population: Population,
     /// How groups within groups are treated.
     pub nested_groups: NestedGroups,
+    /// What becomes of the account of somebody who is gone or out of scope.
+    pub deprovisioning: Deprovisioning,
     /// What happens to a group that is deleted or out of scope.
     pub absent_groups: AbsentGroups,
     /// How an entry is linked to an account that the target already has.

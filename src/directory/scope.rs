@@ -14,6 +14,7 @@ use crate::mapping::rule::Source;
 use crate::mapping::status::{DisabledWhen, StatusRules};
 use crate::mapping::{Mapping, default_rules, default_unit_name};
 use crate::plan::decide::Population;
+use crate::plan::deprovisioning::Deprovisioning;
 use crate::plan::guard::Limits;
 use crate::plan::linking::MatchingAttribute;
 use crate::plan::membership::{AbsentGroups, NestedGroups};
@@ -106,21 +107,9 @@ pub(super) fn profile(
     let disabled = disabled_when(fields, problems);
     let population = population(fields, problems);
     let nested_groups = nested_groups(fields, problems);
-    let absent_groups = fields.choice(
-        "absentGroups",
-        AbsentGroups::Empty,
-        &[("empty", AbsentGroups::Empty), ("keep", AbsentGroups::Keep)],
-        problems,
-    );
-    let linking = fields.choice(
-        "linking",
-        Linking::Propose,
-        &[
-            ("propose", Linking::Propose),
-            ("automatic", Linking::Automatic),
-        ],
-        problems,
-    );
+    let deprovisioning = deprovisioning(fields, problems);
+    let absent_groups = absent_groups(fields, problems);
+    let linking = linking(fields, problems);
     let matching = matching_attribute(fields, problems);
     conflict_policy(fields, problems);
     let schedule = schedule(fields, problems);
@@ -137,12 +126,16 @@ pub(super) fn profile(
         .take()
         .unwrap_or_else(|| Source::Attribute("cn".to_owned()));
     let definition = format!(
-        "{}{population:?}{nested_groups:?}{absent_groups:?}{linking:?}{}{}",
+        "{}{population:?}{nested_groups:?}{absent_groups:?}{linking:?}{}{}{}",
         serde_json::to_string(&(&rules.users, &group_name, &disabled)).unwrap_or_default(),
         roles(fields, scope.as_ref(), &rules, problems),
         match matching {
             // As it was before there was a choice.
             MatchingAttribute::UserName => String::new(),
+            other => format!("{other:?}"),
+        },
+        match deprovisioning {
+            Deprovisioning::Deactivate => String::new(),
             other => format!("{other:?}"),
         }
     );
@@ -162,6 +155,7 @@ pub(super) fn profile(
         definition,
         population,
         nested_groups,
+        deprovisioning,
         absent_groups,
         linking,
         matching,
@@ -209,6 +203,41 @@ fn population(fields: &mut Fields<'_>, problems: &mut Problems) -> Population {
             ("all", Population::All),
             ("active", Population::Active),
             ("inactive", Population::Inactive),
+        ],
+        problems,
+    )
+}
+
+fn deprovisioning(fields: &mut Fields<'_>, problems: &mut Problems) -> Deprovisioning {
+    fields.choice(
+        "deprovisioning",
+        Deprovisioning::Deactivate,
+        &[
+            ("deactivate", Deprovisioning::Deactivate),
+            ("delete", Deprovisioning::Delete),
+            ("both", Deprovisioning::Both),
+            ("never", Deprovisioning::Never),
+        ],
+        problems,
+    )
+}
+
+fn absent_groups(fields: &mut Fields<'_>, problems: &mut Problems) -> AbsentGroups {
+    fields.choice(
+        "absentGroups",
+        AbsentGroups::Empty,
+        &[("empty", AbsentGroups::Empty), ("keep", AbsentGroups::Keep)],
+        problems,
+    )
+}
+
+fn linking(fields: &mut Fields<'_>, problems: &mut Problems) -> Linking {
+    fields.choice(
+        "linking",
+        Linking::Propose,
+        &[
+            ("propose", Linking::Propose),
+            ("automatic", Linking::Automatic),
         ],
         problems,
     )

@@ -84,6 +84,7 @@ pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryTy
         "primaryGroup": scope.primary_group,
         "nestedGroups": profile.nested_groups,
         "roleMapping": [],
+        "deprovisioning": profile.deprovisioning,
         "absentGroups": profile.absent_groups,
         "linking": profile.linking,
         "matchingAttribute": profile.matching,

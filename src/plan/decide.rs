@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{Kind, RowKey};
 use crate::mapping::Desired;
+use crate::plan::deprovisioning::{self, Deprovisioning};
 use crate::plan::linking::{self, Linking, Waits};
 use crate::plan::membership::AbsentGroups;
 use crate::plan::protected::Protected;
@@ -52,6 +53,8 @@ pub struct Policy {
     pub link_by_name: bool,
     /// What is never linked and never changed.
     pub protected: Protected,
+    /// What happens to the accounts of absent users.
+    pub deprovisioning: Deprovisioning,
     /// What happens to absent groups.
     pub absent_groups: AbsentGroups,
     /// Most members that go with the creation of a group; the rest follows.
@@ -87,7 +90,8 @@ impl Verdict {
         }
     }
 
-    fn of(steps: Vec<Step>, problem: Option<String>) -> Self {
+    /// These steps, and what else is wrong.
+    pub(super) fn of(steps: Vec<Step>, problem: Option<String>) -> Self {
         Self {
             steps: with_last_marked(steps, problem.is_none()),
             problem,
@@ -129,16 +133,9 @@ pub fn user(row: &Row, seen: &Seen, desired: Desired, policy: &Policy) -> Verdic
     let step = |class, reason, action| step_of(row, seen, class, reason, action);
     let verdict = match (&row.applied, seen.standing) {
         (None, Standing::Absent { .. }) => Verdict::nothing(),
-        (Some(applied), Standing::Absent { .. }) => match deactivation(applied) {
-            Some(change) => one(step(
-                Class::Deactivate,
-                Reason::Absent,
-                Action::Change {
-                    changes: vec![change],
-                },
-            )),
-            None => Verdict::nothing(),
-        },
+        (Some(applied), Standing::Absent { .. }) => {
+            deprovisioning::of(applied, policy.deprovisioning, step)
+        }
         (None, Standing::Present) => unlinked_user(row, desired, policy, step),
         (Some(applied), Standing::Present) => linked_user(applied, desired, policy, step),
     };
@@ -279,7 +276,7 @@ fn with_last_marked(mut steps: Vec<Step>, complete: bool) -> Vec<Step> {
     steps
 }
 
-fn deactivation(applied: &Applied) -> Option<AttributeChange> {
+pub(super) fn deactivation(applied: &Applied) -> Option<AttributeChange> {
     applied.is_active().then(|| active_change(applied, false))
 }
 

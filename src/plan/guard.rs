@@ -91,7 +91,7 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
     if let Some(met) = evidence.implausible {
         let then = evidence.baseline.unwrap_or_default();
         holds.push(Hold {
-            classes: vec![Class::Deactivate, Class::RemoveMembers],
+            classes: vec![Class::Deactivate, Class::Delete, Class::RemoveMembers],
             release: Release::Approval,
             message: format!(
                 "the directory answered with {} users and {} groups, where the last complete read met {} and {}: fewer \
@@ -103,7 +103,7 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
     }
     let allowed = allowed_deactivations(limits, evidence.linked.active_users);
     if evidence.deactivations > allowed {
-        let mut classes = vec![Class::Deactivate];
+        let mut classes = vec![Class::Deactivate, Class::Delete];
         if evidence.absent_users > 0 {
             // Whoever is absent is a member of nothing; if that absence is in doubt, so are these removals.
             classes.push(Class::RemoveMembers);
@@ -112,7 +112,7 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
             classes,
             release: Release::Approval,
             message: format!(
-                "{} of {} active users would be deactivated, {} of them because they are gone or out of scope; up to \
+                "{} of {} active users would be deactivated or deleted, {} of them because they are gone or out of scope; up to \
                  {allowed} go by themselves. If this is right, raise guard.deactivations of the profile; if not, correct \
                  the directory, the filter or the base DN",
                 evidence.deactivations, evidence.linked.active_users, evidence.absent_users
@@ -188,7 +188,10 @@ mod tests {
             assert_eq!(held.len(), 1, "{} of {active}", allowed + 1);
             assert_eq!(
                 (held[0].release, held[0].classes.as_slice()),
-                (Release::Approval, [Class::Deactivate].as_slice())
+                (
+                    Release::Approval,
+                    [Class::Deactivate, Class::Delete].as_slice()
+                )
             );
         }
     }
@@ -197,8 +200,8 @@ mod tests {
     fn members_wait_with_users_whose_absence_is_in_doubt() {
         let mut many = evidence(50, 100);
         for (absent_users, classes) in [
-            (0, &[Class::Deactivate][..]),
-            (1, &[Class::Deactivate, Class::RemoveMembers]),
+            (0, &[Class::Deactivate, Class::Delete][..]),
+            (1, &[Class::Deactivate, Class::Delete, Class::RemoveMembers]),
         ] {
             many.absent_users = absent_users;
             let held = holds(&Limits::default(), &many);

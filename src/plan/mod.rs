@@ -1,6 +1,7 @@
 //! The plan: what must change, in what order, and why. Pure; reading, sending and storing happen elsewhere.
 
 pub mod decide;
+pub mod deprovisioning;
 pub mod guard;
 pub mod linking;
 pub mod membership;
@@ -35,11 +36,13 @@ pub enum Class {
     Group,
     /// Members put into groups.
     AddMembers,
+    /// Resources deleted: right after those of leavers who are set inactive. It stands last because its number is in stored keys.
+    Delete,
 }
 
 impl Class {
     /// All classes, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Deactivate,
         Self::RemoveMembers,
         Self::Reactivate,
@@ -48,11 +51,12 @@ impl Class {
         Self::CreateUser,
         Self::Group,
         Self::AddMembers,
+        Self::Delete,
     ];
 
     /// Whether the class takes something away from a person, so that it waits for proof.
     pub fn is_removal(self) -> bool {
-        matches!(self, Self::Deactivate | Self::RemoveMembers)
+        matches!(self, Self::Deactivate | Self::RemoveMembers | Self::Delete)
     }
 
     /// The word used in logs, holds and the API.
@@ -66,6 +70,7 @@ impl Class {
             Self::CreateUser => "create_user",
             Self::Group => "group",
             Self::AddMembers => "add_members",
+            Self::Delete => "delete",
         }
     }
 }
@@ -143,6 +148,11 @@ pub enum Action {
     AddMembers(Vec<RowKey>),
     /// Takes members out of the linked group; only such as the relay put there.
     RemoveMembers(Vec<RowKey>),
+    /// Deletes the linked resource.
+    Delete {
+        /// What the target last acknowledged of it.
+        attributes: Attributes,
+    },
 }
 
 /// One step of a plan.

@@ -143,6 +143,12 @@ impl Change {
                     serde_json::json!({ "attribute": path.to_string(), "before": null, "after": value.to_json() })
                 })
                 .collect(),
+            Action::Delete { attributes } => attributes
+                .iter()
+                .map(|(path, value)| {
+                    serde_json::json!({ "attribute": path.to_string(), "before": value.to_json(), "after": null })
+                })
+                .collect(),
             Action::AddMembers(_) | Action::RemoveMembers(_) => Vec::new(),
         };
         let members: Vec<String> = match &self.action {
@@ -152,7 +158,7 @@ impl Change {
                 .iter()
                 .map(|member| member.anchor.to_string())
                 .collect(),
-            Action::Change { .. } | Action::Link { .. } => Vec::new(),
+            Action::Change { .. } | Action::Link { .. } | Action::Delete { .. } => Vec::new(),
         };
         serde_json::json!({
             "at": self.at,

@@ -21,8 +21,9 @@ const PREPARED_MAX: usize = 512;
 const OUTCOMES_MAX: usize = 512;
 /// Classes that may be under way at the same time; each line starts when the one before it is settled, because it
 /// needs ids that the earlier ones bring, or must not overtake them.
-const WAVES: [&[Class]; 5] = [
+const WAVES: [&[Class]; 6] = [
     &[Class::Deactivate],
+    &[Class::Delete],
     &[Class::RemoveMembers],
     &[
         Class::Reactivate,
@@ -36,12 +37,13 @@ const WAVES: [&[Class]; 5] = [
 
 /// The same where groups refer to users who are created in the same request. Who is linked has no such reference, so all links
 /// are settled before.
-const WAVES_WITH_REFERENCES: [&[Class]; 5] = [
+const WAVES_WITH_REFERENCES: [&[Class]; 6] = [
     WAVES[0],
     WAVES[1],
+    WAVES[2],
     &[Class::Reactivate, Class::Update, Class::Link],
     &[Class::CreateUser, Class::Group],
-    WAVES[4],
+    WAVES[5],
 ];
 
 /// Carries a plan out, except for what it holds.

@@ -145,7 +145,7 @@ fn members_of(step: &Step) -> usize {
         Action::Create { members, .. }
         | Action::AddMembers(members)
         | Action::RemoveMembers(members) => members.len(),
-        Action::Link { .. } | Action::Change { .. } => 0,
+        Action::Link { .. } | Action::Change { .. } | Action::Delete { .. } => 0,
     }
 }
 
@@ -286,13 +286,8 @@ async fn requests_of_step(
             },
             None,
         ) => {
-            let mut attributes = attributes.clone();
-            attributes.extend(once(flight, &attributes));
             let members = resolved_or_promised(flight, members).await?;
-            let mut create = encode::create(kind, &attributes, &ids(&members));
-            if step.key.kind == Kind::User {
-                create.bulk_id = flight.promise(&step.key);
-            }
+            let create = create(flight, &step.key, attributes, &ids(&members));
             vec![single(Task::Send(create), members)]
         }
         (Action::Link { id, attributes }, None) => {
@@ -306,6 +301,10 @@ async fn requests_of_step(
         }
         (Action::Change { changes }, Some(applied)) => {
             let request = encode::update(kind, &applied.id, &applied.attributes, changes, dialect);
+            vec![single(Task::Send(request), Vec::new())]
+        }
+        (Action::Delete { .. }, Some(applied)) => {
+            let request = encode::delete(kind, &applied.id);
             vec![single(Task::Send(request), Vec::new())]
         }
         (Action::AddMembers(members), Some(applied)) => {
@@ -324,11 +323,27 @@ async fn requests_of_step(
                 encode::remove_members(&applied.id, ids)
             })
         }
-        (Action::Change { .. } | Action::AddMembers(_) | Action::RemoveMembers(_), None) => {
+        (_, None) => {
             flight.leave_unfinished(&step.key); // its link was lost in the meantime; the next run plans it again
             Vec::new()
         }
     })
+}
+
+/// The request that creates a row's resource, with what is sent on creation only.
+fn create(
+    flight: &Flight<'_>,
+    key: &RowKey,
+    attributes: &Attributes,
+    members: &[String],
+) -> Request {
+    let mut attributes = attributes.clone();
+    attributes.extend(once(flight, &attributes));
+    let mut create = encode::create(resource_type(key.kind), &attributes, members);
+    if key.kind == Kind::User {
+        create.bulk_id = flight.promise(key);
+    }
+    create
 }
 
 fn in_parts(

@@ -78,12 +78,12 @@ fn would_change(plan: &Plan, counted: Counters) -> Counters {
     let mut counters = counted;
     for (class, count) in &plan.counts {
         match class {
-            Class::Deactivate => counters.users_deactivated += count,
             Class::Reactivate => counters.users_reactivated += count,
             Class::Update => counters.users_updated += count,
             Class::CreateUser => counters.users_created += count,
             Class::Link => counters.linked += count,
-            // Groups and members are counted while the plan is made, because a step has several.
+            // Counted while the plan is made: a step has several members, and a leaver may have several steps.
+            Class::Deactivate | Class::Delete => {}
             Class::Group | Class::AddMembers | Class::RemoveMembers => {}
         }
     }
@@ -299,8 +299,12 @@ impl<'a> Draft<'a> {
             Some(problem) => self.cannot_map(&row.key, &seen.identity.dn, problem).await,
             None => self.problems.none(row),
         }
+        let deletes = verdict.steps.iter().any(|step| step.class == Class::Delete);
         for step in &verdict.steps {
-            self.count(step);
+            // Whoever is deactivated and deleted leaves once.
+            if !deletes || step.class != Class::Deactivate {
+                self.count(step);
+            }
         }
         steps.extend(verdict.steps);
     }
@@ -312,8 +316,9 @@ impl<'a> Draft<'a> {
 
     fn count(&mut self, step: &Step) {
         match (&step.action, step.class) {
-            (Action::Change { .. }, Class::Deactivate) => {
+            (Action::Change { .. }, Class::Deactivate) | (Action::Delete { .. }, _) => {
                 self.deactivations += 1;
+                self.members.users_deactivated += 1;
                 self.absent_users += u64::from(step.reason == Reason::Absent);
             }
             (Action::Create { members, .. }, Class::Group) => {
@@ -344,7 +349,7 @@ impl<'a> Draft<'a> {
             self.roles.add_to(self.relay, attributes, row, groups);
             self.relay.tenant.dialect.project(attributes);
         }
-        let verdict = decide::user(row, seen, desired, &self.policy);
+        let verdict = decide::user(row, seen, desired, &self.policy_for(row, seen));
         let Some(step) = verdict.steps.first() else {
             return Ok(verdict);
         };
@@ -365,6 +370,19 @@ impl<'a> Draft<'a> {
             }
             _ => Ok(verdict),
         }
+    }
+
+    /// How a row is decided: of one that nobody sees any more its owner's word counts, whichever run finds it gone.
+    fn policy_for(&self, row: &Row, seen: &Seen) -> Cow<'_, Policy> {
+        if seen.standing == Standing::Present {
+            return Cow::Borrowed(&self.policy);
+        }
+        let owner = self.relay.profile_of(row);
+        Cow::Owned(Policy {
+            deprovisioning: owner.deprovisioning,
+            absent_groups: owner.absent_groups,
+            ..self.policy.clone()
+        })
     }
 
     async fn decide_group(
@@ -391,14 +409,7 @@ impl<'a> Draft<'a> {
         let (members, unlinked) = self.linked_or_joining(wanted.members, &present).await?;
         self.members.members_left_out += wanted.left_out + unlinked;
         let present = ownership::without_released(self.relay, present, &members).await?;
-        // Of a group that nobody sees any more its owner's word counts, whichever run finds it gone.
-        let policy = match seen.standing {
-            Standing::Present => Cow::Borrowed(&self.policy),
-            Standing::Absent { .. } => Cow::Owned(Policy {
-                absent_groups: self.relay.profile_of(row).absent_groups,
-                ..self.policy.clone()
-            }),
-        };
+        let policy = self.policy_for(row, seen);
         let verdict = decide::group(row, seen, desired, &members, &present, &policy);
         if verdict
             .steps

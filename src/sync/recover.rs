@@ -128,6 +128,9 @@ fn change_of(intent: &Intent, effect: &Effect, row: &Row) -> Option<Change> {
         }
         (Effect::Applied(held), None) => Some(create(held, &[])),
         (Effect::AppliedWithMembers(held, members), _) => Some(create(held, members)),
+        (Effect::Unlinked, Some(before)) => Some(Action::Delete {
+            attributes: before.attributes.clone(),
+        }),
         (Effect::MembersAdded(members), _) if !members.is_empty() => {
             Some(Action::AddMembers(members.clone()))
         }
@@ -198,16 +201,25 @@ async fn look(relay: &Relay, intent: &Intent) -> Result<Option<Effect>, Error> {
         (Class::AddMembers | Class::RemoveMembers, Some(id)) => {
             Ok(Some(look_at_members(relay, intent, &id).await?))
         }
-        (_, Some(id)) => Ok(Some(look_at_attributes(relay, &row, id).await?)),
+        (class, Some(id)) => Ok(Some(look_at_attributes(relay, &row, id, class).await?)),
         (_, None) => Ok(Some(Effect::Nothing)),
     }
 }
 
-async fn look_at_attributes(relay: &Relay, row: &Row, id: String) -> Result<Effect, Refusal> {
+async fn look_at_attributes(
+    relay: &Relay,
+    row: &Row,
+    id: String,
+    class: Class,
+) -> Result<Effect, Refusal> {
     let kind = resource_type(row.key.kind);
     let found = relay.provider.get(kind, &id).await?;
-    // What is gone is noticed by the next change, or by a reconcile.
-    Ok(found.map_or(Effect::Nothing, |found| {
+    let gone = match class {
+        Class::Delete => Effect::Unlinked,
+        // What is gone is noticed by the next change, or by a reconcile.
+        _ => Effect::Nothing,
+    };
+    Ok(found.map_or(gone, |found| {
         let attributes = held(relay, row, &found);
         Effect::Applied(Applied { id, attributes })
     }))

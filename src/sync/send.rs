@@ -7,10 +7,12 @@ use tokio::sync::mpsc;
 
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
+use crate::mapping::resource_type;
 use crate::plan::{Action, Class, Reason};
 use crate::provider::{Lane, Outcome, Refusal};
-use crate::scim::Attributes;
-use crate::scim::encode::Request;
+use crate::scim::encode::{self, Request};
+use crate::scim::path::AttributePath;
+use crate::scim::{AttributeChange, Attributes, Value};
 use crate::snapshot::Applied;
 use crate::store::{Change, Effect, Settlement};
 use crate::sync::adopt::{self, Adopted};
@@ -205,6 +207,11 @@ async fn change(
         Outcome::Refused(refusal) if refusal.status == Some(404) => {
             gone(flight, operation, refusal).await
         }
+        Outcome::Refused(refusal)
+            if operation.step.class == Class::Delete && refusal.fault == Fault::Rejected =>
+        {
+            deactivated_instead(flight, operation, refusal).await
+        }
         Outcome::Refused(refusal) => failed(operation, Effect::Nothing, refusal),
         Outcome::Unknown(refusal) if operation.step.class == Class::AddMembers => {
             unclear_addition(flight, operation, request, refusal).await
@@ -212,6 +219,47 @@ async fn change(
         // It may have been carried out, and the directory may go back to what it was: the next run looks first.
         Outcome::Unknown(refusal) => failed(operation, Effect::StillUnknown, refusal),
     }
+}
+
+/// An account that the target does not delete is set inactive, so that nobody keeps access by that; what was refused is told.
+async fn deactivated_instead(
+    flight: &Flight<'_>,
+    operation: Operation,
+    refusal: Refusal,
+) -> Settled {
+    let Some(mut applied) = operation.applied.clone().filter(Applied::is_active) else {
+        return failed(operation, Effect::Nothing, refusal);
+    };
+    let kind = resource_type(operation.step.key.kind);
+    let change = AttributeChange {
+        path: AttributePath::active(),
+        before: applied.attributes.get(&AttributePath::active()).cloned(),
+        after: Some(Value::Bool(false)),
+    };
+    let changes = std::slice::from_ref(&change);
+    let dialect = &flight.relay.tenant.dialect;
+    let mut request = encode::update(kind, &applied.id, &applied.attributes, changes, dialect);
+    request.known.attributes = applied.attributes.clone();
+    let (effect, message) = match flight.relay.provider.submit(&request, Lane::Urgent).await {
+        Outcome::Acknowledged { .. } => {
+            let active = (change.path, Value::Bool(false));
+            applied.attributes.extend([active]);
+            let message = format!("{}; it was deactivated instead", refusal.message);
+            (Effect::Applied(applied), message)
+        }
+        Outcome::Refused(second) => (
+            Effect::Nothing,
+            format!("{}; nor was it deactivated: {second}", refusal.message),
+        ),
+        Outcome::Unknown(second) => (
+            Effect::StillUnknown,
+            format!(
+                "{}; whether it was deactivated is not known: {second}",
+                refusal.message
+            ),
+        ),
+    };
+    failed(operation, effect, Refusal { message, ..refusal })
 }
 
 fn acknowledged(operation: &Operation) -> Effect {
@@ -225,6 +273,7 @@ fn acknowledged(operation: &Operation) -> Effect {
     match (&operation.step.action, &operation.applied) {
         (Action::AddMembers(_), _) => Effect::MembersAdded(members()),
         (Action::RemoveMembers(_), _) => Effect::MembersRemoved(members()),
+        (Action::Delete { .. }, _) => Effect::Unlinked,
         (Action::Change { .. }, Some(applied)) => Effect::Applied(Applied {
             id: applied.id.clone(),
             attributes: after_changes(operation),
@@ -315,7 +364,7 @@ async fn unclear_addition(
         );
     }
     let ids: Vec<String> = missing.iter().map(|(_, id)| id.clone()).collect();
-    let mut rest = crate::scim::encode::add_members(id, &ids, &flight.relay.tenant.dialect);
+    let mut rest = encode::add_members(id, &ids, &flight.relay.tenant.dialect);
     rest.known = request.known.clone();
     match flight.relay.provider.submit(&rest, Lane::Ordinary).await {
         Outcome::Acknowledged { .. } => {

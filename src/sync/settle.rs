@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::plan::{Action, Class};
+use crate::snapshot::Applied;
 use crate::store::{Effect, Settlement};
 use crate::sync::Error;
 use crate::sync::flight::Flight;
@@ -74,6 +75,11 @@ fn count(flight: &Flight<'_>, settled: &Settled) {
         let counters = &mut job.counters;
         match (step.class, &step.action) {
             (Class::Deactivate, _) => counters.users_deactivated += 1,
+            // Whoever was deactivated before is counted already.
+            (Class::Delete, _) => {
+                let applied = settled.operation.applied.as_ref();
+                counters.users_deactivated += u64::from(applied.is_some_and(Applied::is_active));
+            }
             (Class::Reactivate, _) => counters.users_reactivated += 1,
             (Class::Update, _) => counters.users_updated += 1,
             (Class::CreateUser, _) => counters.users_created += 1,

@@ -15,6 +15,7 @@ mod authorization;
 mod bad_input;
 mod command_line;
 mod demo;
+mod deprovisioning;
 mod fault_target;
 mod feed;
 mod http2;

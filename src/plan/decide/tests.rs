@@ -1,5 +1,6 @@
 //! Every state of a row, and the steps that it needs.
 
+mod deprovisioning;
 mod linking;
 
 use super::*;
@@ -64,6 +65,7 @@ fn policy(link_by_name: bool) -> Policy {
         user_attributes,
         link_by_name,
         protected: Protected::default(),
+        deprovisioning: Deprovisioning::Deactivate,
         absent_groups: AbsentGroups::Empty,
         members_with_create: 2,
     }
@@ -117,6 +119,7 @@ fn told(verdict: &Verdict) -> String {
                     .map(|change| change.path.name.clone())
                     .collect(),
                 Action::Create { .. } => vec!["create".to_owned()],
+                Action::Delete { .. } => vec!["delete".to_owned()],
                 Action::Link { id, .. } => vec![id.clone()],
                 Action::AddMembers(rows) | Action::RemoveMembers(rows) => {
                     rows.iter().map(|row| row.anchor.to_string()).collect()

@@ -91,13 +91,14 @@ pub(super) fn event_of(change: &Change, author: &Author) -> Event {
         Action::Create { attributes, .. } | Action::Link { attributes, .. } => {
             attributes.keys().map(ToString::to_string).collect()
         }
+        Action::Delete { attributes } => attributes.keys().map(ToString::to_string).collect(),
         Action::AddMembers(_) | Action::RemoveMembers(_) => Vec::new(),
     };
     let members = match &change.action {
         Action::Create { members, .. }
         | Action::AddMembers(members)
         | Action::RemoveMembers(members) => named(members),
-        Action::Change { .. } | Action::Link { .. } => Vec::new(),
+        Action::Change { .. } | Action::Link { .. } | Action::Delete { .. } => Vec::new(),
     };
     let outcome = match &change.error {
         None if change.reason == Reason::Recovered => {

@@ -20,6 +20,7 @@ pub(super) fn of(relay: &Relay) -> Policy {
         group_attributes: changeable(Kind::Group),
         link_by_name: profile.linking == Linking::Automatic,
         protected: relay.tenant.protected.clone(),
+        deprovisioning: profile.deprovisioning,
         absent_groups: profile.absent_groups,
         members_with_create: dialect.members_per_create,
     }

@@ -60,6 +60,10 @@ pub(super) const PROFILE: &[Field] = &[
         "nestedGroups",
         Kind::Words(&["direct", "flatten", "nested"]),
     ),
+    field(
+        "deprovisioning",
+        Kind::Words(&["deactivate", "delete", "both", "never"]),
+    ),
     field("absentGroups", Kind::Words(&["empty", "keep"])),
     field("linking", Kind::Words(&["propose", "automatic"])),
     field(
