@@ -251,6 +251,12 @@ impl Names {
         self.0.get(id).map_or(id, String::as_str)
     }
 
+    /// The externalId stays as it is: it is not the target's.
+    fn replace_ids(&self, text: &str) -> String {
+        let ids = self.0.iter().filter(|(_, name)| name.starts_with('<'));
+        ids.fold(text.to_owned(), |text, (id, name)| text.replace(id, name))
+    }
+
     fn replace(&self, text: &str) -> String {
         let replaced = self.0.iter();
         replaced.fold(text.to_owned(), |text, (id, name)| text.replace(id, name))
@@ -274,7 +280,7 @@ fn told_plan<'a>(job: &Job, changes: impl Iterator<Item = &'a Change>, names: &N
                 if value.is_null() {
                     "-".to_owned()
                 } else {
-                    value.to_string()
+                    names.replace_ids(&value.to_string())
                 }
             };
             let (before, after) = (text(&attribute["before"]), text(&attribute["after"]));
@@ -324,7 +330,5 @@ fn told_request(entry: &Entry, names: &Names) -> String {
         entry.status,
         body.unwrap_or_default()
     );
-    // The externalId stays as it is: it is not the target's.
-    let ids = names.0.iter().filter(|(_, name)| name.starts_with('<'));
-    ids.fold(text, |text, (id, name)| text.replace(id, name))
+    names.replace_ids(&text)
 }

@@ -170,6 +170,9 @@ pub struct MappingPreview {
     /// How many members the group's entry names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members_named: Option<usize>,
+    /// Whom a user's entry names as manager, who is sent by the id that he has at the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manager_named: Option<String>,
     /// Why the entry cannot be mapped.
     pub problems: Vec<String>,
 }

@@ -350,6 +350,7 @@ fn mapped(profile: &Profile, dialect: &Dialect, entry: Observation) -> MappingPr
                 dn: unreadable.dn,
                 resource: None,
                 members_named: None,
+                manager_named: None,
                 problems: vec![unreadable.problem],
             };
         }
@@ -358,10 +359,13 @@ fn mapped(profile: &Profile, dialect: &Dialect, entry: Observation) -> MappingPr
         Ok(resource) => (resource, Vec::new()),
         Err(problems) => (None, problems),
     };
+    let manager = identity.members.first();
+    let manager = manager.filter(|_| identity.kind == Kind::User);
     MappingPreview {
         kind: identity.kind,
         anchor: Some(identity.anchor.to_string()),
         members_named: (identity.kind == Kind::Group).then_some(identity.members.len()),
+        manager_named: manager.map(|manager| manager.name.clone()),
         dn: identity.dn,
         resource,
         problems,

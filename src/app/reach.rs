@@ -280,6 +280,7 @@ fn source_settings(
             })
             .collect(),
         uid_attribute: scope.uid_attribute.clone(),
+        manager_attribute: profile.mapping.manager_attribute(),
         primary_group: scope.primary_group,
         page_entries: connection.page_entries,
         connect_timeout: Duration::from_secs(u64::from(connection.connect_timeout_s)),

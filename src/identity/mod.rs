@@ -153,7 +153,7 @@ impl Value {
     }
 }
 
-/// How a group names a member.
+/// How an entry names another one: a group a member, a user a manager.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Member {
     /// What is compared: see [`MemberKey`].
@@ -193,9 +193,9 @@ pub struct Identity {
     pub dn: String,
     /// The attributes that were asked for, by lower-case name without options, values sorted.
     pub attributes: BTreeMap<String, Vec<Value>>,
-    /// A group's members, sorted by key, each once. Empty for users.
+    /// Whom the entry names, sorted by key, each once: a group its members, a user a manager at the most.
     pub members: Vec<Member>,
-    /// The keys under which groups name this entry.
+    /// The keys under which others name this entry.
     pub names: Vec<MemberKey>,
 }
 

@@ -184,6 +184,8 @@ pub struct Counters {
     pub members_removed: u64,
     /// Members left out because they are outside the scope or not linked.
     pub members_left_out: u64,
+    /// Managers left out because they are outside the scope or not linked.
+    pub managers_left_out: u64,
     /// Steps that were planned and not carried out: held, or no longer needed; and entries that are left alone.
     pub skipped: u64,
     /// Linked resources that were found to differ from what they shall be, where the target was read.

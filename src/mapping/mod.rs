@@ -150,6 +150,11 @@ impl Mapping {
         }
     }
 
+    /// The directory attribute in which users name their managers.
+    pub fn manager_attribute(&self) -> Option<String> {
+        attribute_of(&self.users, &AttributePath::manager())
+    }
+
     /// The directory attribute whose value is the name of an organizational unit that is a group.
     pub fn unit_name_attribute(&self) -> Option<String> {
         attribute_of(&self.units, &AttributePath::display_name())
@@ -176,7 +181,7 @@ impl Mapping {
     }
 
     /// What an entry shall be at the target, at a point in time (accounts expire), by itself: what membership in groups
-    /// gives (see [`roles`]) is added by those who know it.
+    /// gives (see [`roles`]) is added by those who know it, and so is the manager.
     pub fn desired(&self, identity: &Identity, now: DateTime<Utc>) -> Desired {
         let (rules, active) = match identity.kind {
             Kind::User => (&self.users, self.status.active(identity, now)),

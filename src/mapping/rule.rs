@@ -15,6 +15,10 @@ const EXPRESSION_STEPS_MAX: u64 = 10_000;
 /// The longest value that is sent, in bytes.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 
+/// Why a manager cannot be made up.
+const NAMES_MANAGER: &str = "a manager is another entry: name the directory attribute that holds its DN or its uid, \
+                             for example manager";
+
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -69,6 +73,7 @@ impl Rule {
     /// Compiles the expression, if the rule has one.
     pub(super) fn compile(&self, expressions: &mut Environment<'static>) -> Result<(), String> {
         match &self.source {
+            Source::Expression(_) if self.path.is_manager() => Err(NAMES_MANAGER.to_owned()),
             Source::Expression(text) => expressions
                 .add_template_owned(self.path.to_string(), text.clone())
                 .map_err(|error| format!("the expression cannot be read: {error}")),
@@ -76,6 +81,7 @@ impl Rule {
                 "`{}` is not the name of a directory attribute",
                 name.escape_debug()
             )),
+            Source::Constant(_) if self.path.is_manager() => Err(NAMES_MANAGER.to_owned()),
             Source::Attribute(_) | Source::Constant(_) => Ok(()),
         }
     }
@@ -98,13 +104,18 @@ impl Rule {
         }
     }
 
-    /// The value for an entry; `None` when it has none.
+    /// The value for an entry; `None` when it has none. Whom an entry names as its manager is known to it, what the target
+    /// calls him is not.
     pub(super) fn evaluate(
         &self,
         identity: &Identity,
         expressions: &Environment<'static>,
     ) -> Result<Option<Value>, FieldProblem> {
         let value = match &self.source {
+            _ if self.path.is_manager() => match identity.members.is_empty() && self.required {
+                true => Ok(None),
+                false => return Ok(None),
+            },
             Source::Constant(text) => Ok(Some(Value::Text(text.clone()))),
             Source::Attribute(name) if self.path.takes_many() => all_texts(identity, name),
             Source::Attribute(name) => first_text(identity, name),

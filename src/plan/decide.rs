@@ -142,6 +142,40 @@ pub fn user(row: &Row, seen: &Seen, desired: Desired, policy: &Policy) -> Verdic
     verdict.within(&policy.protected, row)
 }
 
+/// What a user's row needs besides, where the entry names a manager who was not linked when [`user`] was asked: a step that
+/// sets him, if he is linked by the same plan, and else one that takes away whoever is there instead.
+pub fn manager(
+    row: &Row,
+    seen: &Seen,
+    desired: &Desired,
+    joins: Option<RowKey>,
+    policy: &Policy,
+) -> Option<Step> {
+    let path = AttributePath::manager();
+    let takes = policy.population.takes(desired.active) && desired.resource.is_ok();
+    if seen.standing != Standing::Present
+        || !policy.user_attributes.contains(&path)
+        || (row.applied.is_some() && !takes)
+    {
+        return None;
+    }
+    let (reason, applied) = match &row.applied {
+        Some(applied) => (Reason::Changed, applied.attributes.get(&path)),
+        None => (Reason::New, None),
+    };
+    let action = match joins {
+        Some(manager) => Action::SetManager(manager),
+        None => Action::Change {
+            changes: vec![AttributeChange {
+                before: Some(applied?.clone()),
+                after: None,
+                path,
+            }],
+        },
+    };
+    Some(step_of(row, seen, Class::SetManager, reason, action))
+}
+
 /// A step of a row, planned from the entry as it was seen.
 fn step_of(row: &Row, seen: &Seen, class: Class, reason: Reason, action: Action) -> Step {
     Step {

@@ -38,11 +38,13 @@ pub enum Class {
     AddMembers,
     /// Resources deleted: right after those of leavers who are set inactive. It stands last because its number is in stored keys.
     Delete,
+    /// Managers of users set who were created or linked by the same plan.
+    SetManager,
 }
 
 impl Class {
     /// All classes, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Deactivate,
         Self::RemoveMembers,
         Self::Reactivate,
@@ -52,6 +54,7 @@ impl Class {
         Self::Group,
         Self::AddMembers,
         Self::Delete,
+        Self::SetManager,
     ];
 
     /// Whether the class takes something away from a person, so that it waits for proof.
@@ -71,6 +74,7 @@ impl Class {
             Self::Group => "group",
             Self::AddMembers => "add_members",
             Self::Delete => "delete",
+            Self::SetManager => "set_manager",
         }
     }
 }
@@ -153,6 +157,8 @@ pub enum Action {
         /// What the target last acknowledged of it.
         attributes: Attributes,
     },
+    /// Makes the user who has this row the manager of the linked user; his id at the target is not known before he is linked.
+    SetManager(RowKey),
 }
 
 /// One step of a plan.

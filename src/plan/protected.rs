@@ -62,7 +62,10 @@ impl Protected {
                 let change = changes.iter().find(|change| change.path == path);
                 change.and_then(|change| change.after.as_ref()?.as_text())
             }
-            Action::AddMembers(_) | Action::RemoveMembers(_) | Action::Delete { .. } => None,
+            Action::AddMembers(_)
+            | Action::RemoveMembers(_)
+            | Action::SetManager(_)
+            | Action::Delete { .. } => None,
         };
         let name = name.filter(|name| self.has_name(step.key.kind, name))?;
         Some(format!(

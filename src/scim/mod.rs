@@ -62,6 +62,8 @@ pub enum Value {
     Bool(bool),
     /// The values of a multi-valued attribute without types, such as `roles`; sorted, each once.
     Texts(Vec<String>),
+    /// The target's id of another user.
+    Reference(String),
 }
 
 impl Value {
@@ -74,6 +76,7 @@ impl Value {
                 .iter()
                 .map(|text| serde_json::json!({ "value": text }))
                 .collect(),
+            Self::Reference(id) => serde_json::json!({ "value": id }),
         }
     }
 
@@ -81,7 +84,7 @@ impl Value {
     pub fn as_texts(&self) -> &[String] {
         match self {
             Self::Texts(texts) => texts,
-            Self::Text(_) | Self::Bool(_) => &[],
+            Self::Text(_) | Self::Bool(_) | Self::Reference(_) => &[],
         }
     }
 
@@ -89,7 +92,7 @@ impl Value {
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Bool(_) | Self::Texts(_) => None,
+            Self::Bool(_) | Self::Texts(_) | Self::Reference(_) => None,
         }
     }
 }

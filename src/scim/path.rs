@@ -22,7 +22,7 @@ pub struct AttributePath {
 }
 
 /// Short names of the usual attributes (specification page 4), and what they stand for.
-const ALIASES: [(&str, &str); 18] = [
+const ALIASES: [(&str, &str); 19] = [
     ("username", "userName"),
     ("email", r#"emails[type eq "work"].value"#),
     ("firstName", "name.givenName"),
@@ -51,6 +51,10 @@ const ALIASES: [(&str, &str); 18] = [
         "employeeNumber",
         "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber",
     ),
+    (
+        "manager",
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager",
+    ),
     ("language", "preferredLanguage"),
     ("locale", "locale"),
     ("timezone", "timezone"),
@@ -59,7 +63,7 @@ const ALIASES: [(&str, &str); 18] = [
 ];
 
 /// Attributes that a mapping may not write, and why.
-const FORBIDDEN: [(&str, &str); 8] = [
+const FORBIDDEN: [(&str, &str); 7] = [
     ("id", "the target assigns it (RFC 7643 §3.1)"),
     ("meta", "the target maintains it (RFC 7643 §3.1)"),
     ("schemas", "the relay derives it from the mapped attributes"),
@@ -72,10 +76,6 @@ const FORBIDDEN: [(&str, &str); 8] = [
     (
         "members",
         "it follows from the group's membership attribute",
-    ),
-    (
-        "manager",
-        "references to other users are not supported in a mapping yet",
     ),
 ];
 
@@ -140,13 +140,16 @@ const USER_ATTRIBUTES: [(&str, &[&str]); 19] = [
     ("x509Certificates", ELEMENT_PARTS),
 ];
 /// The attributes of the enterprise extension that a mapping may write (RFC 7643 §4.3).
-const ENTERPRISE_ATTRIBUTES: [(&str, &[&str]); 5] = [
+const ENTERPRISE_ATTRIBUTES: [(&str, &[&str]); 6] = [
     ("employeeNumber", &[]),
     ("costCenter", &[]),
     ("organization", &[]),
     ("division", &[]),
     ("department", &[]),
+    (MANAGER, &["value"]),
 ];
+/// The attribute that refers to another user (RFC 7643 §4.3).
+const MANAGER: &str = "manager";
 
 impl AttributePath {
     /// A plain attribute of the core schema.
@@ -187,6 +190,20 @@ impl AttributePath {
             element: Some("work".to_owned()),
             sub: Some("value".to_owned()),
         }
+    }
+
+    /// The enterprise extension's `manager`, which refers to another user; the whole of it, since of its parts only `value`
+    /// is a client's to write (RFC 7643 §4.3).
+    pub fn manager() -> Self {
+        Self {
+            urn: Some(ENTERPRISE_SCHEMA.to_owned()),
+            ..Self::core(MANAGER)
+        }
+    }
+
+    /// Whether it refers to another user.
+    pub fn is_manager(&self) -> bool {
+        self.name == MANAGER && self.urn.as_deref() == Some(ENTERPRISE_SCHEMA)
     }
 
     /// Reads the left side of a mapping rule: an alias or a path, checked against what a mapping may write.
@@ -249,6 +266,9 @@ impl AttributePath {
             self.sub = Some((*part).to_owned());
         }
         self.name = (*name).to_owned();
+        if self.is_manager() {
+            self.sub = None;
+        }
         Ok(self)
     }
 
@@ -408,12 +428,26 @@ mod tests {
             ("name", "has parts"),
             ("emails[type eq \"work\"]", "sub-attribute"),
             ("emails[value eq \"x\"].type", "type eq"),
+            (
+                &format!("{ENTERPRISE_SCHEMA}:manager.displayName"),
+                "no part",
+            ),
             ("a b", "not an alias"),
             ("", "not an alias"),
         ] {
             let error = AttributePath::from_rule(path).unwrap_err();
             assert!(error.contains(word), "{path}: {error}");
         }
+    }
+
+    #[test]
+    fn a_manager_is_one_attribute_however_it_is_written() {
+        for text in ["", ".value"] {
+            let path = AttributePath::from_rule(&format!("{ENTERPRISE_SCHEMA}:Manager{text}"));
+            assert_eq!(path.unwrap(), AttributePath::manager());
+        }
+        let of_others = AttributePath::from_rule("urn:acme:2.0:User:manager").unwrap();
+        assert!(!of_others.is_manager());
     }
 
     #[test]

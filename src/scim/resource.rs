@@ -114,6 +114,12 @@ fn value_at(resource: &Json, path: &AttributePath, typed: bool) -> Option<Value>
     }
     match value {
         Json::String(text) if text.is_empty() => None,
+        // Some targets answer the id alone (scim-targets: jackson keeps what it is sent).
+        Json::String(id) if path.is_manager() => Some(Value::Reference(id.clone())),
+        Json::Object(_) if path.is_manager() => {
+            let id = attribute(value, "value")?.as_str()?;
+            (!id.is_empty()).then(|| Value::Reference(id.to_owned()))
+        }
         Json::String(text) if path.name == "active" => {
             truth(&Json::from(text.as_str())).map(Value::Bool)
         }

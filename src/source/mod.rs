@@ -55,6 +55,8 @@ pub struct Settings {
     pub membership: Vec<MembershipAttribute>,
     /// The user's attribute that a membership by uid names.
     pub uid_attribute: String,
+    /// The user's attribute that names a manager, by DN or by uid; absent where managers are not wanted.
+    pub manager_attribute: Option<String>,
     /// Whether the users whose primary group a group is are members of it; Active Directory only.
     pub primary_group: bool,
     /// Entries asked for in one page (RFC 2696).

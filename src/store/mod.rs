@@ -149,7 +149,7 @@ impl Change {
                     serde_json::json!({ "attribute": path.to_string(), "before": value.to_json(), "after": null })
                 })
                 .collect(),
-            Action::AddMembers(_) | Action::RemoveMembers(_) => Vec::new(),
+            Action::AddMembers(_) | Action::RemoveMembers(_) | Action::SetManager(_) => Vec::new(),
         };
         let members: Vec<String> = match &self.action {
             Action::Create { members, .. }
@@ -158,7 +158,10 @@ impl Change {
                 .iter()
                 .map(|member| member.anchor.to_string())
                 .collect(),
-            Action::Change { .. } | Action::Link { .. } | Action::Delete { .. } => Vec::new(),
+            Action::Change { .. }
+            | Action::Link { .. }
+            | Action::Delete { .. }
+            | Action::SetManager(_) => Vec::new(),
         };
         serde_json::json!({
             "at": self.at,
@@ -211,7 +214,7 @@ pub trait Store: Records + Feeds + Links + Send + Sync {
         state: &ProfileState,
     ) -> Result<(), Error>;
 
-    /// Writes new and changed entries into *seen*, marks their rows as different, and marks every group that names an
+    /// Writes new and changed entries into *seen*, marks their rows as different, and marks every row that names an
     /// entry which appeared or changed its names.
     async fn record_seen(
         &self,
@@ -223,7 +226,7 @@ pub trait Store: Records + Feeds + Links + Send + Sync {
     /// The present rows of a profile that a read did not meet.
     async fn unmet(&self, profile: &ProfileKey, known: Known) -> Result<Vec<RowKey>, Error>;
 
-    /// Marks rows as absent since a time, unless they already are, and as different; and every group that names them.
+    /// Marks rows as absent since a time, unless they already are, and as different; and every row that names them.
     async fn record_absent(
         &self,
         lease: &Lease,
@@ -325,9 +328,18 @@ pub trait Store: Records + Feeds + Links + Send + Sync {
         names: Vec<MemberKey>,
     ) -> Result<Vec<BTreeSet<RowKey>>, Error>;
 
-    /// The groups that name each of these rows as a member, by the names that it has now (as in [`Store::named`]); for
-    /// each in the given order.
-    async fn groups_naming(
+    /// Whom each of these users names as manager, in the given order: whoever has that name now, or else who had it last,
+    /// because servers leave names behind when an entry is renamed or goes. `None` for a user who names nobody or is absent.
+    async fn managers(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+        users: Vec<RowKey>,
+    ) -> Result<Vec<Option<ResolvedMember>>, Error>;
+
+    /// The rows that name each of these, by the names that it has now (as in [`Store::named`]): groups as a member, users as
+    /// their manager; for each in the given order.
+    async fn rows_naming(
         &self,
         directory: DirectoryId,
         profiles: &[ProfileName],
@@ -396,7 +408,7 @@ pub trait Store: Records + Feeds + Links + Send + Sync {
     async fn intents(&self, directory: DirectoryId) -> Result<Vec<Intent>, Error>;
 
     /// Writes what became of intents, in one transaction: effects, journal, rows that no longer differ. A row that
-    /// becomes linked or unlinked marks every group that names it. Each line of the journal is in the audit log too.
+    /// becomes linked or unlinked marks every row that names it. Each line of the journal is in the audit log too.
     async fn settle(
         &self,
         lease: &Lease,

@@ -32,7 +32,7 @@ const WAVES: [&[Class]; 6] = [
         Class::CreateUser,
     ],
     &[Class::Group],
-    &[Class::AddMembers],
+    &[Class::AddMembers, Class::SetManager],
 ];
 
 /// The same where groups refer to users who are created in the same request. Who is linked has no such reference, so all links

@@ -1,5 +1,6 @@
 //! Prepare: steps of the plan become operations, proved, resolved to ids, and written down before they are sent.
 
+mod manager;
 mod members;
 
 use std::collections::{HashMap, HashSet};
@@ -145,7 +146,10 @@ fn members_of(step: &Step) -> usize {
         Action::Create { members, .. }
         | Action::AddMembers(members)
         | Action::RemoveMembers(members) => members.len(),
-        Action::Link { .. } | Action::Change { .. } | Action::Delete { .. } => 0,
+        Action::Link { .. }
+        | Action::Change { .. }
+        | Action::Delete { .. }
+        | Action::SetManager(_) => 0,
     }
 }
 
@@ -172,7 +176,7 @@ async fn take(
 }
 
 /// The position just before a class.
-fn before(class: Class) -> Option<Position> {
+pub(super) fn before(class: Class) -> Option<Position> {
     let earlier = Class::ALL.iter().rev().find(|earlier| **earlier < class)?;
     Some(Position {
         class: *earlier,
@@ -323,6 +327,7 @@ async fn requests_of_step(
                 encode::remove_members(&applied.id, ids)
             })
         }
+        (Action::SetManager(to), Some(applied)) => manager::set(flight, &step, applied, to).await?,
         (_, None) => {
             flight.leave_unfinished(&step.key); // its link was lost in the meantime; the next run plans it again
             Vec::new()

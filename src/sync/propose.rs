@@ -1,5 +1,6 @@
 //! Propose: the rows that differ become a stored plan, and the guard says what of it waits.
 
+mod managers;
 mod matches;
 mod members;
 mod names;
@@ -21,6 +22,7 @@ use crate::plan::{Action, Class, Plan, Reason, Step, guard};
 use crate::snapshot::{FeedState, Row, Seen, Standing};
 use crate::store::Lease;
 use crate::sync::problems::Problems;
+use crate::sync::propose::managers::{Manager, Managers};
 use crate::sync::propose::matches::Waiting;
 use crate::sync::roles::Roles;
 use crate::sync::tracker::{Tracker, row_error, target_error};
@@ -52,6 +54,7 @@ pub(super) async fn make_plan(
         Rows::AllThatDiffer => {
             let mut after = None;
             draft.add_all(Kind::User, &mut after).await?;
+            draft.set_managers().await?;
             if relay.profile.nested_groups == NestedGroups::Flatten {
                 relay.store.mark_ancestors(lease).await?;
             }
@@ -82,9 +85,10 @@ fn would_change(plan: &Plan, counted: Counters) -> Counters {
             Class::Update => counters.users_updated += count,
             Class::CreateUser => counters.users_created += count,
             Class::Link => counters.linked += count,
-            // Counted while the plan is made: a step has several members, and a leaver may have several steps.
+            // Counted while the plan is made: a step has several members, a leaver may have several steps, and a manager who
+            // goes with a creation is a part of it.
             Class::Deactivate | Class::Delete => {}
-            Class::Group | Class::AddMembers | Class::RemoveMembers => {}
+            Class::Group | Class::AddMembers | Class::RemoveMembers | Class::SetManager => {}
         }
     }
     counters
@@ -105,6 +109,8 @@ struct Draft<'a> {
     linking: HashMap<[u8; 16], (RowKey, String)>,
     colliding: BTreeSet<RowKey>,
     roles: Roles,
+    /// Users who differ in nothing but that they may get a manager by this plan, by a short digest of their keys.
+    undecided: HashSet<[u8; 16]>,
     problems: Problems<'a>,
     /// Rows of which it is not known what an earlier run did; they are left alone.
     in_doubt: &'a HashSet<RowKey>,
@@ -136,6 +142,7 @@ impl<'a> Draft<'a> {
             names: HashMap::new(),
             linking: HashMap::new(),
             colliding: BTreeSet::new(),
+            undecided: HashSet::new(),
             roles: Roles::find(relay, tracker).await?,
             problems: Problems::new(relay, lease, tracker),
             in_doubt,
@@ -152,25 +159,28 @@ impl<'a> Draft<'a> {
     /// Decides what each row of a kind needs that differs. All users come before all groups, because a user that is
     /// about to be linked makes the groups that name it differ.
     async fn add_all(&mut self, kind: Kind, after: &mut Option<RowKey>) -> Result<(), Error> {
-        let names = self.relay.counted();
-        loop {
-            let mut rows = self
-                .relay
-                .store
-                .dirty_rows(
-                    self.relay.directory.id,
-                    &names,
-                    after.clone(),
-                    ROWS_PER_TURN,
-                )
-                .await?;
-            rows.retain(|row| row.key.kind == kind);
-            let Some(last) = rows.last() else {
-                return Ok(());
-            };
-            *after = Some(last.key.clone());
+        while let Some(rows) = self.next_marked(kind, after).await? {
             self.add_rows(rows).await?;
         }
+        Ok(())
+    }
+
+    /// The next marked rows of a kind, after those that were given before; `None` after the last.
+    async fn next_marked(
+        &self,
+        kind: Kind,
+        after: &mut Option<RowKey>,
+    ) -> Result<Option<Vec<Row>>, Error> {
+        let names = self.relay.counted();
+        let (store, directory) = (&self.relay.store, self.relay.directory.id);
+        let rows = store.dirty_rows(directory, &names, after.clone(), ROWS_PER_TURN);
+        let mut rows = rows.await?;
+        rows.retain(|row| row.key.kind == kind);
+        let Some(last) = rows.last() else {
+            return Ok(None);
+        };
+        *after = Some(last.key.clone());
+        Ok(Some(rows))
     }
 
     /// Decides what these rows need, whether they are marked or not. What other rows want is not planned, but a name
@@ -186,7 +196,8 @@ impl<'a> Draft<'a> {
             self.note_wanted_names(&rows).await?;
         }
         for row in rows {
-            self.add_rows(vec![row]).await?;
+            self.add_rows(vec![row.clone()]).await?;
+            self.set_managers_of(&[row]).await?;
         }
         Ok(())
     }
@@ -200,6 +211,7 @@ impl<'a> Draft<'a> {
         let users = mine.iter().filter(|row| row.key.kind == Kind::User);
         let users = users.map(|row| row.key.clone()).collect();
         let groups = self.roles.groups_of(self.relay, users).await?;
+        let managers = self.managers_of(&mine).await?;
         for row in mine {
             let Some((_, seen)) = row.owner() else {
                 continue;
@@ -214,12 +226,16 @@ impl<'a> Draft<'a> {
             };
             let row = fresh.as_ref().unwrap_or(row);
             let verdict = match row.key.kind {
-                Kind::User => self.decide_user(row, seen, &groups).await?,
+                Kind::User => self.decide_user(row, seen, &groups, &managers).await?,
                 Kind::Group => self.decide_group(row, seen, &named).await?,
             };
             let mut verdict = self.without_shared_link(row, seen, verdict).await;
+            let waits = matches!(managers.get(&row.key), Some(Manager::Waits(_)));
             let stays_marked = self.stays_marked(seen) || self.roles.withholds_from(&row.key);
-            if stays_marked {
+            if waits && !stays_marked && verdict.is_clean() {
+                self.undecided.insert(short(&[&row.key.to_key()]));
+            }
+            if stays_marked || waits {
                 verdict
                     .steps
                     .iter_mut()
@@ -234,31 +250,12 @@ impl<'a> Draft<'a> {
             store.clear_dirty(self.lease, clean).await?;
         }
         self.problems.keep().await?;
-        self.mark_groups_of_joiners(&steps).await?;
+        self.mark_rows_naming_joiners(&steps).await?;
         if !steps.is_empty() {
             let job = self.tracker.job().id;
             store.add_steps(self.lease, job, steps).await?;
         }
         Ok(())
-    }
-
-    /// A user who is linked by this plan joins with the same plan the groups that name him already.
-    async fn mark_groups_of_joiners(&self, steps: &[Step]) -> Result<(), Error> {
-        let joiners: Vec<RowKey> = steps
-            .iter()
-            .filter(|step| matches!(step.class, Class::CreateUser | Class::Link))
-            .map(|step| step.key.clone())
-            .collect();
-        if joiners.is_empty() {
-            return Ok(());
-        }
-        let names = self.relay.counted();
-        let store = &self.relay.store;
-        let groups = store
-            .groups_naming(self.relay.directory.id, &names, joiners)
-            .await?;
-        let groups = groups.into_iter().flatten().collect();
-        Ok(store.mark_dirty(self.lease, groups).await?)
     }
 
     /// A row belongs to the first profile that sees it, or to whoever lost it where none does; the others leave it alone.
@@ -325,6 +322,9 @@ impl<'a> Draft<'a> {
                 self.members.groups_created += 1;
                 self.members.members_added += members.len() as u64;
             }
+            (_, Class::SetManager) if step.reason == Reason::Changed => {
+                self.members.users_updated += 1;
+            }
             (Action::Change { .. }, Class::Group) => self.members.groups_updated += 1,
             (Action::Link { .. }, Class::Group) => self.members.linked += 1,
             (Action::AddMembers(members), _) => self.members.members_added += members.len() as u64,
@@ -341,12 +341,14 @@ impl<'a> Draft<'a> {
         row: &Row,
         seen: &Seen,
         groups: &HashMap<RowKey, BTreeSet<RowKey>>,
+        managers: &Managers,
     ) -> Result<Verdict, Error> {
         let mut desired = self
             .relay
             .desired(&self.relay.profile, &seen.identity, self.now);
         if let Ok(attributes) = &mut desired.resource {
             self.roles.add_to(self.relay, attributes, row, groups);
+            self.add_manager(attributes, row, managers);
             self.relay.tenant.dialect.project(attributes);
         }
         let verdict = decide::user(row, seen, desired, &self.policy_for(row, seen));
@@ -462,6 +464,7 @@ impl<'a> Draft<'a> {
             job.warnings.extend(waiting);
             job.counters.members_left_out = members.members_left_out;
             job.counters.skipped += members.skipped;
+            job.counters.managers_left_out = members.managers_left_out;
             if job.mode == Mode::Preview {
                 job.counters = members;
             }

@@ -157,11 +157,14 @@ async fn proves_nothing(relay: &Relay, tracker: &Tracker) -> Result<bool, Error>
 
 async fn groups_naming(relay: &Relay, rows: Vec<RowKey>) -> Result<Vec<Vec<RowKey>>, Error> {
     let names = relay.counted();
-    let groups = relay
+    let mut naming = relay
         .store
-        .groups_naming(relay.directory.id, &names, rows)
+        .rows_naming(relay.directory.id, &names, rows)
         .await?;
-    Ok(groups)
+    for rows in &mut naming {
+        rows.retain(|row| row.kind == Kind::Group);
+    }
+    Ok(naming)
 }
 
 /// What became of a group that the mapping names.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use crate::plan::{Action, Class};
+use crate::plan::{Action, Class, Reason};
 use crate::snapshot::Applied;
 use crate::store::{Effect, Settlement};
 use crate::sync::Error;
@@ -80,8 +80,14 @@ fn count(flight: &Flight<'_>, settled: &Settled) {
                 let applied = settled.operation.applied.as_ref();
                 counters.users_deactivated += u64::from(applied.is_some_and(Applied::is_active));
             }
+            (Class::Reactivate | Class::Update, _) if !settled.operation.last_part => {}
             (Class::Reactivate, _) => counters.users_reactivated += 1,
             (Class::Update, _) => counters.users_updated += 1,
+            // That of a user who is new is a part of the creation.
+            (Class::SetManager, _) => {
+                let counts = settled.sent && step.reason == Reason::Changed;
+                counters.users_updated += u64::from(counts);
+            }
             (Class::CreateUser, _) => counters.users_created += 1,
             (Class::Link, _) | (Class::Group, Action::Link { .. }) => counters.linked += 1,
             (Class::Group, Action::Create { .. }) => {

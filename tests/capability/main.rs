@@ -23,6 +23,7 @@ mod incomplete_reads;
 mod kill_loop;
 mod linking;
 mod main_job;
+mod managers;
 mod nested_groups;
 mod organizational_units;
 mod outcomes;

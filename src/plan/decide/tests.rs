@@ -124,6 +124,7 @@ fn told(verdict: &Verdict) -> String {
                 Action::AddMembers(rows) | Action::RemoveMembers(rows) => {
                     rows.iter().map(|row| row.anchor.to_string()).collect()
                 }
+                Action::SetManager(row) => vec![row.anchor.to_string()],
             };
             format!(
                 "{}:{}{}",

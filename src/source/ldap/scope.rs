@@ -81,6 +81,8 @@ pub(super) struct Scope {
     mapped: Vec<String>,
     membership: Vec<MembershipAttribute>,
     uid_attribute: String,
+    /// The attribute in which the entries name their managers, in lower case.
+    manager: Option<String>,
     /// Who may belong to a group without being named by it.
     pub(super) primary: Option<primary::Users>,
     places: Places,
@@ -168,8 +170,11 @@ impl Scope {
             }
             _ => {}
         }
+        let names_manager = settings.manager_attribute.as_ref();
+        let names_manager = names_manager.filter(|_| sought == Sought::Users);
         if sought == Sought::Users {
             wanted.push(uid_attribute.clone());
+            wanted.extend(names_manager.map(|name| name.to_ascii_lowercase()));
         }
         wanted.sort_unstable();
         wanted.dedup();
@@ -189,6 +194,7 @@ impl Scope {
             mapped,
             membership,
             uid_attribute,
+            manager: names_manager.map(|name| name.to_ascii_lowercase()),
             primary,
             places: Places::of(settings, sought),
         }))
@@ -298,10 +304,15 @@ impl Scope {
         }
     }
 
-    /// The digest of an entry, by which it is known to be unchanged. Sorts the values.
+    /// The digest of an entry, by which it is known to be unchanged. Sorts the values. When another attribute comes to name
+    /// the manager, every entry is made an identity anew.
     pub(super) fn digest(&self, dn: &str, parts: &mut Parts<'_>) -> Digest {
         let digest = Digest::of_entry(dn, &mut parts.attributes);
-        self.places.marked(digest)
+        let digest = self.places.marked(digest);
+        match &self.manager {
+            Some(manager) => Digest(digest::short(&[b"manager", manager.as_bytes(), &digest.0])),
+            None => digest,
+        }
     }
 
     /// The entry in canonical form, or what is wrong with it. The values must be sorted.
@@ -342,7 +353,17 @@ impl Scope {
         })
     }
 
+    /// Whom the entry names: a group its members, a user the manager.
     fn members(&self, parts: &Parts<'_>) -> Vec<Member> {
+        if let Some(name) = &self.manager {
+            // Of several the first in byte order, as of any attribute that gives one value.
+            return parts
+                .values(name)
+                .first()
+                .map(|value| manager(value))
+                .into_iter()
+                .collect();
+        }
         let mut members: Vec<Member> = self
             .membership
             .iter()
@@ -377,6 +398,17 @@ fn member(attribute: &MembershipAttribute, value: &[u8]) -> Member {
         key: key.unwrap_or_else(|| MemberKey(digest::short(&[b"unreadable", value]))),
         name,
     }
+}
+
+/// The manager whom a user names: by DN, or by what is none by uid.
+fn manager(value: &[u8]) -> Member {
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    let by = match text.parse::<Dn>() {
+        Ok(_) => MembershipBy::Dn,
+        Err(_) => MembershipBy::Uid,
+    };
+    let name = "manager".to_owned();
+    member(&MembershipAttribute { name, by }, value)
 }
 
 /// A `uniqueMember` may carry a bit string after the name (RFC 4517 §3.3.21): `cn=a,dc=x#'0101'B`.
@@ -427,6 +459,14 @@ mod tests {
         let unreadable = dn_member("member", "nobody");
         assert_eq!(unreadable.name, "nobody");
         assert_ne!(unreadable.key, dn_member("member", "somebody").key);
+    }
+
+    #[test]
+    fn managers_are_named_by_dn_or_by_uid() {
+        let by_dn = dn_member("member", "cn=a,dc=x");
+        assert_eq!(manager(b"CN=A, DC=X").key, by_dn.key);
+        assert_eq!(manager(b"Ann ").key, MemberKey::of_uid("ann"));
+        assert_ne!(manager(b"\xff").key, manager(b"\xfe").key);
     }
 
     #[test]

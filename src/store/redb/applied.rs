@@ -183,7 +183,7 @@ impl<'t> Ledger<'t> {
         self.directory.found.remove(row.as_slice())?;
         self.directory.decisions.remove(row.as_slice())?;
         if before.is_none_or(|before| before.id != applied.id) {
-            self.mark_groups_of(&row)?;
+            self.mark_rows_naming(&row)?;
         }
         Ok(())
     }
@@ -226,7 +226,7 @@ impl<'t> Ledger<'t> {
         self.count(key.kind, &before, u64::saturating_sub);
         self.directory.applied.remove(row.as_slice())?;
         self.forget_members(&row)?;
-        self.mark_groups_of(&row)?;
+        self.mark_rows_naming(&row)?;
         self.gone.insert(row);
         Ok(())
     }
@@ -273,9 +273,9 @@ impl<'t> Ledger<'t> {
         Ok(())
     }
 
-    fn mark_groups_of(&mut self, row: &[u8]) -> Result<(), Failure> {
+    fn mark_rows_naming(&mut self, row: &[u8]) -> Result<(), Failure> {
         let names = seen::names_of(&self.profiles, row)?;
-        seen::mark_groups(&mut self.directory, &self.profiles, &names)
+        seen::mark_naming(&mut self.directory, &self.profiles, &names)
     }
 
     fn count(&mut self, kind: Kind, applied: &Applied, step: fn(u64, u64) -> u64) {

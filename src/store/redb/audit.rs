@@ -92,13 +92,16 @@ pub(super) fn event_of(change: &Change, author: &Author) -> Event {
             attributes.keys().map(ToString::to_string).collect()
         }
         Action::Delete { attributes } => attributes.keys().map(ToString::to_string).collect(),
-        Action::AddMembers(_) | Action::RemoveMembers(_) => Vec::new(),
+        Action::AddMembers(_) | Action::RemoveMembers(_) | Action::SetManager(_) => Vec::new(),
     };
     let members = match &change.action {
         Action::Create { members, .. }
         | Action::AddMembers(members)
         | Action::RemoveMembers(members) => named(members),
-        Action::Change { .. } | Action::Link { .. } | Action::Delete { .. } => Vec::new(),
+        Action::Change { .. }
+        | Action::Link { .. }
+        | Action::Delete { .. }
+        | Action::SetManager(_) => Vec::new(),
     };
     let outcome = match &change.error {
         None if change.reason == Reason::Recovered => {

@@ -297,14 +297,25 @@ impl Store for RedbStore {
             .await
     }
 
-    async fn groups_naming(
+    async fn managers(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+        users: Vec<RowKey>,
+    ) -> Result<Vec<Option<ResolvedMember>>, Error> {
+        let profiles = profiles.to_vec();
+        self.read(move |txn| rows::managers(txn, directory, &profiles, &users))
+            .await
+    }
+
+    async fn rows_naming(
         &self,
         directory: DirectoryId,
         profiles: &[ProfileName],
         rows: Vec<RowKey>,
     ) -> Result<Vec<Vec<RowKey>>, Error> {
         let profiles = profiles.to_vec();
-        self.read(move |txn| rows::groups_naming(txn, directory, &profiles, &rows))
+        self.read(move |txn| rows::rows_naming(txn, directory, &profiles, &rows))
             .await
     }
 

@@ -73,7 +73,7 @@ impl Columns {
         })
     }
 
-    /// The members of a group as its owner names them: the first profile that sees it present.
+    /// Whom a row names, as its owner has it: the first profile that sees it present.
     fn named_members(&self, group: &[u8]) -> Result<Vec<MemberKey>, Failure> {
         for profile in &self.profiles {
             let seen = profile.seen.read(group, codec::decode::<Seen>)?;
@@ -121,6 +121,17 @@ impl Columns {
             });
             if !is_met? || self.names_of(&row)?.contains(name) {
                 return codec::row_key(&row).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The row that had a name of its own last, where none has it now.
+    fn last_holder(&self, name: &MemberKey) -> Result<Option<RowKey>, Failure> {
+        for profile in self.newest_first() {
+            let row = profile.former_names.read(&name.0, codec::row_key)?;
+            if row.is_some() {
+                return Ok(row);
             }
         }
         Ok(None)
@@ -299,8 +310,30 @@ pub(super) fn named(
     names.iter().map(|name| columns.named(name)).collect()
 }
 
-/// The groups that name each of these rows.
-pub(super) fn groups_naming(
+/// Whom users name as their managers.
+pub(super) fn managers(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    profiles: &[ProfileName],
+    users: &[RowKey],
+) -> Result<Vec<Option<ResolvedMember>>, Failure> {
+    let columns = Columns::open(txn, directory, profiles)?;
+    let of_user = |user: &RowKey| {
+        let Some(name) = columns.named_members(&user.to_key())?.pop() else {
+            return Ok(None);
+        };
+        let row = match columns.holder(&name)? {
+            None => columns.last_holder(&name)?,
+            holder => holder,
+        };
+        let row = row.filter(|row| row.kind == Kind::User);
+        Ok(Some(ResolvedMember { name, row }))
+    };
+    users.iter().map(of_user).collect()
+}
+
+/// The rows that name each of these.
+pub(super) fn rows_naming(
     txn: &ReadTransaction,
     directory: DirectoryId,
     profiles: &[ProfileName],
@@ -309,9 +342,9 @@ pub(super) fn groups_naming(
     let columns = Columns::open(txn, directory, profiles)?;
     let of_row = |row: &RowKey| {
         let names = columns.names_of(&row.to_key())?;
-        seen::groups_naming(&columns.profiles, &names)?
+        seen::rows_naming(&columns.profiles, &names)?
             .iter()
-            .map(|group| codec::row_key(group))
+            .map(|row| codec::row_key(row))
             .collect()
     };
     rows.iter().map(of_row).collect()

@@ -104,7 +104,7 @@ pub(super) fn record_seen(
         directory.mark(&key)?;
     }
     index.write(own)?;
-    mark_groups(&mut directory, &profiles, &index.moved)
+    mark_naming(&mut directory, &profiles, &index.moved)
 }
 
 /// Marks rows as absent.
@@ -139,7 +139,7 @@ pub(super) fn record_absent(
         directory.mark(&key)?;
     }
     index.write(own)?;
-    mark_groups(&mut directory, &profiles, &index.moved)
+    mark_naming(&mut directory, &profiles, &index.moved)
 }
 
 /// Forgets what profiles lost of rows.
@@ -233,8 +233,9 @@ pub(super) fn mark_ancestors(txn: &WriteTransaction, lease: &Lease) -> Result<()
     let mut waiting = directory.dirty.keys_starting_with(&codec::GROUPS)?;
     while let Some(group) = waiting.pop() {
         let names = names_of(&profiles, &group)?;
-        for holder in groups_naming(&profiles, &names)? {
-            if directory.dirty.read(&holder, |_| Ok(()))?.is_none() {
+        for holder in rows_naming(&profiles, &names)? {
+            let is_group = holder.starts_with(&codec::GROUPS);
+            if is_group && directory.dirty.read(&holder, |_| Ok(()))?.is_none() {
                 directory.mark(&holder)?;
                 waiting.push(holder);
             }
@@ -296,18 +297,18 @@ pub(super) fn names_of<S: Source>(
     Ok(names)
 }
 
-/// The groups of any of the profiles that name a member by one of these names.
-pub(super) fn groups_naming<S: Source>(
+/// The rows of any of the profiles that name somebody by one of these names.
+pub(super) fn rows_naming<S: Source>(
     profiles: &[ProfileTables<S>],
     names: &BTreeSet<MemberKey>,
 ) -> Result<BTreeSet<Vec<u8>>, Failure> {
-    let mut groups = BTreeSet::new();
+    let mut rows = BTreeSet::new();
     for profile in profiles {
         for name in names {
-            groups.extend(rows_with(&profile.named_by, name)?);
+            rows.extend(rows_with(&profile.named_by, name)?);
         }
     }
-    Ok(groups)
+    Ok(rows)
 }
 
 /// The rows that stand after a name in a table of names and rows.
@@ -317,14 +318,14 @@ pub(super) fn rows_with<S: Source>(table: &S, name: &MemberKey) -> Result<Vec<Ve
     Ok(keys.into_iter().map(row).collect())
 }
 
-/// Marks the groups that name a member by one of these names.
-pub(super) fn mark_groups(
+/// Marks the rows that name somebody by one of these names.
+pub(super) fn mark_naming(
     directory: &mut DirectoryTables<WriteTable<'_>>,
     profiles: &[ProfileTables<WriteTable<'_>>],
     names: &BTreeSet<MemberKey>,
 ) -> Result<(), Failure> {
-    for group in groups_naming(profiles, names)? {
-        directory.mark(&group)?;
+    for row in rows_naming(profiles, names)? {
+        directory.mark(&row)?;
     }
     Ok(())
 }
@@ -399,6 +400,10 @@ impl NameIndex {
             let mine = profile.names.read(&name.0, |holder| Ok(holder == row))?;
             if mine == Some(true) {
                 profile.names.remove(name.0.as_slice())?;
+                if !row.starts_with(&codec::GROUPS) {
+                    let former = &mut profile.former_names;
+                    former.insert(name.0.as_slice(), row.as_slice())?;
+                }
             }
         }
         for (name, row) in &self.held {

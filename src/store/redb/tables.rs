@@ -236,7 +236,9 @@ pub(super) struct ProfileTables<S> {
     pub seen: S,
     /// Name → the present row that has it.
     pub names: S,
-    /// Name, group → nothing; the present groups that name a member so.
+    /// Name → the user who had it before he was renamed or went.
+    pub former_names: S,
+    /// Name, row → nothing; the present rows that name somebody so: groups a member, users a manager.
     pub named_by: S,
     /// Place, row → nothing; the present rows that lie there.
     pub places: S,
@@ -253,6 +255,7 @@ impl<S> ProfileTables<S> {
             digests: open("digests")?,
             seen: open("seen")?,
             names: open("names")?,
+            former_names: open("former_names")?,
             named_by: open("named_by")?,
             places: open("places")?,
         })

@@ -1,4 +1,4 @@
-//! What a change feed named is read again, and with it the groups of which no feed tells.
+//! What a change feed named is read again, and with it the entries that name it, of which no feed tells.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub(in crate::sync) async fn read(
         lease,
         source,
         tracker,
-        groups: BTreeSet::new(),
+        naming: BTreeSet::new(),
         old_names: BTreeSet::new(),
         complete: true,
     };
@@ -68,7 +68,7 @@ pub(in crate::sync) async fn read(
             return Ok(Some(why));
         }
     }
-    reading.read_groups().await?;
+    reading.read_naming().await?;
     if reading.complete {
         // What the feed gave is written; only now is it over.
         relay
@@ -85,8 +85,8 @@ struct Rereading<'a> {
     lease: &'a Lease,
     source: &'a dyn Source,
     tracker: &'a Tracker,
-    /// Groups that named an entry which was renamed or is gone: servers rewrite them without telling.
-    groups: BTreeSet<Anchor>,
+    /// Groups and users that named an entry which was renamed or is gone: servers rewrite them without telling.
+    naming: BTreeSet<Anchor>,
     /// The names that renamed entries had.
     old_names: BTreeSet<MemberKey>,
     /// Whether everything that was named could be read.
@@ -98,7 +98,7 @@ impl Rereading<'_> {
     async fn read(&mut self, hints: &[Hint]) -> Result<Option<String>, Error> {
         let keys = keys_of(self.relay, hints);
         let before = self.relay.rows(keys.clone()).await?;
-        let naming = self.groups_naming(&before).await?;
+        let naming = self.rows_naming(&before).await?;
         let present: Vec<(&RowKey, &Seen)> = before
             .iter()
             .filter_map(|row| Some((&row.key, own_present(self.relay, row)?)))
@@ -124,13 +124,13 @@ impl Rereading<'_> {
         let after = self.relay.rows(keys).await?;
         let renamed = renamed(self.relay, &before, &after);
         for key in &renamed {
-            let groups = naming.get(key).into_iter().flatten();
-            self.groups.extend(groups.map(|group| group.anchor.clone()));
+            let rows = naming.get(key).into_iter().flatten();
+            self.naming.extend(rows.map(|row| row.anchor.clone()));
         }
         self.note_old_names(&present, &after);
         let appeared = appeared(self.relay, &before, &after);
         if !appeared.is_empty() {
-            self.groups
+            self.naming
                 .extend(self.source.groups_naming(&appeared).await?);
         }
         Ok(moved_container(self.relay, hints, &after, &renamed))
@@ -151,13 +151,14 @@ impl Rereading<'_> {
         }
     }
 
-    /// Reads the groups that are concerned. One that still names a renamed entry by its old name may be about to be
-    /// rewritten, and is read again for a while; if it stays so, the next run reads everything.
-    async fn read_groups(&mut self) -> Result<(), Error> {
+    /// Reads the entries that are concerned. A group that still names a renamed entry by its old name may be about to be
+    /// rewritten, and is read again for a while; if it stays so, the next run reads everything. A user who does has the same
+    /// manager as before, since nobody else has that name.
+    async fn read_naming(&mut self) -> Result<(), Error> {
         let (pause, times) = REWRITING;
         for turn in 0..times {
-            let groups = std::mem::take(&mut self.groups).into_iter();
-            let hints: Vec<Hint> = groups
+            let naming = std::mem::take(&mut self.naming).into_iter();
+            let hints: Vec<Hint> = naming
                 .map(|anchor| Hint {
                     anchor,
                     container: false,
@@ -174,24 +175,25 @@ impl Rereading<'_> {
                 self.complete = false;
                 return Ok(());
             }
-            self.groups = behind;
+            self.naming = behind;
             tokio::time::sleep(pause).await;
         }
         Ok(())
     }
 
-    /// Which of these groups still name an entry by a name that it does not have any more.
-    async fn behind(&self, groups: &[Hint]) -> Result<BTreeSet<Anchor>, Error> {
+    /// Which groups of these still name an entry by a name that it does not have any more.
+    async fn behind(&self, hints: &[Hint]) -> Result<BTreeSet<Anchor>, Error> {
         if self.old_names.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let rows = self.relay.rows(keys_of(self.relay, groups)).await?;
+        let rows = self.relay.rows(keys_of(self.relay, hints)).await?;
         let names_old = |row: &&Row| {
             let seen = own_present(self.relay, row);
             let mut members = seen.into_iter().flat_map(|seen| &seen.identity.members);
             members.any(|member| self.old_names.contains(&member.key))
         };
-        let behind = rows.iter().filter(names_old);
+        let groups = rows.iter().filter(|row| row.key.kind == Kind::Group);
+        let behind = groups.filter(names_old);
         Ok(behind.map(|row| row.key.anchor.clone()).collect())
     }
 
@@ -239,8 +241,8 @@ impl Rereading<'_> {
         }
     }
 
-    /// The groups that name each of these rows, by the names that it had.
-    async fn groups_naming(&self, rows: &[Row]) -> Result<HashMap<RowKey, Vec<RowKey>>, Error> {
+    /// The rows that name each of these, by the names that it had.
+    async fn rows_naming(&self, rows: &[Row]) -> Result<HashMap<RowKey, Vec<RowKey>>, Error> {
         let keys: Vec<RowKey> = rows
             .iter()
             .filter(|row| own_present(self.relay, row).is_some())
@@ -249,8 +251,8 @@ impl Rereading<'_> {
         let names = self.relay.counted();
         let directory = self.relay.directory.id;
         let store = &self.relay.store;
-        let groups = store.groups_naming(directory, &names, keys.clone()).await?;
-        Ok(keys.into_iter().zip(groups).collect())
+        let naming = store.rows_naming(directory, &names, keys.clone()).await?;
+        Ok(keys.into_iter().zip(naming).collect())
     }
 }
 

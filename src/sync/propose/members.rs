@@ -1,10 +1,11 @@
-//! Who shall belong to a group: the rows that it names, and those of them that have a resource at the target.
+//! Who shall belong to a group: the rows that it names, and those of them that have a resource at the target; and who is
+//! looked at again when they get one.
 
 use std::collections::HashSet;
 
-use crate::identity::digest::short;
 use crate::identity::{Kind, RowKey};
 use crate::plan::membership::{self, Named};
+use crate::plan::{Class, Step};
 use crate::snapshot::Row;
 use crate::sync::Error;
 use crate::sync::propose::Draft;
@@ -40,12 +41,11 @@ impl Draft<'_> {
         members: Vec<RowKey>,
         present: &[RowKey],
     ) -> Result<(Vec<RowKey>, u64), Error> {
-        let joins = |row: &RowKey| self.joining.contains(&short(&[&row.to_key()]));
         // A group within a group may be planned after it; it is resolved when members are sent.
         let asked: Vec<RowKey> = members
             .iter()
             .filter(|row| row.kind == Kind::User && present.binary_search(row).is_err())
-            .filter(|row| !joins(row))
+            .filter(|row| !self.joins(row))
             .cloned()
             .collect();
         let links = self
@@ -67,5 +67,25 @@ impl Draft<'_> {
                 .collect(),
             count,
         ))
+    }
+
+    /// A user who is linked by this plan joins with the same plan the groups that name him already, and becomes the manager
+    /// of the users who do.
+    pub(super) async fn mark_rows_naming_joiners(&self, steps: &[Step]) -> Result<(), Error> {
+        let joiners: Vec<RowKey> = steps
+            .iter()
+            .filter(|step| matches!(step.class, Class::CreateUser | Class::Link))
+            .map(|step| step.key.clone())
+            .collect();
+        if joiners.is_empty() {
+            return Ok(());
+        }
+        let names = self.relay.counted();
+        let store = &self.relay.store;
+        let rows = store
+            .rows_naming(self.relay.directory.id, &names, joiners)
+            .await?;
+        let rows = rows.into_iter().flatten().collect();
+        Ok(store.mark_dirty(self.lease, rows).await?)
     }
 }

@@ -45,6 +45,7 @@ fn settings(port: u16) -> Settings {
         }),
         units: None,
         unit_members: Vec::new(),
+        manager_attribute: None,
         anchor_attribute: "entryUUID".into(),
         membership: vec![
             MembershipAttribute {

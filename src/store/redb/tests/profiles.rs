@@ -24,7 +24,7 @@ impl Fixture {
     async fn groups_of(&self, row: &RowKey) -> Vec<RowKey> {
         let groups = self
             .store
-            .groups_naming(DIRECTORY, names(), vec![row.clone()]);
+            .rows_naming(DIRECTORY, names(), vec![row.clone()]);
         groups.await.unwrap().pop().unwrap()
     }
 }

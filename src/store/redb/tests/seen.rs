@@ -181,7 +181,7 @@ async fn groups_are_marked_when_a_member_appears_is_renamed_or_leaves() {
     fixture.clean().await;
     let naming = fixture
         .store
-        .groups_naming(DIRECTORY, names(), vec![user(2), user(1)])
+        .rows_naming(DIRECTORY, names(), vec![user(2), user(1)])
         .await;
     let naming = naming.unwrap();
     assert_eq!(naming, [vec![], vec![group(2)]]);
@@ -199,6 +199,39 @@ async fn groups_are_marked_when_a_member_appears_is_renamed_or_leaves() {
     // Back under the same name.
     fixture.see("b", &[entry(&user(1), "eve", &[])]).await;
     assert_eq!(fixture.dirty().await, [user(1), group(2)]);
+}
+
+#[tokio::test]
+async fn a_manager_keeps_his_reports_until_somebody_else_has_his_name() {
+    let fixture = Fixture::new().await;
+    let manager = async || {
+        let users = vec![user(1), user(2)];
+        let managers = fixture.store.managers(DIRECTORY, names(), users).await;
+        let rows = managers.unwrap().into_iter();
+        rows.map(|named| named.map(|named| named.row))
+            .collect::<Vec<_>>()
+    };
+    // Nobody has the name, and a group that has it is nobody's manager.
+    fixture.see("a", &[entry(&user(1), "ann", &["boss"])]).await;
+    assert_eq!(manager().await, [Some(None), None]);
+    fixture.see("a", &[entry(&group(9), "boss", &[])]).await;
+    assert_eq!(manager().await, [Some(None), None]);
+    fixture.miss("a", &[group(9)], 4).await;
+    assert_eq!(manager().await, [Some(None), None]);
+    fixture.clean().await;
+    // He appears in another profile, is renamed, and goes: whoever names him is looked at, and he stays who he was.
+    fixture.see("b", &[entry(&user(5), "boss", &[])]).await;
+    assert_eq!(fixture.dirty().await, [user(1), user(5)]);
+    assert_eq!(manager().await, [Some(Some(user(5))), None]);
+    fixture.see("b", &[entry(&user(5), "chief", &[])]).await;
+    assert_eq!(manager().await, [Some(Some(user(5))), None]);
+    fixture.miss("b", &[user(5)], 5).await;
+    assert_eq!(manager().await, [Some(Some(user(5))), None]);
+    fixture.see("a", &[entry(&user(6), "boss", &[])]).await;
+    assert_eq!(manager().await, [Some(Some(user(6))), None]);
+    // Who is gone names nobody.
+    fixture.miss("a", &[user(1)], 6).await;
+    assert_eq!(manager().await, [None, None]);
 }
 
 #[tokio::test]
@@ -365,9 +398,7 @@ async fn many_entries_may_have_a_place_as_their_name() {
         .await;
     assert_eq!(members().await, [vec![user(1), user(2), user(3)], vec![]]);
     assert_eq!(fixture.dirty().await, [user(1), user(2), user(3), group(1)]);
-    let naming = fixture
-        .store
-        .groups_naming(DIRECTORY, names(), vec![user(2)]);
+    let naming = fixture.store.rows_naming(DIRECTORY, names(), vec![user(2)]);
     assert_eq!(naming.await.unwrap(), [[group(1)]]);
     let named = fixture.store.named(
         DIRECTORY,
