@@ -7,8 +7,77 @@ use serde_json::{Value, json};
 use crate::id::{DirectoryId, ProfileKey, ProfileName};
 use crate::identity::RowKey;
 use crate::job::{Job, Mode, ObjectError, Status, Trigger};
+use crate::plan::{Action, Class, Reason};
 use crate::scim::AttributeChange;
-use crate::store::Change;
+
+/// One line of the journal: one change that was sent, or that failed, with its before-image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// When the outcome was known.
+    pub at: DateTime<Utc>,
+    /// The row.
+    pub key: RowKey,
+    /// The entry's DN.
+    pub dn: String,
+    /// The target's id, where it is known.
+    pub id: Option<String>,
+    /// What was done, with values before and after.
+    pub action: Action,
+    /// The class.
+    pub class: Class,
+    /// Why it was planned.
+    pub reason: Reason,
+    /// What went wrong; absent when the target acknowledged it.
+    pub error: Option<ObjectError>,
+}
+
+impl Change {
+    /// The change as people read it: the object, what was done, each attribute before and after, and what went wrong.
+    pub fn to_json(&self) -> Value {
+        let attributes: Vec<Value> = match &self.action {
+            Action::Change { changes } => changes.iter().map(AttributeChange::to_json).collect(),
+            Action::Create { attributes, .. } | Action::Link { attributes, .. } => attributes
+                .iter()
+                .map(|(path, value)| {
+                    json!({ "attribute": path.to_string(), "before": null, "after": value.to_json() })
+                })
+                .collect(),
+            Action::Delete { attributes } => attributes
+                .iter()
+                .map(|(path, value)| {
+                    json!({ "attribute": path.to_string(), "before": value.to_json(), "after": null })
+                })
+                .collect(),
+            Action::AddMembers(_) | Action::RemoveMembers(_) | Action::SetManager(_) => Vec::new(),
+        };
+        let members: Vec<String> = match &self.action {
+            Action::Create { members, .. }
+            | Action::AddMembers(members)
+            | Action::RemoveMembers(members) => members
+                .iter()
+                .map(|member| member.anchor.to_string())
+                .collect(),
+            Action::Change { .. }
+            | Action::Link { .. }
+            | Action::Delete { .. }
+            | Action::SetManager(_) => Vec::new(),
+        };
+        json!({
+            "at": self.at,
+            "kind": self.key.kind,
+            "anchor": self.key.anchor.to_string(),
+            "dn": self.dn,
+            "id": self.id,
+            "operation": self.class,
+            "reason": self.reason,
+            "attributes": attributes,
+            "members": members,
+            "foreignMembers": [],
+            "foreignMemberCount": 0,
+            "error": self.error,
+        })
+    }
+}
 
 /// Which jobs are asked for; what is absent does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -21,12 +21,11 @@ use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName, TenantName};
 use crate::identity::digest::Digest;
 use crate::identity::known::Known;
 use crate::identity::{Identity, Kind, MemberKey, RowKey};
-use crate::job::{Job, ObjectError};
-use crate::plan::{Action, Class, Plan, Reason, Step};
-use crate::scim::AttributeChange;
+use crate::job::Job;
+use crate::plan::{Class, Plan, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row, RowError};
 use crate::store::feeds::Feeds;
-use crate::store::jobs::{Drift, JobFilter, JournalLine, UnsentError};
+use crate::store::jobs::{Change, Drift, JobFilter, JournalLine, UnsentError};
 use crate::store::links::Links;
 use crate::store::records::Records;
 
@@ -109,75 +108,6 @@ pub enum Effect {
     Nothing,
     /// It is still not known what happened: the intent stays, for the next run to look.
     StillUnknown,
-}
-
-/// One line of the journal: one change that was sent, or that failed, with its before-image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// When the outcome was known.
-    pub at: DateTime<Utc>,
-    /// The row.
-    pub key: RowKey,
-    /// The entry's DN.
-    pub dn: String,
-    /// The target's id, where it is known.
-    pub id: Option<String>,
-    /// What was done, with values before and after.
-    pub action: Action,
-    /// The class.
-    pub class: Class,
-    /// Why it was planned.
-    pub reason: Reason,
-    /// What went wrong; absent when the target acknowledged it.
-    pub error: Option<ObjectError>,
-}
-
-impl Change {
-    /// The change as people read it: the object, what was done, each attribute before and after, and what went wrong.
-    pub fn to_json(&self) -> serde_json::Value {
-        let attributes: Vec<serde_json::Value> = match &self.action {
-            Action::Change { changes } => changes.iter().map(AttributeChange::to_json).collect(),
-            Action::Create { attributes, .. } | Action::Link { attributes, .. } => attributes
-                .iter()
-                .map(|(path, value)| {
-                    serde_json::json!({ "attribute": path.to_string(), "before": null, "after": value.to_json() })
-                })
-                .collect(),
-            Action::Delete { attributes } => attributes
-                .iter()
-                .map(|(path, value)| {
-                    serde_json::json!({ "attribute": path.to_string(), "before": value.to_json(), "after": null })
-                })
-                .collect(),
-            Action::AddMembers(_) | Action::RemoveMembers(_) | Action::SetManager(_) => Vec::new(),
-        };
-        let members: Vec<String> = match &self.action {
-            Action::Create { members, .. }
-            | Action::AddMembers(members)
-            | Action::RemoveMembers(members) => members
-                .iter()
-                .map(|member| member.anchor.to_string())
-                .collect(),
-            Action::Change { .. }
-            | Action::Link { .. }
-            | Action::Delete { .. }
-            | Action::SetManager(_) => Vec::new(),
-        };
-        serde_json::json!({
-            "at": self.at,
-            "kind": self.key.kind,
-            "anchor": self.key.anchor.to_string(),
-            "dn": self.dn,
-            "id": self.id,
-            "operation": self.class,
-            "reason": self.reason,
-            "attributes": attributes,
-            "members": members,
-            "foreignMembers": [],
-            "foreignMemberCount": 0,
-            "error": self.error,
-        })
-    }
 }
 
 /// On whose behalf changes are settled.

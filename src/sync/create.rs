@@ -15,6 +15,7 @@ use crate::sync::adopt;
 use crate::sync::flight::Flight;
 use crate::sync::prepare::Operation;
 use crate::sync::send::{Settled, adopted, failed, find_ours, settled};
+use crate::sync::swap;
 
 /// The cure where a target does not manage a create with many members in time.
 const LOWER_MEMBERS: &str = "; if this lasts, lower the tenant's dialect.membersPerCreate";
@@ -167,13 +168,7 @@ async fn look_with_patience(
 
 /// A refused create leads to the same look-up as first contact: ours, somebody else's, or free to propose.
 async fn refused_create(flight: &Flight<'_>, operation: Operation, refusal: Refusal) -> Settled {
-    let is_conflict = refusal.status == Some(409)
-        || refusal
-            .scim_type
-            .as_deref()
-            .is_some_and(|kind| kind.eq_ignore_ascii_case("uniqueness"))
-        || refusal.message.to_lowercase().contains("exist");
-    if !is_conflict {
+    if !swap::is_conflict(&refusal) {
         return failed(operation, Effect::Nothing, refusal);
     }
     match holder(flight, &operation).await {

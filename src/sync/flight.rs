@@ -13,6 +13,7 @@ use crate::scim::dialect::Bulk;
 use crate::store::{Author, Lease};
 use crate::sync::Relay;
 use crate::sync::proof::Reader;
+use crate::sync::swap::Conflict;
 use crate::sync::tracker::Tracker;
 
 /// Members of operations that are prepared and not yet settled, apart from a single step that has more: what bounds the
@@ -35,6 +36,8 @@ pub(super) struct Flight<'a> {
     refused: Mutex<Option<Refusal>>,
     /// Rows of which a step was held, dropped or refused: they stay different.
     unfinished: Mutex<HashSet<RowKey>>,
+    /// Changes that wait for values of others.
+    conflicts: Mutex<Vec<Conflict>>,
     /// Room for members.
     room: Arc<Semaphore>,
     /// The names by which groups refer to users who are created with them; absent where they are not.
@@ -66,6 +69,7 @@ impl<'a> Flight<'a> {
             stop: stop.child_token(),
             refused: Mutex::default(),
             unfinished: Mutex::default(),
+            conflicts: Mutex::default(),
             room: Arc::new(Semaphore::new(MEMBERS_MAX as usize)),
             promised: refers(relay, plan).then(Mutex::default),
         }
@@ -115,6 +119,24 @@ impl<'a> Flight<'a> {
         let mut slot = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         slot.get_or_insert(refusal);
         self.stop.cancel();
+    }
+
+    /// Keeps a change that waits for values of others.
+    pub(super) fn keep(&self, conflict: Conflict) {
+        let mut conflicts = self
+            .conflicts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        conflicts.push(conflict);
+    }
+
+    /// Takes out what was kept.
+    pub(super) fn kept(&self) -> Vec<Conflict> {
+        let mut conflicts = self
+            .conflicts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut conflicts)
     }
 
     /// Notes that a row stays different.

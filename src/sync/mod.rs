@@ -20,6 +20,7 @@ mod roles;
 mod send;
 mod settle;
 pub mod stop;
+mod swap;
 mod together;
 pub mod tracker;
 pub mod watch;

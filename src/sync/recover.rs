@@ -16,7 +16,8 @@ use crate::provider::Refusal;
 use crate::scim::path::AttributePath;
 use crate::scim::{Attributes, resource};
 use crate::snapshot::{Applied, Row};
-use crate::store::{Change, Effect, Intent, Lease, Settlement};
+use crate::store::jobs::Change;
+use crate::store::{Effect, Intent, Lease, Settlement};
 use crate::sync::tracker::{Tracker, target_error};
 use crate::sync::{Error, Relay, adopt, roles};
 

@@ -14,11 +14,13 @@ use crate::scim::encode::{self, Request};
 use crate::scim::path::AttributePath;
 use crate::scim::{AttributeChange, Attributes, Value};
 use crate::snapshot::Applied;
-use crate::store::{Change, Effect, Settlement};
+use crate::store::jobs::Change;
+use crate::store::{Effect, Settlement};
 use crate::sync::adopt::{self, Adopted};
 use crate::sync::create;
 use crate::sync::flight::Flight;
 use crate::sync::prepare::{Operation, Task};
+use crate::sync::swap;
 use crate::sync::together;
 use crate::sync::tracker::target_error;
 
@@ -50,6 +52,7 @@ pub(super) async fn all(
             async move { send_one(flight, operation, None, sent).await }
         })
         .await;
+    swap::settle(flight, &sent).await;
 }
 
 /// Carries one operation out, unless the flight ended, and passes on what became of it. `outcome` is that of its request
@@ -62,10 +65,17 @@ pub(super) async fn send_one(
 ) {
     // After a halt the rest is left alone: its intents are settled as never sent.
     let settled = if flight.stop.is_cancelled() && outcome.is_none() {
-        untouched(operation)
+        Some(untouched(operation))
     } else {
         carry_out(flight, operation, outcome).await
     };
+    if let Some(settled) = settled {
+        pass_on(flight, settled, sent).await;
+    }
+}
+
+/// Passes on what became of an operation; what the target refuses to everybody ends the flight.
+pub(super) async fn pass_on(flight: &Flight<'_>, settled: Settled, sent: &mpsc::Sender<Settled>) {
     if let Some(refusal) = &settled.refusal
         && refusal.fault.stops_the_run()
     {
@@ -91,8 +101,13 @@ fn untouched(operation: Operation) -> Settled {
     }
 }
 
-async fn carry_out(flight: &Flight<'_>, operation: Operation, outcome: Option<Outcome>) -> Settled {
-    match &operation.task {
+/// What became of an operation; `None` where it waits for others ([`swap`]).
+async fn carry_out(
+    flight: &Flight<'_>,
+    operation: Operation,
+    outcome: Option<Outcome>,
+) -> Option<Settled> {
+    Some(match &operation.task {
         Task::Settle => Settled {
             effect: acknowledged(&operation),
             operation,
@@ -107,10 +122,10 @@ async fn carry_out(flight: &Flight<'_>, operation: Operation, outcome: Option<Ou
             let request = request.clone();
             match operation.step.action {
                 Action::Create { .. } => create::create(flight, operation, request, outcome).await,
-                _ => change(flight, operation, request, outcome).await,
+                _ => return change(flight, operation, request, outcome).await,
             }
         }
-    }
+    })
 }
 
 pub(super) fn lane(class: Class) -> Lane {
@@ -191,7 +206,7 @@ async fn change(
     operation: Operation,
     request: Request,
     outcome: Option<Outcome>,
-) -> Settled {
+) -> Option<Settled> {
     let outcome = match outcome {
         Some(outcome) => outcome,
         None => {
@@ -199,6 +214,23 @@ async fn change(
             provider.submit(&request, lane(operation.step.class)).await
         }
     };
+    let (operation, outcome) = match outcome {
+        Outcome::Refused(refusal) => {
+            let (operation, refusal) = swap::keep(flight, operation, refusal)?;
+            (operation, Outcome::Refused(refusal))
+        }
+        outcome => (operation, outcome),
+    };
+    Some(settle_change(flight, operation, request, outcome).await)
+}
+
+/// What the outcome of a change means.
+pub(super) async fn settle_change(
+    flight: &Flight<'_>,
+    operation: Operation,
+    request: Request,
+    outcome: Outcome,
+) -> Settled {
     match outcome {
         Outcome::Acknowledged { .. } => {
             let effect = acknowledged(&operation);
@@ -262,7 +294,7 @@ async fn deactivated_instead(
     failed(operation, effect, Refusal { message, ..refusal })
 }
 
-fn acknowledged(operation: &Operation) -> Effect {
+pub(super) fn acknowledged(operation: &Operation) -> Effect {
     let members = || {
         operation
             .members
@@ -283,7 +315,7 @@ fn acknowledged(operation: &Operation) -> Effect {
 }
 
 /// What the resource holds once the operation's changes are made.
-fn after_changes(operation: &Operation) -> Attributes {
+pub(super) fn after_changes(operation: &Operation) -> Attributes {
     let applied = operation.applied.as_ref();
     let mut attributes = applied
         .map(|applied| applied.attributes.clone())

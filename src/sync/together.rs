@@ -15,6 +15,7 @@ use crate::scim::resource;
 use crate::sync::flight::Flight;
 use crate::sync::prepare::{Operation, Task};
 use crate::sync::send::{self, Settled};
+use crate::sync::swap;
 
 /// What stands before the name of a resource that is created in the same request (RFC 7644 §3.7.2).
 const REFERENCE: &str = "bulkId:";
@@ -41,7 +42,7 @@ pub(super) async fn all(
         let most = flight.relay.provider.together_max();
         let batch = gathered(&mut prepared, most).await;
         if batch.is_empty() {
-            return;
+            return swap::settle(flight, &sent).await;
         }
         let (to_send, others): (Vec<_>, Vec<_>) = batch
             .into_iter()

@@ -7,6 +7,7 @@ mod large_groups;
 mod memberships;
 mod mixed;
 mod order;
+mod swaps;
 mod vanished;
 
 use serde_json::Value;

@@ -12,8 +12,9 @@ use crate::id::TenantName;
 use crate::identity::RowKey;
 use crate::job::Job;
 use crate::plan::{Action, Reason};
+use crate::store::Author;
+use crate::store::jobs::Change;
 use crate::store::records::{AuditFilter, AuditPage};
-use crate::store::{Author, Change};
 
 /// Number and digest of the last record, so that a log that was cut off at its end shows, too.
 const HEAD: &[u8] = b"audit";

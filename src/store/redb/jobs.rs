@@ -10,7 +10,7 @@ use super::plans;
 use super::tables::{JOBS, JOURNAL, Source, WriteTable, open_read, open_write};
 use crate::id::{DirectoryId, JobId};
 use crate::job::{Job, Status};
-use crate::store::Change;
+use crate::store::jobs::Change;
 use crate::store::jobs::{Drift, JobFilter, JournalLine, UnsentError};
 
 /// How many ended jobs of a directory are kept, with their plans and journals. Jobs that wait for an approval are counted

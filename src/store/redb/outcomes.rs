@@ -9,7 +9,8 @@ use super::tables::{DirectoryTables, Source, WriteTable};
 use crate::id::DirectoryId;
 use crate::identity::RowKey;
 use crate::snapshot::{LastOutcome, RowError};
-use crate::store::{Change, Lease};
+use crate::store::Lease;
+use crate::store::jobs::Change;
 
 fn read(table: &impl Source, row: &[u8]) -> Result<LastOutcome, Failure> {
     Ok(table.read(row, codec::decode)?.unwrap_or_default())

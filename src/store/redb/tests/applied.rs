@@ -6,10 +6,11 @@ use redb::backends::InMemoryBackend;
 use super::*;
 use crate::plan::{Action, Reason};
 use crate::snapshot::{LinkDecision, LinkedCounts, Match, MatchedBy};
+use crate::store::Intent;
+use crate::store::jobs::Change;
 use crate::store::jobs::JournalLine;
 use crate::store::links::Links as _;
 use crate::store::redb::{codec, links};
-use crate::store::{Change, Intent};
 
 fn intent(row: &RowKey, part: u32) -> Intent {
     Intent {

@@ -7,7 +7,7 @@ use crate::audit::{Actor, ChainDigest, Deed, Event, Record, Verdict};
 use crate::fault::Fault;
 use crate::job::{Job, Mode, ObjectError, Trigger};
 use crate::plan::{Action, Reason};
-use crate::store::Change;
+use crate::store::jobs::Change;
 use crate::store::records::{AuditFilter, Records};
 
 type Bytes = &'static [u8];

@@ -5,7 +5,7 @@ use crate::fault::Fault;
 use crate::job::{Job, Mode, ObjectError, Status, Trigger};
 use crate::plan::{Action, Reason};
 use crate::snapshot::{LastOutcome, RowError};
-use crate::store::Change;
+use crate::store::jobs::Change;
 use crate::store::jobs::{JobFilter, JournalLine, UnsentError};
 
 #[tokio::test]

@@ -4,10 +4,11 @@ use super::*;
 use crate::id::ProfileName;
 use crate::job::{Counters, Job, Mode, Status, Trigger};
 use crate::plan::{Action, Plan, PlanDigest, Reason, Step};
+use crate::store::Position;
+use crate::store::jobs::Change;
 use crate::store::jobs::JobFilter;
 use crate::store::redb::codec;
 use crate::store::redb::jobs::ENDED_JOBS_KEPT;
-use crate::store::{Change, Position};
 
 fn step(row: &RowKey, class: Class) -> Step {
     Step {
