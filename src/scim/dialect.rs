@@ -46,6 +46,8 @@ pub struct Dialect {
     pub immutable_user_attributes: BTreeSet<AttributePath>,
     /// The same of groups.
     pub immutable_group_attributes: BTreeSet<AttributePath>,
+    /// Whether no two groups may have one name.
+    pub unique_group_names: bool,
     /// By which attributes of users the target filters; look-ups by others read the list.
     pub user_filters: BTreeSet<String>,
     /// The same of groups.
@@ -169,6 +171,7 @@ impl Default for Dialect {
             omitted: BTreeSet::new(),
             immutable_user_attributes: BTreeSet::new(),
             immutable_group_attributes: BTreeSet::new(),
+            unique_group_names: false,
             user_filters: names(&["externalId", "userName", "emails.value"]),
             group_filters: names(&["externalId", "displayName"]),
             paging: Paging::AsAdvertised,

@@ -191,7 +191,7 @@ impl<'a> Draft<'a> {
         let rows = store.rows(self.relay.directory.id, &names, keys).await?;
         if rows
             .iter()
-            .any(|row| row.key.kind == Kind::User && row.applied.is_none())
+            .any(|row| self.wants_names_apart(row.key.kind) && row.applied.is_none())
         {
             self.note_wanted_names(&rows).await?;
         }
@@ -413,6 +413,12 @@ impl<'a> Draft<'a> {
         let present = ownership::without_released(self.relay, present, &members).await?;
         let policy = self.policy_for(row, seen);
         let verdict = decide::group(row, seen, desired, &members, &present, &policy);
+        if self.wants_names_apart(Kind::Group)
+            && let Some(name) = names::created(&verdict)
+            && let Some(problem) = self.rival(row, seen, &name).await?
+        {
+            return Ok(Verdict::problem(problem));
+        }
         if verdict
             .steps
             .iter()

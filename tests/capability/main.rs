@@ -18,6 +18,7 @@ mod demo;
 mod deprovisioning;
 mod fault_target;
 mod feed;
+mod group_names;
 mod http2;
 mod incomplete_reads;
 mod kill_loop;

@@ -4,7 +4,6 @@ use crate::identity::Kind;
 use crate::identity::digest::short;
 use crate::plan::Action;
 use crate::plan::decide::{self, Verdict};
-use crate::scim::path::AttributePath;
 use crate::snapshot::{Row, Seen};
 use crate::sync::Error;
 use crate::sync::propose::{Draft, ROWS_PER_TURN};
@@ -24,7 +23,7 @@ impl Draft<'_> {
             };
             after = Some(last.key.clone());
             for row in rows {
-                let waits = row.key.kind == Kind::User
+                let waits = self.wants_names_apart(row.key.kind)
                     && row.applied.is_none()
                     && self.is_mine(&row)
                     && apart.iter().all(|other| other.key != row.key);
@@ -34,14 +33,22 @@ impl Draft<'_> {
                 let desired = self
                     .relay
                     .desired(&self.relay.profile, &seen.identity, self.now);
-                let verdict = decide::user(&row, seen, desired, &self.policy);
+                let verdict = match row.key.kind {
+                    Kind::User => decide::user(&row, seen, desired, &self.policy),
+                    Kind::Group => decide::group(&row, seen, desired, &[], &[], &self.policy),
+                };
                 if let Some(name) = created(&verdict) {
-                    let slot = short(&[name.as_bytes()]);
+                    let slot = slot(row.key.kind, &name);
                     let wants = (row.key.clone(), seen.identity.dn.clone());
                     self.names.entry(slot).or_insert(wants);
                 }
             }
         }
+    }
+
+    /// Whether no two new resources of a kind may have one name.
+    pub(super) fn wants_names_apart(&self, kind: Kind) -> bool {
+        kind == Kind::User || self.relay.tenant.dialect.unique_group_names
     }
 
     /// Whether somebody else has the userName, or wants it too. Of two new entries with one name none gets it, so that
@@ -52,7 +59,9 @@ impl Draft<'_> {
         seen: &Seen,
         name: &str,
     ) -> Result<Option<String>, Error> {
+        let kind = row.key.kind;
         if self.anybody_linked
+            && kind == Kind::User
             && let Some(holder) = self
                 .relay
                 .store
@@ -66,17 +75,17 @@ impl Draft<'_> {
                 holder.anchor
             )));
         }
-        let slot = short(&[name.as_bytes()]);
+        let slot = slot(kind, name);
         let Some((other, other_dn)) = self.names.get(&slot).cloned() else {
             self.names
                 .insert(slot, (row.key.clone(), seen.identity.dn.clone()));
             return Ok(None);
         };
         if self.colliding.insert(other.clone()) {
-            let problem = collision(&seen.identity.dn);
+            let problem = collision(kind, &seen.identity.dn);
             self.cannot_map(&other, &other_dn, problem).await;
         }
-        Ok(Some(collision(&other_dn)))
+        Ok(Some(collision(kind, &other_dn)))
     }
 
     /// What is to be done for a row, unless it is to link a resource that another row is to be linked to as well: one of
@@ -104,12 +113,19 @@ impl Draft<'_> {
     }
 }
 
-/// The userName, in lower case, of the user that is to be created.
+fn slot(kind: Kind, name: &str) -> [u8; 16] {
+    short(&[kind.as_str().as_bytes(), name.as_bytes()])
+}
+
+/// The userName or displayName, in lower case, of the user or group that is to be created.
 pub(super) fn created(verdict: &Verdict) -> Option<String> {
-    let Action::Create { attributes, .. } = &verdict.steps.first()?.action else {
+    let step = verdict.steps.first()?;
+    let Action::Create { attributes, .. } = &step.action else {
         return None;
     };
-    let name = attributes.get(&AttributePath::user_name())?.as_text()?;
+    let name = attributes
+        .get(&decide::name_path(step.key.kind))?
+        .as_text()?;
     Some(name.to_lowercase())
 }
 
@@ -120,8 +136,15 @@ fn shared_link(id: &str, other: &str) -> String {
     )
 }
 
-fn collision(other: &str) -> String {
+fn collision(kind: Kind, other: &str) -> String {
+    let (what, name) = match kind {
+        Kind::User => ("entries", "user name"),
+        Kind::Group => (
+            "groups",
+            "name, which the target takes once only (uniqueGroupNames)",
+        ),
+    };
     format!(
-        "two new entries have the same user name, so neither is created; the other one is {other}. Rename one of the two"
+        "two new {what} have the same {name}, so neither is created; the other one is {other}. Rename one of the two"
     )
 }

@@ -176,6 +176,7 @@ pub(super) const TENANT: &[Field] = &[
                 "contentType",
                 Kind::Words(&["application/scim+json", "application/json"]),
             ),
+            field("uniqueGroupNames", Kind::Truth),
             field("ifMatch", Kind::Truth),
             field(
                 "throttling",
