@@ -11,6 +11,7 @@ mod support;
 
 mod active_directory;
 mod admin_api;
+mod attributes;
 mod authorization;
 mod bad_input;
 mod command_line;
