@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::feed::site::Site;
 use crate::support::fault_target::{Fault, FaultTarget, Rule};
 use crate::support::relay::{Finished, Relay};
 use crate::support::scim2_server::Scim2Server;
-use crate::support::slapd::{PEOPLE, Slapd};
+use crate::support::slapd::{GROUPS, PEOPLE, Slapd};
 use crate::support::world::World;
 use crate::truth::{assert_settled, operations, writes};
 
@@ -134,6 +135,25 @@ async fn managers_are_set_in_the_run_that_creates_them_whatever_the_order() {
     assert_eq!(sent(&target, since)[0].0, "POST /Users");
     assert_eq!(manager(&target, 10), Some(1));
     assert_settled(&slapd, &target, &relay, "one more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn managers_are_set_where_requests_go_together() {
+    for bulk in ["without_references", "with_references"] {
+        let slapd = directory(6, &[(0, 1), (1, 0), (2, 1), (5, 4)]);
+        slapd.add(&format!(
+            "dn: cn=team,{GROUPS}\nobjectClass: groupOfNames\ncn: team\nmember: {}\n",
+            user(2)
+        ));
+        let target = FaultTarget::start(Vec::new()).await;
+        let relay = relay(&slapd, &target).tenant(&format!("dialect = {{ bulk = \"{bulk}\" }}"));
+        relay.sync().completed();
+        assert_eq!(
+            managers(&target, [0, 1, 2, 5]),
+            [Some(1), Some(0), Some(1), Some(4)]
+        );
+        assert_quiet(&relay);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -369,4 +389,61 @@ fn a_server_by_others_takes_managers() {
     assert_eq!(relay.sync().completed().writes(), 2);
     assert_eq!(managers(), [Some(1), None, Some(3), None]);
     assert_eq!(reconcile(&relay).writes(), 0);
+}
+
+/// A run that reads what the directory's feed tells, or everything; answers how many requests it took.
+fn run(relay: &Relay, mode: &str, rung: &str) -> u64 {
+    let run = relay.spawn(&["sync", "--mode", mode, "--output", "json"]);
+    let run = run.wait().completed();
+    assert_eq!(run.job["changeDetection"]["rung"], rung, "{run:?}");
+    run.writes()
+}
+
+/// The userName of the manager of the user of that name.
+fn named(target: &FaultTarget, name: &str) -> Option<String> {
+    let user = target.target().user_named(name)?;
+    let users = target.target().users();
+    let id = &user[ENTERPRISE]["manager"]["value"];
+    let manager = users.iter().find(|user| user["id"] == *id)?;
+    manager["userName"].as_str().map(str::to_owned)
+}
+
+async fn follow_a_feed(site: Site, rung: &str) {
+    let target = FaultTarget::start(Vec::new()).await;
+    let lines = format!("changeDetection = \"{rung}\"\n{MAPPING}");
+    let relay = site.relay(&target).directory(&lines);
+    let manages = |manager: &str, report: &str| {
+        let (manager, report) = (site.person(manager), site.person(report));
+        site.change(&report, &format!("replace: manager\nmanager: {manager}"));
+    };
+    manages("ben", "ann");
+    run(&relay, "full", "full_scan");
+    run(&relay, "incremental", rung);
+    assert_eq!(named(&target, "ann").as_deref(), Some("ben"));
+    // A new one with a report who was there, and one who manages him.
+    site.add_user("chief");
+    manages("chief", "other1");
+    manages("ann", "chief");
+    assert_eq!(run(&relay, "incremental", rung), 2);
+    assert_eq!(named(&target, "other1").as_deref(), Some("chief"));
+    assert_eq!(named(&target, "chief").as_deref(), Some("ann"));
+    // Renamed: the reports may be rewritten without a word, or not at all.
+    site.rename(&site.person("chief"), &site.rdn("boss"), None);
+    run(&relay, "incremental", rung);
+    assert_eq!(named(&target, "other1").as_deref(), Some("chief"));
+    manages("boss", "other2");
+    assert_eq!(run(&relay, "incremental", rung), 1);
+    assert_eq!(named(&target, "other2").as_deref(), Some("chief"));
+    assert_eq!(run(&relay, "full", "full_scan"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn managers_follow_the_feed_of_openldap() {
+    follow_a_feed(Site::openldap(), "syncrepl").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn active_directory_managers_follow_the_feed_of_the_domain() {
+    follow_a_feed(Site::domain(), "usn_changed").await;
+    follow_a_feed(Site::domain(), "dirsync").await;
 }

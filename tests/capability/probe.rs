@@ -510,6 +510,22 @@ async fn probe_maps_one_entry_by_what_people_call_it() {
         (&resource["active"], resource.get("emails")),
         (&"True".into(), None)
     );
+    let boss = format!(
+        "dn: {}\nchangetype: modify\nadd: manager\nmanager: {}\n",
+        ann.dn(),
+        world.people[3].dn()
+    );
+    slapd.modify(&boss);
+    let (connected, _files) = saved(slapd.port(), "attributeMapping = { manager = \"manager\" }");
+    let found = app::probe::preview_mapping(
+        &connected.source,
+        &connected.profile,
+        &connected.tenant.dialect,
+        &ann.uid,
+    )
+    .await;
+    let found = serde_json::to_value(found.unwrap()).unwrap();
+    assert_eq!(found["managerNamed"], world.people[3].dn());
     let made = "attributeMapping = { username = { expression = \"{{ uid }}@x\" } }";
     let (connected, _files) = saved(slapd.port(), made);
     let refused = app::probe::preview_mapping(

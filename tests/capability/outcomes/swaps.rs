@@ -1,15 +1,17 @@
 //! Values that must be unique at the target and go from one user to another: they end right, in one run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::dn;
 use crate::support::fault_target::{Conflict, Fault, FaultTarget, Rule};
 use crate::support::relay::Relay;
+use crate::support::scim_servers::{Product, ScimServer, ScimTarget};
+use crate::support::scim2_server::Scim2Server;
 use crate::support::slapd::{PEOPLE, Slapd};
 use crate::support::world::World;
-use crate::truth::{assert_settled, differences, operations, writes};
+use crate::truth::{anchor_of, assert_settled, differences, operations, writes};
 
 /// Their login names are not in their DNs, so that they can be changed alone.
 fn directory(people: usize) -> Slapd {
@@ -228,4 +230,53 @@ async fn a_run_that_is_cut_off_within_a_circle_is_finished_by_the_next_ones() {
         assert_settled(&slapd, &target, &relay, &format!("cut off after {after}"));
         assert!(differences(&slapd, &target).is_empty());
     }
+}
+
+/// The login name and the mail address of each user, by externalId.
+fn held(target: &dyn ScimTarget) -> BTreeMap<String, (String, Option<String>)> {
+    let users = target.users().into_iter();
+    let of = |user: Value| {
+        let text = |name: &str| user[name].as_str().unwrap().to_owned();
+        (text("externalId"), (text("userName"), work_mail(&user)))
+    };
+    users.map(of).collect()
+}
+
+fn swaps_on(target: &dyn ScimTarget) {
+    let slapd = directory(4);
+    let relay =
+        Relay::between(&slapd, &target.base_url(), target.token()).tenant("settleSeconds = 0");
+    relay.sync().completed();
+    let before = held(target);
+    for (person, number) in [(0, 1), (1, 2), (2, 0)] {
+        name(&slapd, person, number);
+    }
+    let second = relay.sync().completed();
+    assert_eq!(
+        second.count("usersUpdated"),
+        3,
+        "{second:?}\n{}",
+        target.log()
+    );
+    let after = held(target);
+    let wanted = |number: usize| {
+        let name = format!("u{number:07}");
+        (name.clone(), Some(format!("{name}@example.org")))
+    };
+    for (person, number) in [(0, 1), (1, 2), (2, 0), (3, 3)] {
+        let anchor = anchor_of(&slapd, &format!("cn=p{person},{PEOPLE}"));
+        assert_eq!(
+            (&before[&anchor], &after[&anchor]),
+            (&wanted(person), &wanted(number))
+        );
+    }
+    assert_eq!(relay.sync().completed().writes(), 0);
+}
+
+#[test]
+fn names_that_change_hands_end_right_at_servers_by_others() {
+    swaps_on(&Scim2Server::start());
+    swaps_on(&ScimServer::start(Product::Scimmy));
+    // Here addresses are unique too.
+    swaps_on(&ScimServer::start(Product::BetterAuth));
 }
