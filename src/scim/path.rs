@@ -223,6 +223,13 @@ impl AttributePath {
             return Err(format!("`{name}` cannot be mapped: {why}"));
         }
         let path = path.spelled_as_known()?;
+        if let Some(sub @ ("type" | "primary")) = path.sub.as_deref()
+            && path.urn.is_none()
+        {
+            return Err(format!(
+                "`{sub}` cannot be mapped: the brackets of the path say the type, and the work address is the primary one"
+            ));
+        }
         let whole = path.urn.is_none()
             && path.element.is_none()
             && (path.sub.is_none() || path.name != "name");
@@ -427,6 +434,8 @@ mod tests {
             ("emails.value", "has parts"),
             ("name", "has parts"),
             ("emails[type eq \"work\"]", "sub-attribute"),
+            ("emails[type eq \"home\"].Primary", "work address"),
+            ("phoneNumbers[type eq \"home\"].type", "brackets"),
             ("emails[value eq \"x\"].type", "type eq"),
             (
                 &format!("{ENTERPRISE_SCHEMA}:manager.displayName"),
