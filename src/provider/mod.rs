@@ -15,7 +15,7 @@ use crate::scim::ResourceType;
 use crate::scim::dialect::Dialect;
 use crate::scim::encode::Request;
 use crate::scim::pace::{Rate, Rates};
-use crate::scim::resource::Found;
+use crate::scim::resource::{Found, ListPage};
 use crate::secret::Secret;
 
 /// Everything that is needed to speak to one tenant's IAM.
@@ -250,6 +250,20 @@ pub trait Provider: Send + Sync {
         resource_type: ResourceType,
         start: Option<&Start>,
     ) -> Result<Page, Refusal>;
+
+    /// Asks for a list with just these parameters, and gives what came as it is.
+    ///
+    /// # Errors
+    /// When the target refuses, or answers no list.
+    async fn ask(
+        &self,
+        resource_type: ResourceType,
+        parameters: Vec<(&'static str, Json)>,
+    ) -> Result<ListPage, Refusal>;
+
+    /// The same target spoken to in another manner, for finding out which one it understands: with this provider's pace,
+    /// requests in flight, connections, credentials and counts, and each request once.
+    fn in_manner(&self, dialect: Dialect) -> Box<dyn Provider>;
 
     /// Whether resources of a type are changed by PUT, as far as the dialect and the last discovery say.
     fn puts(&self, resource_type: ResourceType) -> bool;

@@ -1,7 +1,7 @@
 //! Bulk (RFC 7644 §3.7): requests that write go together, each with an outcome of its own.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 use reqwest::header::HeaderMap;
@@ -41,18 +41,18 @@ enum Whole {
 impl Http {
     /// What goes together; `None` where each request goes alone.
     pub(super) fn bulk_limits(&self) -> Option<BulkLimits> {
-        let limits = *self
-            .bulk_limits
+        self.known_bulk_limits()
+            .filter(|_| self.dialect.bulk != Bulk::Never)
+    }
+
+    pub(super) fn known_bulk_limits(&self) -> MutexGuard<'_, Option<BulkLimits>> {
+        self.bulk_limits
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        limits.filter(|_| self.dialect.bulk != Bulk::Never)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn keep_bulk_limits(&self, limits: Option<BulkLimits>) {
-        *self
-            .bulk_limits
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = limits.map(|limits| BulkLimits {
+        *self.known_bulk_limits() = limits.map(|limits| BulkLimits {
             operations: limits.operations.min(OPERATIONS_MAX),
             ..limits
         });

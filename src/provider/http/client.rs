@@ -64,7 +64,8 @@ impl Trouble {
     }
 }
 
-/// The connections to one tenant's IAM.
+/// The connections to one tenant's IAM; clones share them.
+#[derive(Clone)]
 pub(super) struct Wire {
     client: Client,
     base: Url,
@@ -123,6 +124,14 @@ impl Wire {
             hidden: hidden(settings),
             throttling: settings.dialect.throttling.clone(),
         })
+    }
+
+    /// The same connections, with bodies of another media type.
+    pub(super) fn with_content_type(&self, content_type: &str) -> Self {
+        Self {
+            content_type: HeaderValue::try_from(content_type).unwrap_or(SCIM_JSON),
+            ..self.clone()
+        }
     }
 
     /// Sends one SCIM request, once.

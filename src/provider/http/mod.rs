@@ -15,7 +15,7 @@ mod tests;
 mod writes;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -37,7 +37,7 @@ use crate::scim::ResourceType;
 use crate::scim::dialect::{Dialect, Updates};
 use crate::scim::encode::Request;
 use crate::scim::pace::Verb;
-use crate::scim::resource::Found;
+use crate::scim::resource::{Found, ListPage};
 use crate::secret::Secret;
 
 /// How long a read that worked proves that the credentials are good.
@@ -50,8 +50,8 @@ const SAID_COUNTS: Duration = Duration::from_secs(60);
 struct Http {
     tenant: TenantName,
     wire: Wire,
-    credentials: Credentials,
-    gate: Gate,
+    credentials: Arc<Credentials>,
+    gate: Arc<Gate>,
     repetition: Repetition,
     dialect: Dialect,
     /// Whether the target says that it has no PATCH.
@@ -60,8 +60,8 @@ struct Http {
     cursors_only: AtomicBool,
     /// What Bulk takes, as far as is known.
     bulk_limits: Mutex<Option<BulkLimits>>,
-    reads: AtomicU64,
-    writes: AtomicU64,
+    reads: Arc<AtomicU64>,
+    writes: Arc<AtomicU64>,
     /// When a harmless read last worked.
     read_worked: Mutex<Option<Instant>>,
     /// What the target said that it can do, and when.
@@ -88,17 +88,17 @@ pub(super) fn open(settings: Settings) -> Result<Box<dyn Provider>, Refusal> {
         pause: settings.retry_pause,
     };
     Ok(Box::new(Http {
-        gate: Gate::new(&settings, repetition),
+        gate: Arc::new(Gate::new(&settings, repetition)),
         tenant: settings.tenant,
         wire,
-        credentials: Credentials::new(settings.auth, repetition)?,
+        credentials: Arc::new(Credentials::new(settings.auth, repetition)?),
         repetition,
         without_patch: AtomicBool::new(false),
         cursors_only: AtomicBool::new(false),
         bulk_limits: Mutex::default(),
         dialect: settings.dialect,
-        reads: AtomicU64::new(0),
-        writes: AtomicU64::new(0),
+        reads: Arc::default(),
+        writes: Arc::default(),
         read_worked: Mutex::new(None),
         said: Mutex::default(),
         unfiltered,
@@ -158,6 +158,40 @@ impl Provider for Http {
         start: Option<&Start>,
     ) -> Result<Page, Refusal> {
         self.list_from(resource_type, start).await
+    }
+
+    async fn ask(
+        &self,
+        resource_type: ResourceType,
+        parameters: Vec<(&'static str, Json)>,
+    ) -> Result<ListPage, Refusal> {
+        let call = self.list_call(resource_type, parameters);
+        let label = call.to_string();
+        let answer = self.read(&call, Lane::Ordinary).await?;
+        lists::list_of(&label, &outcome::json_of(&label, answer)?)
+    }
+
+    fn in_manner(&self, dialect: Dialect) -> Box<dyn Provider> {
+        Box::new(Self {
+            tenant: self.tenant.clone(),
+            wire: self.wire.with_content_type(&dialect.content_type),
+            credentials: self.credentials.clone(),
+            gate: self.gate.clone(),
+            repetition: Repetition {
+                attempts_max: 1,
+                ..self.repetition
+            },
+            without_patch: AtomicBool::new(self.without_patch.load(Ordering::Relaxed)),
+            cursors_only: AtomicBool::new(self.cursors_only.load(Ordering::Relaxed)),
+            bulk_limits: Mutex::new(*self.known_bulk_limits()),
+            unfiltered: lists::unfiltered_by(&dialect),
+            dialect,
+            reads: self.reads.clone(),
+            writes: self.writes.clone(),
+            read_worked: Mutex::default(),
+            said: Mutex::default(),
+            last_page: Mutex::default(),
+        })
     }
 
     fn puts(&self, resource_type: ResourceType) -> bool {
