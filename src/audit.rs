@@ -84,11 +84,13 @@ pub enum Deed {
     LinkRefuse,
     /// A decision on a resource of the target was taken back.
     LinkRelease,
+    /// A target was probed, on canaries.
+    TargetProbe,
 }
 
 impl Deed {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::DirectoryCreate,
         Self::DirectoryUpdate,
         Self::DirectoryDelete,
@@ -108,6 +110,7 @@ impl Deed {
         Self::LinkAccept,
         Self::LinkRefuse,
         Self::LinkRelease,
+        Self::TargetProbe,
     ];
 
     /// Reads a deed from its word.
@@ -147,6 +150,7 @@ impl Deed {
             Self::LinkAccept => "link.accept",
             Self::LinkRefuse => "link.refuse",
             Self::LinkRelease => "link.release",
+            Self::TargetProbe => "target.probe",
         }
     }
 }
@@ -305,7 +309,7 @@ mod tests {
         }
         assert_eq!(
             Deed::ALL.last(),
-            Some(&Deed::LinkRelease),
+            Some(&Deed::TargetProbe),
             "the last of the enum is the last of the list"
         );
         assert!(Deed::from_word("change.all").is_err_and(|error| error.contains("job.start")));

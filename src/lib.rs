@@ -8,6 +8,7 @@ pub mod access;
 pub mod admin;
 pub mod app;
 pub mod audit;
+pub mod canary;
 pub mod catalog;
 
 pub mod cli;

@@ -36,6 +36,8 @@ pub(super) struct Caller {
     pub(super) tenant: TenantName,
     /// Whether it manages the whole relay, and so may see what concerns no single tenant.
     pub(super) manages_relay: bool,
+    /// Whether it may change the tenant itself.
+    pub(super) manages_tenant: bool,
     /// The token, as the audit log names it.
     pub(super) actor: Actor,
 }
@@ -119,6 +121,7 @@ impl Bearer {
             tenant: tenant.clone(),
             manages_relay: self.tenants == Tenants::All
                 && self.permissions.contains(&Permission::Admin),
+            manages_tenant: self.permissions.contains(&Permission::Admin),
             actor: self.actor,
         })
     }

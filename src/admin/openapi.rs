@@ -153,6 +153,13 @@ fn body_schema(body: &Body) -> Value {
             json!({ "profile": profile, "entry": entry }),
             json!(["entry"]),
         ),
+        "ProbeTarget" => object(
+            json!({
+                "consent": { "const": true, "description": "That users and groups are created on the target, and removed again" },
+                "store": { "type": "boolean", "default": false, "description": "Whether the dialect that is found becomes the tenant's; takes the permission admin" },
+            }),
+            json!(["consent"]),
+        ),
         "Rotate" => object(
             json!({ "overlapSeconds": { "type": "integer", "minimum": 0, "maximum": OVERLAP_SECONDS_MAX, "default": OVERLAP_SECONDS } }),
             json!([]),

@@ -1,17 +1,21 @@
-//! What the API answers about a directory when it is asked to try it: the report of a test, and one entry mapped.
+//! What the API answers when it is asked to try something: the report of a directory's test, one entry mapped, and what the probe
+//! of a target found.
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
+use crate::id::TenantName;
 use crate::identity::Kind;
 use crate::job::ChangeDetection;
+use crate::scim::evidence::Findings;
 use crate::secret::Secret;
 
-/// Tries directories; what stands behind it connects to them.
+/// Tries directories and targets; what stands behind it connects to them.
 #[async_trait]
 pub trait Probe: Send + Sync {
     /// Tries a directory as far as is asked for; one that is not saved comes with its password.
@@ -33,6 +37,17 @@ pub trait Probe: Send + Sync {
         profile: &Profile,
         selector: &str,
     ) -> Result<MappingPreview, PreviewRefused>;
+
+    /// Probes a tenant's target on canaries, which are gone again when it answers, but for those that are named. It keeps the time
+    /// of a request, and `stop` ends it earlier.
+    ///
+    /// # Errors
+    /// When the tenant's secrets cannot be had; nothing was sent then.
+    async fn probe_target(
+        &self,
+        tenant: &TenantName,
+        stop: CancellationToken,
+    ) -> Result<Findings, String>;
 }
 
 /// How far a test goes.

@@ -150,6 +150,8 @@ pub(super) const ROUTES: &[Route] = &[
         testDirectory "Tries a directory" ?["stage"] maybe "Test" => 200 One("TestReport")),
     route!(POST "/directories/{id}/preview-mapping" DirectoryRead Tenant trials::preview_mapping,
         previewMapping "Maps one entry and sends nothing" body "PreviewMapping" => 200 One("MappingPreview")),
+    route!(POST "/directories/{id}/probe" DirectoryWrite Tenant trials::probe_target,
+        probeTarget "Finds out how the target wants to be spoken to, on users and groups that it creates and removes" body "ProbeTarget" => 200 One("ProbeReport") 409),
     route!(GET "/directories/{id}/profiles" DirectoryRead Tenant profiles::list,
         listProfiles "Lists profiles in the order in which they own users" ?["limit" "cursor"] => 200 List("Profile")),
     route!(POST "/directories/{id}/profiles" DirectoryWrite Tenant profiles::create,

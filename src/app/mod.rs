@@ -2,6 +2,7 @@
 
 pub mod probe;
 mod reach;
+pub mod target;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use serde_json::Value as Json;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::admin::probe::{
     Code, MappingPreview, PreviewRefused, Probe, Stage, StageReport, StageStatus, TestError,
@@ -15,12 +16,14 @@ use crate::app::Relays;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::fault::Fault;
+use crate::id::TenantName;
 use crate::identity::feed::Ladder;
 use crate::identity::observation::Observation;
 use crate::identity::{Identity, Kind};
 use crate::job::ChangeDetection;
 use crate::mapping::resource_type;
 use crate::scim::dialect::Dialect;
+use crate::scim::evidence::Findings;
 use crate::scim::path::AttributePath;
 use crate::scim::{Value, encode, shape};
 use crate::secret::Secret;
@@ -50,6 +53,14 @@ impl Probe for Relays {
         let dialect = self.dialect_of(directory);
         let report = timeout(TIME_LIMIT, test(&settings, profile, &dialect, stage)).await;
         report.unwrap_or_else(|_| failed(too_slow(), 0, false))
+    }
+
+    async fn probe_target(
+        &self,
+        tenant: &TenantName,
+        stop: CancellationToken,
+    ) -> Result<Findings, String> {
+        Self::probe_target(self, tenant, stop).await
     }
 
     async fn preview_mapping(

@@ -146,6 +146,14 @@ impl Catalog {
         Ok(None)
     }
 
+    /// Whether a tenant can be changed here at all.
+    ///
+    /// # Errors
+    /// When there is no such tenant, or the file defines it.
+    pub fn may_change_tenant(&self, name: &TenantName) -> Result<(), Refused> {
+        self.stored_tenant(name).map(|_| ())
+    }
+
     fn stored_tenant(&self, name: &TenantName) -> Result<(Arc<Tenant>, Sealed), Refused> {
         let contents = self.contents();
         let entry = contents.tenant(name).ok_or(Refused::Unknown)?;

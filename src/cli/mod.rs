@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod links;
 mod output;
+mod probe;
 mod progress;
 mod remote;
 mod secret;
@@ -68,14 +69,24 @@ enum Command {
     /// Runs the relay: schedules, jobs and the admin endpoint, until SIGTERM or Ctrl-C.
     #[command(after_help = "Example: scim-relay --config /etc/scim-relay/scim-relay.toml serve")]
     Serve,
-    /// Checks the configuration file and every connection in it, and changes nothing.
+    /// Checks the configuration file and every connection in it, and changes nothing unless a probe is asked for.
     #[command(
-        after_help = "Examples:\n  scim-relay check\n  scim-relay check --offline   only the file and its secrets"
+        after_help = "Examples:\n  scim-relay check\n  scim-relay check --offline             only the file and its secrets\n  scim-relay check --probe --tenant acme  how the target wants to be spoken to"
     )]
     Check {
         /// Connects to nothing.
         #[arg(long)]
         offline: bool,
+        /// Finds out how a target wants to be spoken to, instead: creates users and groups there whose names begin with
+        /// scim-relay-probe-, and removes them again. Needs --tenant or --directory.
+        #[arg(long, conflicts_with = "offline")]
+        probe: bool,
+        /// The tenant whose target is probed.
+        #[arg(long, requires = "probe")]
+        tenant: Option<String>,
+        /// The directory whose tenant's target is probed.
+        #[arg(long, requires = "probe")]
+        directory: Option<String>,
     },
     /// Runs one job now and waits for it; through a running relay where there is one.
     #[command(
@@ -329,7 +340,13 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
     let file = arguments.config.as_path();
     match arguments.command {
         Command::Serve => serve::run(&config, file, output).await,
-        Command::Check { offline } => check::run(&config, offline, output).await,
+        Command::Check {
+            probe: true,
+            tenant,
+            directory,
+            ..
+        } => probe::run(&config, tenant.as_deref(), directory.as_deref(), output).await,
+        Command::Check { offline, .. } => check::run(&config, offline, output).await,
         Command::Sync {
             mode: SyncMode::Full | SyncMode::Incremental,
             report: true,

@@ -4,6 +4,7 @@
 
 pub mod dialect;
 pub mod encode;
+pub mod evidence;
 pub mod filter;
 pub mod merge;
 pub mod pace;

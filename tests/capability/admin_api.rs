@@ -1,7 +1,7 @@
 //! The admin endpoint of a running relay: who may call, what it answers, and what becomes of its jobs.
 
 mod audit;
-mod directories;
+pub mod directories;
 mod events;
 mod health;
 mod jobs;

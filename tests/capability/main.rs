@@ -41,5 +41,6 @@ mod target;
 mod target_authentication;
 mod target_bulk;
 mod target_faults;
+mod target_probe;
 mod target_throttling;
 mod truth;

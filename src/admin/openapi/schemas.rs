@@ -15,6 +15,7 @@ use crate::fault::Fault;
 use crate::id::{DirectoryId, JobId};
 use crate::job::health::Colour;
 use crate::job::{Job, ObjectError, Status};
+use crate::scim::evidence::Findings;
 
 /// All schemas, by name.
 pub(super) fn schemas() -> Map<String, Value> {
@@ -30,6 +31,14 @@ pub(super) fn schemas() -> Map<String, Value> {
         schemas.insert(name, schema);
     }
     for (name, mut schema) in generator.take_definitions(true) {
+        if name == "ProbeReport" {
+            let stored =
+                json!({ "type": "boolean", "description": "Whether the dialect was stored" });
+            merge(&mut schema["properties"], json!({ "stored": stored }));
+            if let Some(required) = schema["required"].as_array_mut() {
+                required.push(json!("stored"));
+            }
+        }
         close(&mut schema);
         schemas.insert(name, schema);
     }
@@ -69,6 +78,7 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
         of::<Job>,
         of::<TestReport>,
         of::<MappingPreview>,
+        of::<Findings>,
         of::<problem::Document>,
     ] {
         register(generator);

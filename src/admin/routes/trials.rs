@@ -1,10 +1,13 @@
-//! Trials of a directory: a test of its connection, and one entry mapped.
+//! Trials: a test of a directory's connection, one entry mapped, and the probe of a target.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
+use chrono::Utc;
+use serde_json::{Value, json};
 
+use crate::access::Permission;
 use crate::admin::Admin;
 use crate::admin::auth::Caller;
 use crate::admin::body::Document;
@@ -13,7 +16,9 @@ use crate::admin::problem::Problem;
 use crate::admin::query::Query;
 use crate::admin::routes::{chosen_profile, directory_id, entry_name};
 use crate::admin::shares::Share;
-use crate::document::{Fields, Problems};
+use crate::audit::Deed;
+use crate::directory::tenant::dialect::FIELD;
+use crate::document::{Fields, Node, Problems};
 
 /// POST /directories/test
 pub(super) async fn test_unsaved(
@@ -81,6 +86,56 @@ pub(super) async fn preview_mapping(
         }
         Err(PreviewRefused::Directory(error)) => Err(Problem::directory(error.message)),
     }
+}
+
+/// POST /directories/{id}/probe
+pub(super) async fn probe_target(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Document(body): Document,
+) -> Result<Json<Value>, Problem> {
+    let directory = admin.directory(directory_id(&id)?, &caller.tenant)?;
+    let mut problems = Problems::default();
+    let mut fields = Fields::of(&body, "", &mut problems);
+    if !fields.boolean("consent", false, &mut problems) {
+        let message = "must be true: the probe creates users and groups on the target, whose names begin with scim-relay-probe-, \
+                       and removes them again";
+        fields.refuse("consent", message, &mut problems);
+    }
+    let store = fields.boolean("store", false, &mut problems);
+    fields.finish(&mut problems);
+    problems.verdict(Some(())).map_err(Problem::invalid)?;
+    if store {
+        may_store(&admin, &caller)?;
+    }
+    let _place = place(&admin, &caller)?;
+    let subject = format!("tenant {} (directory {})", caller.tenant, directory.name);
+    let event = caller.event(Utc::now(), Deed::TargetProbe, subject, Vec::new());
+    admin.store.append_audit(vec![event]).await?;
+    let stop = admin.stop.child_token();
+    let probed = admin.probe.probe_target(&caller.tenant, stop).await;
+    let findings = probed.map_err(Problem::directory)?;
+    let store = store && findings.complete && !findings.differences.is_empty();
+    if store {
+        let change = json!({ FIELD: findings.dialect });
+        let catalog = &admin.catalog;
+        catalog
+            .update_tenant(&caller.tenant, Node::of_json(change), &caller.hand())
+            .await?;
+    }
+    let mut shown = json!(findings);
+    shown["stored"] = json!(store);
+    Ok(Json(shown))
+}
+
+/// Says before anything is sent whether the tenant's dialect can be stored.
+fn may_store(admin: &Admin, caller: &Caller) -> Result<(), Problem> {
+    if !caller.manages_tenant {
+        return Err(Problem::permission_missing(Permission::Admin));
+    }
+    admin.catalog.may_change_tenant(&caller.tenant)?;
+    Ok(())
 }
 
 fn place(admin: &Admin, caller: &Caller) -> Result<Share, Problem> {

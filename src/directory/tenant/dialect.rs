@@ -369,6 +369,16 @@ pub fn shown(dialect: &Dialect) -> serde_json::Value {
     })
 }
 
+/// The fields in which another dialect differs from one, with the other's values.
+pub fn differences(one: &Dialect, other: &Dialect) -> serde_json::Map<String, serde_json::Value> {
+    let (one, other) = (shown(one), shown(other));
+    let fields = other.as_object().into_iter().flatten();
+    let differing = fields.filter(|(name, value)| one[name.as_str()] != **value);
+    differing
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
 fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
     let word = words.iter().find(|(_, known)| *known == value);
     word.map_or("", |(word, _)| *word)

@@ -190,6 +190,7 @@ impl Provider for Http {
             writes: self.writes.clone(),
             read_worked: Mutex::default(),
             said: Mutex::default(),
+            listings: Default::default(),
             last_page: Mutex::default(),
         })
     }

@@ -1,5 +1,6 @@
 //! Real counterparts: SCIM servers that others wrote, each through the whole story of a directory.
 
+mod probe;
 mod story;
 
 use crate::support::scim_servers::{Product, ScimServer, ScimTarget};
@@ -56,6 +57,73 @@ const NAMES_OF_GROUPS: (Step, &str) = (
     "names of groups are not unique, so the second create is carried out",
 );
 
+/// Keeps a user of its own for each account, which outlives it.
+const BETTER_AUTH: Facts = Facts {
+    cannot: &[(
+        Step::CreateAgain,
+        "a deleted account leaves a user behind that keeps its e-mail address, and a new account with it is refused",
+    )],
+    ..STRICT
+};
+
+/// Shows no members, and looks for e-mail addresses whatever a filter names.
+const JACKSON: Facts = Facts {
+    dialect: "{ userUpdates = \"put\", membersPerCreate = 0, membersReadable = false, userFilters = [], groupFilters = [] }",
+    email_is_name: true,
+    cannot: &[],
+    ..STRICT
+};
+
+/// Keeps few attributes, and changes users by PUT and groups by PATCH.
+const DJANGO: Facts = Facts {
+    // Without a word on filters of users: by externalId it finds nobody, and by userName the relay finds its own.
+    dialect: "{ userUpdates = \"put\", memberRemovals = \"values\", membersPerCreate = 0, elementTypes = false, \
+        elementUpdates = \"whole\", immutableGroupAttributes = [\"displayName\"], groupFilters = [] }",
+    lacks: &[
+        ("name.formatted", "made of first and last name"),
+        ("displayName", "made of first and last name"),
+        ("phone", "not kept"),
+        ("mobile", "not kept"),
+        ("title", "not kept"),
+        ("userType", "not kept"),
+        ("language", "not kept"),
+        ("department", "not kept"),
+        ("employeeNumber", "not kept"),
+        (story::CITY, "not kept"),
+    ],
+    cannot: &[(Step::RenameGroup, "PATCH of a group knows members only")],
+    ..STRICT
+};
+
+/// An IAM with a data model of its own.
+const CANAILLE: Facts = Facts {
+    // Without a word on filters: it ignores them, and the relay finds out.
+    dialect: "{ elementTypes = false, elementUpdates = \"whole\", paging = \"none\", \
+        omittedAttributes = [\"externalId\"], immutableUserAttributes = [\"userName\"] }",
+    key: ("uid", "userName"),
+    lacks: &[
+        (
+            "mobile",
+            "telephone numbers have no type, so only one can be told from others",
+        ),
+        ("userType", "refused"),
+    ],
+    cannot: &[
+        (Step::FindUser, "externalId is accepted and not stored"),
+        (Step::FindGroup, "there are no groups"),
+        (Step::AdoptUser, "externalId is accepted and not stored"),
+        (Step::LostLinks, "externalId is accepted and not stored"),
+        (Step::RenameUser, "userName is immutable"),
+        (Step::AdoptGroup, "there are no groups"),
+        (Step::RenameGroup, "there are no groups"),
+        (
+            Step::Groups,
+            "a member has its userName for an id and wants a $ref, and a group without members is refused",
+        ),
+    ],
+    ..STRICT
+};
+
 fn told(target: &dyn ScimTarget, facts: &Facts) {
     story::Story::new(target, facts).tell();
 }
@@ -72,79 +140,20 @@ fn target_scimmy_goes_through_the_story() {
 
 #[test]
 fn target_better_auth_goes_through_the_story() {
-    let facts = Facts {
-        cannot: &[(
-            Step::CreateAgain,
-            "a deleted account leaves a user behind that keeps its e-mail address, and a new account with it is refused",
-        )],
-        ..STRICT
-    };
-    told(&ScimServer::start(Product::BetterAuth), &facts);
+    told(&ScimServer::start(Product::BetterAuth), &BETTER_AUTH);
 }
 
 #[test]
 fn target_jackson_goes_through_the_story() {
-    let facts = Facts {
-        dialect: "{ userUpdates = \"put\", membersPerCreate = 0, membersReadable = false, userFilters = [], groupFilters = [] }",
-        email_is_name: true,
-        cannot: &[],
-        ..STRICT
-    };
-    told(&ScimServer::start(Product::Jackson), &facts);
+    told(&ScimServer::start(Product::Jackson), &JACKSON);
 }
 
 #[test]
 fn target_django_scim2_goes_through_the_story() {
-    let facts = Facts {
-        // Without a word on filters of users: by externalId it finds nobody, and by userName the relay finds its own.
-        dialect: "{ userUpdates = \"put\", memberRemovals = \"values\", membersPerCreate = 0, elementTypes = false, \
-            elementUpdates = \"whole\", immutableGroupAttributes = [\"displayName\"], groupFilters = [] }",
-        lacks: &[
-            ("name.formatted", "made of first and last name"),
-            ("displayName", "made of first and last name"),
-            ("phone", "not kept"),
-            ("mobile", "not kept"),
-            ("title", "not kept"),
-            ("userType", "not kept"),
-            ("language", "not kept"),
-            ("department", "not kept"),
-            ("employeeNumber", "not kept"),
-            (story::CITY, "not kept"),
-        ],
-        cannot: &[(Step::RenameGroup, "PATCH of a group knows members only")],
-        ..STRICT
-    };
-    told(&ScimServer::start(Product::Django), &facts);
+    told(&ScimServer::start(Product::Django), &DJANGO);
 }
 
 #[test]
 fn target_canaille_goes_through_the_story() {
-    let facts = Facts {
-        // Without a word on filters: it ignores them, and the relay finds out.
-        dialect: "{ elementTypes = false, elementUpdates = \"whole\", paging = \"none\", \
-            omittedAttributes = [\"externalId\"], immutableUserAttributes = [\"userName\"] }",
-        key: ("uid", "userName"),
-        lacks: &[
-            (
-                "mobile",
-                "telephone numbers have no type, so only one can be told from others",
-            ),
-            ("userType", "refused"),
-        ],
-        cannot: &[
-            (Step::FindUser, "externalId is accepted and not stored"),
-            (Step::FindGroup, "there are no groups"),
-            (Step::AdoptUser, "externalId is accepted and not stored"),
-            (Step::LostLinks, "externalId is accepted and not stored"),
-            (Step::RenameUser, "userName is immutable"),
-            (Step::AdoptGroup, "there are no groups"),
-            (Step::RenameGroup, "there are no groups"),
-            (
-                Step::Groups,
-                "a member has its userName for an id and wants a $ref, and a group without members is refused",
-            ),
-        ],
-        ..STRICT
-    };
-    told(&ScimServer::start(Product::Canaille), &facts);
+    told(&ScimServer::start(Product::Canaille), &CANAILLE);
 }

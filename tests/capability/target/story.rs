@@ -687,7 +687,8 @@ fn mapped(facts: &Facts) -> impl Iterator<Item = (&'static str, &'static str, At
         .filter(move |(name, ..)| !lacks.contains(name))
 }
 
-fn relay(slapd: &Slapd, target: &dyn ScimTarget, facts: &Facts) -> Relay {
+/// A relay between a directory and a server, as the facts tell.
+pub fn relay(slapd: &Slapd, target: &dyn ScimTarget, facts: &Facts) -> Relay {
     let mapping: toml::Table = mapped(facts)
         .map(|(name, attribute, _)| (name.to_owned(), attribute.into()))
         .chain(
