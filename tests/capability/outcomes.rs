@@ -6,6 +6,7 @@ mod in_doubt;
 mod large_groups;
 mod memberships;
 mod mixed;
+mod no_scim;
 mod order;
 mod swaps;
 mod vanished;

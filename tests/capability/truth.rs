@@ -18,12 +18,30 @@ pub fn relay(slapd: &Slapd, target: &FaultTarget) -> Relay {
 pub fn assert_settled(slapd: &Slapd, target: &FaultTarget, relay: &Relay, context: &str) {
     let differences = differences(slapd, target);
     assert!(differences.is_empty(), "{context}: {differences:#?}");
+    assert_only_ours(target, context);
     let again = relay.sync().completed();
     assert_eq!(
         again.writes(),
         0,
         "{context}: a second run writes: {again:?}"
     );
+}
+
+/// Panics if any request was to change a resource that is not ours, or asked for an answer before the work is done.
+pub fn assert_only_ours(target: &FaultTarget, context: &str) {
+    for exchange in target.journal() {
+        let (call, strangers) = (&exchange.call, &exchange.strangers);
+        assert!(
+            strangers.is_empty(),
+            "{context}: {} {} concerns {strangers:?}",
+            call.method,
+            call.path
+        );
+        assert!(
+            !exchange.headers.contains_key("prefer"),
+            "{context}: {call:?}"
+        );
+    }
 }
 
 /// In what the target is not what the directory says, in words; resources without `externalId` are nobody's concern.

@@ -33,6 +33,10 @@ pub struct Settings {
     pub token: Option<String>,
     /// Lists with a filter do not find resources that are younger.
     pub index_lag: Duration,
+    /// Groups do not take resources as members that are younger.
+    pub member_lag: Duration,
+    /// Attributes that are taken without a word and not kept.
+    pub unkept: &'static [&'static str],
     /// The options of the target beneath.
     pub options: Options,
 }
@@ -46,6 +50,8 @@ pub struct Exchange {
     pub call: Arc<Call>,
     /// Its headers.
     pub headers: Arc<HeaderMap>,
+    /// Resources that the request was to change or to make members, and that nobody gave one of our externalIds.
+    pub strangers: Vec<String>,
     /// What was made to go wrong.
     pub fault: Option<Fault>,
     /// The status that the truth gave; `None` when the request did not reach it.
@@ -221,6 +227,7 @@ fn reaches_truth(fault: &Fault) -> bool {
 impl Shared {
     /// Writes the request down and decides what goes wrong with it.
     fn arrived(&self, call: &Call, headers: HeaderMap) -> (usize, Option<Fault>) {
+        let strangers = strangers(&self.target, call);
         let mut script = self.script.lock().unwrap();
         let Script { rules, random, .. } = &mut *script;
         let mut draw = || draw(random);
@@ -234,6 +241,7 @@ impl Shared {
             at: Instant::now(),
             call: Arc::new(call.clone()),
             headers: Arc::new(headers),
+            strangers,
             fault: fault.clone(),
             truth: None,
             sent: None,
@@ -246,6 +254,13 @@ impl Shared {
         if fault == Some(&Fault::IgnoreFilter) {
             asked.query.retain(|(name, _)| name != "filter");
         }
+        forget(&mut asked, self.settings.unkept);
+        if names_young_member(&self.target, &asked, self.settings.member_lag) {
+            return Answer::error(400, Some("invalidValue"), "a member does not exist");
+        }
+        if operations(&asked).is_some_and(<[Value]>::is_empty) {
+            return Answer::no_content();
+        }
         let mut answer = self.target.handle(asked);
         let filtered = call.query.iter().any(|(name, _)| name == "filter");
         if filtered && !self.settings.index_lag.is_zero() {
@@ -253,6 +268,93 @@ impl Shared {
             retain(&mut answer, true, |resource| created(resource) <= newest);
         }
         answer
+    }
+}
+
+/// The operations of a PATCH.
+fn operations(call: &Call) -> Option<&[Value]> {
+    let operations = call.body.as_ref()?.get("Operations")?;
+    operations.as_array().map(Vec::as_slice)
+}
+
+/// The ids of those that a request is to make members.
+fn members(call: &Call) -> Vec<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut members = call
+        .body
+        .as_ref()
+        .map_or_else(Vec::new, |body| list(&body["members"]));
+    for operation in operations(call).unwrap_or_default() {
+        if operation["path"] == "members" {
+            members.extend(list(&operation["value"]));
+        }
+    }
+    let ids = members.iter().filter_map(|member| member["value"].as_str());
+    ids.map(str::to_owned).collect()
+}
+
+fn held(target: &Target, path: &str) -> Option<Value> {
+    // Not its members, of which there may be very many.
+    let call = Call::new("GET", path).query("attributes", "externalId,meta");
+    let answer = target.handle(call);
+    answer.body.filter(|_| answer.status == 200)
+}
+
+/// Those whom a request concerns and who are not ours: each of ours has an anchor for its externalId, which is a UUID, or is
+/// given one by this very request.
+fn strangers(target: &Target, call: &Call) -> Vec<String> {
+    if call.method == "GET" {
+        return Vec::new();
+    }
+    let is_ours = |resource: &Value| {
+        let external_id = resource["externalId"].as_str().unwrap_or_default();
+        uuid::Uuid::parse_str(external_id).is_ok()
+    };
+    let gives_external_id = match call.method.as_str() {
+        "PUT" => call.body.as_ref().is_some_and(is_ours),
+        _ => operations(call)
+            .unwrap_or_default()
+            .iter()
+            .any(|operation| operation["path"] == "externalId"),
+    };
+    let of_members = members(call);
+    let members = of_members.iter().map(|id| format!("/Users/{id}"));
+    let itself = (!gives_external_id).then(|| call.path.clone());
+    let is_strange = |path: &String| {
+        held(target, path).is_some_and(|held| held["id"].is_string() && !is_ours(&held))
+    };
+    itself
+        .into_iter()
+        .chain(members)
+        .filter(is_strange)
+        .collect()
+}
+
+fn names_young_member(target: &Target, call: &Call, lag: Duration) -> bool {
+    if lag.is_zero() || call.method == "GET" {
+        return false;
+    }
+    let oldest = Utc::now() - lag;
+    let is_young = |id: &String| {
+        let member = held(target, &format!("/Users/{id}"));
+        member.is_some_and(|member| created(&member) > oldest)
+    };
+    members(call).iter().any(is_young)
+}
+
+/// Takes attributes out of what is written.
+fn forget(call: &mut Call, attributes: &[&str]) {
+    let Some(body) = call.body.as_mut().and_then(Value::as_object_mut) else {
+        return;
+    };
+    for attribute in attributes {
+        body.remove(*attribute);
+        if let Some(operations) = body.get_mut("Operations").and_then(Value::as_array_mut) {
+            operations.retain(|operation| {
+                let path = operation["path"].as_str().unwrap_or_default();
+                !path.starts_with(attribute)
+            });
+        }
     }
 }
 

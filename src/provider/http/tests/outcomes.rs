@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::target::{Target, broken_off, change, create, html, list, reply, settings};
 use crate::fault::Fault;
-use crate::provider::{Lane, Outcome, RequestCounts, open};
+use crate::provider::{Lane, LookupBy, Outcome, RequestCounts, open};
 use crate::scim::ResourceType;
 use crate::scim::dialect::Dialect;
 use crate::scim::encode;
@@ -209,20 +209,34 @@ async fn a_doubt_is_not_forgotten_when_a_later_try_is_turned_away() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn target_redirects_are_followed_on_no_method_and_the_token_goes_nowhere_else() {
     let elsewhere = Target::start(|_| reply(201, json!({"id": "7"}))).await;
-    let location = elsewhere.url.clone();
-    let target = Target::start(move |_| {
-        (
-            reply(307, json!({})).status(),
-            [(LOCATION, location.clone())],
-        )
-            .into_response()
-    })
-    .await;
-    let outcome = target.provider().submit(&create(), Lane::Ordinary).await;
-    assert_eq!(fault_of(&outcome), ("refused", Fault::Denied));
-    assert!(matches!(outcome, Outcome::Refused(refusal) if refusal.message.contains("127.0.0.1")));
+    for status in [301, 302, 303, 307, 308] {
+        let location = elsewhere.url.clone();
+        let target = Target::start(move |_| {
+            let status = reply(status, json!({})).status();
+            (status, [(LOCATION, location.clone())]).into_response()
+        })
+        .await;
+        let provider = target.provider();
+        for request in [create(), change(), encode::delete(ResourceType::User, "7")] {
+            let outcome = provider.submit(&request, Lane::Ordinary).await;
+            assert_eq!(fault_of(&outcome), ("refused", Fault::Denied), "{status}");
+            assert!(
+                matches!(outcome, Outcome::Refused(refusal) if refusal.message.contains("127.0.0.1"))
+            );
+        }
+        let found = provider.find(ResourceType::User, LookupBy::Name, "ann", Lane::Ordinary);
+        let refusals = [
+            found.await.map(|_| ()),
+            provider.get(ResourceType::User, "7").await.map(|_| ()),
+            provider.list(ResourceType::User, None).await.map(|_| ()),
+            provider.discover().await.map(|_| ()),
+        ];
+        for refusal in refusals {
+            assert_eq!(refusal.unwrap_err().fault, Fault::Denied, "{status}");
+        }
+    }
     assert_eq!(elsewhere.asked().len(), 0);
 }
 
