@@ -8,8 +8,8 @@ use crate::id::ProfileName;
 use crate::identity::digest::Digest;
 use crate::identity::feed::Position;
 use crate::identity::{Identity, MemberKey, RowKey};
-use crate::scim::Attributes;
 use crate::scim::resource::Found;
+use crate::scim::{AttributeChange, Attributes};
 
 /// The *seen* column: what one profile last read of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +101,15 @@ pub enum MatchedBy {
     FormerEntry,
 }
 
+/// A value of a linked resource that a reconciling run brought back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// What the target showed, and what it was given instead.
+    pub change: AttributeChange,
+    /// How often in a row.
+    pub times: u8,
+}
+
 /// What a person decided on a match. It holds for that one resource, and says nothing of others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkDecision {
@@ -131,13 +140,20 @@ pub struct Row {
     pub last: LastOutcome,
 }
 
-/// What last became of a row, for people to read; nothing is decided by it.
+/// What last became of a row, for people to read; nothing that is sent is decided by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastOutcome {
     /// When the target last acknowledged a change.
     pub changed_at: Option<DateTime<Utc>>,
     /// What stands in the way of the row; absent once it no longer differs.
     pub error: Option<RowError>,
+}
+
+impl LastOutcome {
+    /// Whether the last request for it failed.
+    pub fn failed(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error.sent)
+    }
 }
 
 /// Why a row cannot be brought up to date.

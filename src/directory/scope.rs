@@ -486,6 +486,7 @@ fn limits(mut fields: Fields<'_>, problems: &mut Problems) -> Limits {
         groups_emptied: number("groupsEmptied", usual.groups_emptied, 10_000_000),
         groups_emptied_percent: number("groupsEmptiedPercent", usual.groups_emptied_percent, 100),
         plausible_percent: number("plausiblePercent", usual.plausible_percent, 100),
+        found_percent: number("foundPercent", usual.found_percent, 100),
     };
     fields.finish(problems);
     limits

@@ -101,6 +101,7 @@ pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryTy
             "groupsEmptied": limits.groups_emptied,
             "groupsEmptiedPercent": limits.groups_emptied_percent,
             "plausiblePercent": limits.plausible_percent,
+            "foundPercent": limits.found_percent,
         },
     });
     let mut shown = object(usual);

@@ -21,6 +21,8 @@ pub struct Limits {
     pub groups_emptied_percent: u64,
     /// A complete read that meets fewer entries than this percentage of the last one is not plausible.
     pub plausible_percent: u64,
+    /// A target that has fewer of the linked resources than this percentage is taken for another one.
+    pub found_percent: u64,
 }
 
 impl Default for Limits {
@@ -32,6 +34,7 @@ impl Default for Limits {
             groups_emptied: 2,
             groups_emptied_percent: 10,
             plausible_percent: 80,
+            found_percent: 90,
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod jobs;
 pub mod links;
 pub mod records;
 mod redb;
+pub mod repairs;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use crate::store::feeds::Feeds;
 use crate::store::jobs::{Change, Drift, JobFilter, JournalLine, UnsentError};
 use crate::store::links::Links;
 use crate::store::records::Records;
+use crate::store::repairs::Repairs;
 
 /// Where the store is, and how much memory it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +123,7 @@ pub struct Author {
 
 /// What outlives the process.
 #[async_trait]
-pub trait Store: Records + Feeds + Links + Send + Sync {
+pub trait Store: Records + Feeds + Links + Repairs + Send + Sync {
     /// Takes the right to write a directory's rows; an earlier lease of it no longer works.
     async fn lease(&self, directory: DirectoryId) -> Result<Lease, Error>;
 

@@ -14,8 +14,7 @@ use crate::store::Effect;
 use crate::sync::adopt;
 use crate::sync::flight::Flight;
 use crate::sync::prepare::Operation;
-use crate::sync::send::{Settled, adopted, failed, find_ours, settled};
-use crate::sync::swap;
+use crate::sync::send::{Settled, adopted, failed, find_ours, settled, submit};
 
 /// The cure where a target does not manage a create with many members in time.
 const LOWER_MEMBERS: &str = "; if this lasts, lower the tenant's dialect.membersPerCreate";
@@ -96,7 +95,7 @@ pub(super) async fn create(
     loop {
         let outcome = match first.take().filter(|first| !is_put_off(first)) {
             Some(outcome) => outcome,
-            None => flight.relay.provider.submit(&request, Lane::Ordinary).await,
+            None => submit(flight, &operation, &request).await,
         };
         match outcome {
             Outcome::Acknowledged { id: Some(id), .. } => {
@@ -166,9 +165,18 @@ async fn look_with_patience(
     Ok(None)
 }
 
+/// Whether a refusal may mean that there is such a resource already; not every target says so in the words of RFC 7644 §3.3.
+pub(super) fn is_conflict(refusal: &Refusal) -> bool {
+    let words = refusal.message.to_lowercase();
+    let is_uniqueness = |kind: &str| kind.eq_ignore_ascii_case("uniqueness");
+    refusal.status == Some(409)
+        || refusal.scim_type.as_deref().is_some_and(is_uniqueness)
+        || (words.contains("exist") && !words.contains("not exist"))
+}
+
 /// A refused create leads to the same look-up as first contact: ours, somebody else's, or free to propose.
 async fn refused_create(flight: &Flight<'_>, operation: Operation, refusal: Refusal) -> Settled {
-    if !swap::is_conflict(&refusal) {
+    if !is_conflict(&refusal) {
         return failed(operation, Effect::Nothing, refusal);
     }
     match holder(flight, &operation).await {

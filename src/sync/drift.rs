@@ -11,9 +11,10 @@ use crate::plan::Class;
 use crate::scim::path::AttributePath;
 use crate::scim::resource;
 use crate::scim::{AttributeChange, Attributes, Value};
-use crate::snapshot::{Applied, Row, Standing};
+use crate::snapshot::{Applied, Repair, Row, Standing};
 use crate::store::jobs::Drift;
 use crate::store::{Effect, Lease, Settlement};
+use crate::sync::repairs::{self, Unkept};
 use crate::sync::tracker::Tracker;
 use crate::sync::{Error, Relay, adopt};
 
@@ -40,6 +41,7 @@ pub(super) struct Comparison<'a> {
     members_shown: bool,
     /// Groups that showed no members at all, with those whom the relay put there.
     emptied: Vec<(Drift, Vec<RowKey>)>,
+    unkept: Unkept,
 }
 
 impl<'a> Comparison<'a> {
@@ -51,19 +53,30 @@ impl<'a> Comparison<'a> {
             purpose,
             members_shown: false,
             emptied: Vec::new(),
+            unkept: Unkept::default(),
         }
     }
 
     /// Compares linked resources, as the target shows them, with their rows.
     pub(super) async fn take(&mut self, known: Vec<(RowKey, String, Json)>) -> Result<(), Error> {
-        let keys = known.iter().map(|(row, _, _)| row.clone()).collect();
+        let keys: Vec<RowKey> = known.iter().map(|(row, _, _)| row.clone()).collect();
+        let repairs = self.repairs(&keys).await?;
         let rows = self.relay.rows(keys).await?;
-        let (mut observed, mut lines) = (Vec::new(), Vec::new());
-        for ((key, id, resource), row) in known.into_iter().zip(rows) {
+        let (mut observed, mut lines, mut repaired) = (Vec::new(), Vec::new(), Vec::new());
+        for (((key, id, resource), row), before) in known.into_iter().zip(rows).zip(repairs) {
             let Some(((_, seen), applied)) = row.owner().zip(row.applied.as_ref()) else {
                 continue; // no profile sees it, so nothing is desired of it
             };
-            let (held, changes) = compared(self.relay, &row, applied, &resource);
+            let (mut held, mut changes) = compared(self.relay, &row, applied, &resource);
+            if let Some(before) = before {
+                let judged = repairs::judge(&before, changes);
+                held = repairs::believed(held, &applied.attributes, &judged.unkept);
+                changes = judged.changes;
+                self.unkept.count(key.kind, judged.unkept);
+                if judged.repairs != before {
+                    repaired.push((key.clone(), judged.repairs));
+                }
+            }
             let mut line = Drift {
                 at: Utc::now(),
                 key: key.clone(),
@@ -90,13 +103,37 @@ impl<'a> Comparison<'a> {
                 lines.push(line);
             }
         }
-        if let Purpose::Repair(lease) = self.purpose
-            && !observed.is_empty()
-        {
-            self.relay.store.record_observed(lease, observed).await?;
-        }
+        self.correct(observed, repaired).await?;
         self.lost(&lines).await?;
         self.note(lines).await
+    }
+
+    /// What was brought back of rows before; `None` where nothing is brought back.
+    async fn repairs(&self, rows: &[RowKey]) -> Result<Vec<Option<Vec<Repair>>>, Error> {
+        let Purpose::Repair(_) = self.purpose else {
+            return Ok(vec![None; rows.len()]);
+        };
+        let directory = self.relay.directory.id;
+        let repairs = self.relay.store.repairs(directory, rows.to_vec()).await?;
+        Ok(repairs.into_iter().map(Some).collect())
+    }
+
+    /// Writes what the target really holds, and what is brought back of it.
+    async fn correct(
+        &self,
+        observed: Vec<(RowKey, Option<Applied>)>,
+        repaired: Vec<(RowKey, Vec<Repair>)>,
+    ) -> Result<(), Error> {
+        let Purpose::Repair(lease) = self.purpose else {
+            return Ok(());
+        };
+        if !repaired.is_empty() {
+            self.relay.store.note_repairs(lease, repaired).await?;
+        }
+        if !observed.is_empty() {
+            self.relay.store.record_observed(lease, observed).await?;
+        }
+        Ok(())
     }
 
     /// Compares the members of a group; `None` where that must wait for what other groups show.
@@ -160,6 +197,7 @@ impl<'a> Comparison<'a> {
 
     /// Ends the reading: what groups without any members mean is known now.
     pub(super) async fn close(mut self) -> Result<(), Error> {
+        std::mem::take(&mut self.unkept).tell(self.tracker);
         let emptied = std::mem::take(&mut self.emptied);
         if emptied.is_empty() {
             return Ok(());

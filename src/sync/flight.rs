@@ -1,20 +1,24 @@
 //! A flight: what the stages of one apply share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::identity::RowKey;
+use crate::job::ObjectError;
 use crate::plan::{Class, Plan};
 use crate::provider::{Capabilities, Refusal};
 use crate::scim::dialect::Bulk;
 use crate::store::{Author, Lease};
-use crate::sync::Relay;
+use crate::sync::breaker::{Breaker, Ending};
 use crate::sync::proof::Reader;
+use crate::sync::send::Settled;
 use crate::sync::swap::Conflict;
 use crate::sync::tracker::Tracker;
+use crate::sync::{Relay, target};
 
 /// Members of operations that are prepared and not yet settled, apart from a single step that has more: what bounds the
 /// memory that large groups take.
@@ -34,6 +38,14 @@ pub(super) struct Flight<'a> {
     pub(super) stop: CancellationToken,
     /// Why the target refused everything, once it did.
     refused: Mutex<Option<Refusal>>,
+    /// Whether the target fails at large.
+    breaker: Mutex<Breaker>,
+    /// Classes of which too many failed.
+    given_up: Mutex<BTreeSet<Class>>,
+    /// Whether the target is the one that the rows are linked at, once that was looked at.
+    same_target: OnceCell<Result<(), Refusal>>,
+    /// When a resource was last created.
+    created: Mutex<Option<Instant>>,
     /// Rows of which a step was held, dropped or refused: they stay different.
     unfinished: Mutex<HashSet<RowKey>>,
     /// Changes that wait for values of others.
@@ -44,6 +56,8 @@ pub(super) struct Flight<'a> {
     promised: Option<Mutex<HashMap<RowKey, String>>>,
 }
 
+/// How long after a creation a target may not know the new resource as a member yet.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
 /// Most users whose groups are created together with them: their names are kept until the wave ends.
 const PROMISED_MAX: u64 = 10_000;
 
@@ -68,6 +82,10 @@ impl<'a> Flight<'a> {
             author: relay.author(plan.job),
             stop: stop.child_token(),
             refused: Mutex::default(),
+            breaker: Mutex::default(),
+            given_up: Mutex::default(),
+            same_target: OnceCell::new(),
+            created: Mutex::default(),
             unfinished: Mutex::default(),
             conflicts: Mutex::default(),
             room: Arc::new(Semaphore::new(MEMBERS_MAX as usize)),
@@ -137,6 +155,56 @@ impl<'a> Flight<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut conflicts)
+    }
+
+    /// Whether a resource was created just now, which the target may not know everywhere yet.
+    pub(super) fn just_created(&self) -> bool {
+        let created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+        created.is_some_and(|at| at.elapsed() < SETTLED_AFTER)
+    }
+
+    /// Takes in what became of an operation; where the target fails at large, that class or the flight ends.
+    pub(super) fn count(&self, settled: &Settled) {
+        if settled.is_creation() {
+            let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+            *created = Some(Instant::now());
+        }
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let ending = breaker.count(settled);
+        drop(breaker);
+        match ending {
+            Some(Ending::Run(refusal)) => self.halt(refusal),
+            Some(Ending::Class(class, refusal)) => self.give_up(class, &refusal),
+            None => {}
+        }
+    }
+
+    fn give_up(&self, class: Class, refusal: &Refusal) {
+        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if given_up.insert(class) {
+            drop(given_up);
+            self.tracker.record_sent(ObjectError {
+                status: refusal.status,
+                scim_type: refusal.scim_type.clone(),
+                ..ObjectError::of_job(class.as_str(), refusal.fault, refusal.message.clone())
+            });
+        }
+    }
+
+    /// Whether so many of a class failed that no more of them are sent.
+    pub(super) fn is_given_up(&self, class: Class) -> bool {
+        let given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        given_up.contains(&class)
+    }
+
+    /// Looks, once in a flight, whether the target is the one that the rows are linked at.
+    pub(super) async fn same_target(&self) -> Result<(), Refusal> {
+        let look = async || {
+            target::same_resources(self.relay)
+                .await
+                .map_err(target::refusal)
+        };
+        self.same_target.get_or_init(look).await.clone()
     }
 
     /// Notes that a row stays different.

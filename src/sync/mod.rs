@@ -3,6 +3,7 @@
 
 mod adopt;
 mod apply;
+mod breaker;
 mod create;
 mod drift;
 mod feed;
@@ -16,11 +17,13 @@ mod problems;
 mod proof;
 mod propose;
 mod recover;
+mod repairs;
 mod roles;
 mod send;
 mod settle;
 pub mod stop;
 mod swap;
+mod target;
 mod together;
 pub mod tracker;
 pub mod watch;
@@ -120,7 +123,7 @@ async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, 
     } = tracker.job();
     let lease = relay.store.lease(relay.directory.id).await?;
     if !repair {
-        same_target(relay, &lease).await?;
+        target::same_address(relay, &lease).await?;
         tokio::select! {
             told = Box::pin(observe::report(relay, tracker)) => told?,
             () = stop.token().cancelled() => {}
@@ -140,20 +143,6 @@ async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, 
     Ok(plan.waits_for_approval())
 }
 
-/// Ids of one target say nothing at another, where they may be those of strangers.
-async fn same_target(relay: &Relay, lease: &Lease) -> Result<(), Error> {
-    let now = &relay.tenant.base_url;
-    match relay.store.bind_target(lease, now).await? {
-        None => Ok(()),
-        Some(before) => Err(Error::Moved(format!(
-            "the accounts of directory {} are linked at {before}, and baseUrl of tenant {} is {now} now: nothing is sent, \
-             because their ids may be those of others there. Put baseUrl back; or, if that is meant, create the directory \
-             anew (in the file: under another name), and its accounts are linked by externalId",
-            relay.directory.name, relay.tenant.name
-        ))),
-    }
-}
-
 /// Looks at what an earlier run left open, reads, and plans.
 async fn up_to_the_plan(
     relay: &Relay,
@@ -167,7 +156,7 @@ async fn up_to_the_plan(
         // First of all, so that a run that fails early is not asked for again at once.
         ingest::note_attempt(relay, lease, tracker.job().trigger).await?;
     }
-    same_target(relay, lease).await?;
+    target::same_address(relay, lease).await?;
     let in_doubt = match mode.applies() {
         true => recover::settle_open_intents(relay, lease, tracker).await?,
         false => Default::default(),
@@ -200,7 +189,8 @@ pub enum Error {
     /// The target refuses everything.
     #[error(transparent)]
     Target(#[from] Refusal),
-    /// The rows are linked at another target than the one that the tenant names now; the text names both and the cure.
+    /// The rows are linked at another target than the one that answers under the tenant's address now; the text says why and
+    /// names the cure.
     #[error("{0}")]
     Moved(String),
     /// The one entry that the job is about cannot be had; the text names it and the cure.

@@ -17,7 +17,7 @@ use crate::snapshot::{Match, MatchedBy, Row, Standing};
 use crate::store::Lease;
 use crate::sync::drift::{self, Comparison, Purpose};
 use crate::sync::tracker::{Tracker, row_error, target_error};
-use crate::sync::{Error, Relay, adopt};
+use crate::sync::{Error, Relay, adopt, target};
 use chrono::Utc;
 
 /// Rows looked at in one turn.
@@ -60,11 +60,14 @@ pub(super) async fn read_target(
 ) -> Result<(), Error> {
     tracker.phase("observing").await;
     relay.provider.discover().await?;
+    if occasion == Occasion::Reconcile {
+        target::same_resources(relay).await?;
+    }
     let mut comparison = Comparison::new(relay, tracker, Purpose::Repair(lease));
     for kind in kinds(relay) {
         let reading = read_pages(relay, kind, &mut comparison).await?;
         if occasion == Occasion::Reconcile {
-            confirm_missing(relay, lease, reading.missing, tracker).await?;
+            confirm_missing(relay, lease, kind, reading.missing, tracker).await?;
         }
         if !reading.is_whole {
             tracker.update(|job| job.warnings.push(not_whole(kind)));
@@ -247,20 +250,32 @@ pub(super) async fn reconcile_one(
             comparison.take(known).await?;
             comparison.close().await
         }
-        None => note_missing(relay, lease, id, key.clone(), tracker).await,
+        None => {
+            target::same_resources(relay).await?;
+            note_missing(relay, lease, id, key.clone(), tracker).await
+        }
     }
 }
 
-/// Absence from a list proves nothing (lists may be cut short); a read by id does.
+/// Absence from a list proves nothing (lists may be cut short); a read by id does. Nothing is forgotten where so many are
+/// gone that it may be another target.
 async fn confirm_missing(
     relay: &Relay,
     lease: &Lease,
+    kind: Kind,
     missing: HashMap<String, RowKey>,
     tracker: &Tracker,
 ) -> Result<(), Error> {
+    let mut gone = Vec::new();
+    let mut counted = 0;
     for (id, key) in missing {
         match drift::is_gone(relay, &key, &id).await {
-            Ok(true) => note_missing(relay, lease, &id, key, tracker).await?,
+            Ok(true) => {
+                let row = relay.rows(vec![key.clone()]).await?.pop();
+                let applied = row.and_then(|row| row.applied);
+                counted += u64::from(applied.is_some_and(|applied| applied.is_active()));
+                gone.push((id, key));
+            }
             Ok(false) => {}
             // Some targets answer an unknown id with 400; that is this row's error, and the others are compared all the same.
             Err(Error::Target(refusal)) if refusal.fault == Fault::Rejected => {
@@ -269,6 +284,10 @@ async fn confirm_missing(
             }
             Err(error) => return Err(error),
         }
+    }
+    target::judge(relay, counted, target::counted(relay, kind).await?)?;
+    for (id, key) in gone {
+        note_missing(relay, lease, &id, key, tracker).await?;
     }
     Ok(())
 }

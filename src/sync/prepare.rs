@@ -41,6 +41,8 @@ pub(super) struct Operation {
     pub(super) last_part: bool,
     /// What the target last acknowledged of the row.
     pub(super) applied: Option<Applied>,
+    /// Whether the row's last request failed, too.
+    pub(super) failed_before: bool,
     /// Members that the request adds or removes, with their ids at the target.
     pub(super) members: Vec<(RowKey, String)>,
     /// What to do.
@@ -102,7 +104,7 @@ pub(super) async fn feed(
                 .map(|(_, step)| step)
                 .collect();
             let ended = count < STEPS_PER_TURN || steps.len() < count;
-            if held {
+            if held || flight.is_given_up(class) {
                 steps
                     .iter()
                     .for_each(|step| flight.leave_unfinished(&step.key));
@@ -277,6 +279,7 @@ async fn requests_of_step(
         part: 0,
         last_part: true,
         applied: row.applied.clone(),
+        failed_before: row.last.failed(),
         members,
         task,
         room: None,
@@ -327,7 +330,9 @@ async fn requests_of_step(
                 encode::remove_members(&applied.id, ids)
             })
         }
-        (Action::SetManager(to), Some(applied)) => manager::set(flight, &step, applied, to).await?,
+        (Action::SetManager(to), Some(applied)) => {
+            manager::set(flight, &step, applied, row.last.failed(), to).await?
+        }
         (_, None) => {
             flight.leave_unfinished(&step.key); // its link was lost in the meantime; the next run plans it again
             Vec::new()
@@ -364,6 +369,7 @@ fn in_parts(
             part: 0,
             last_part: true,
             applied: row.applied.clone(),
+            failed_before: row.last.failed(),
             members,
             task: Task::Settle,
             room: None,
@@ -378,6 +384,7 @@ fn in_parts(
             part: u32::try_from(part).unwrap_or(u32::MAX),
             last_part: part + 1 == count,
             applied: row.applied.clone(),
+            failed_before: row.last.failed(),
             members: members.to_vec(),
             task: Task::Send(request(&ids(members))),
             room: None,

@@ -1,6 +1,7 @@
 //! Send: operations go to the target, and every answer, clear or not, becomes a settlement.
 
-use chrono::Utc;
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::sync::mpsc;
@@ -14,15 +15,13 @@ use crate::scim::encode::{self, Request};
 use crate::scim::path::AttributePath;
 use crate::scim::{AttributeChange, Attributes, Value};
 use crate::snapshot::Applied;
-use crate::store::jobs::Change;
-use crate::store::{Effect, Settlement};
+use crate::store::Effect;
 use crate::sync::adopt::{self, Adopted};
 use crate::sync::create;
 use crate::sync::flight::Flight;
 use crate::sync::prepare::{Operation, Task};
 use crate::sync::swap;
 use crate::sync::together;
-use crate::sync::tracker::target_error;
 
 /// What became of one operation.
 pub(super) struct Settled {
@@ -32,6 +31,14 @@ pub(super) struct Settled {
     pub(super) refusal: Option<Refusal>,
     /// Whether the target was spoken to at all; what was not sent leaves no line in the journal.
     pub(super) sent: bool,
+}
+
+impl Settled {
+    /// Whether a resource was created.
+    pub(super) fn is_creation(&self) -> bool {
+        let creates = matches!(self.operation.step.action, Action::Create { .. });
+        creates && self.refusal.is_none()
+    }
 }
 
 /// Sends everything that was prepared, as many at once as the tenant allows.
@@ -64,7 +71,8 @@ pub(super) async fn send_one(
     sent: &mpsc::Sender<Settled>,
 ) {
     // After a halt the rest is left alone: its intents are settled as never sent.
-    let settled = if flight.stop.is_cancelled() && outcome.is_none() {
+    let ended = flight.stop.is_cancelled() || flight.is_given_up(operation.step.class);
+    let settled = if ended && outcome.is_none() {
         Some(untouched(operation))
     } else {
         carry_out(flight, operation, outcome).await
@@ -81,17 +89,18 @@ pub(super) async fn pass_on(flight: &Flight<'_>, settled: Settled, sent: &mpsc::
     {
         flight.halt(refusal.clone());
     }
+    flight.count(&settled);
     // The settling stage ends only after this one, unless the store failed; then the run ends anyway.
     let _ = sent.send(settled).await;
 }
 
-/// An operation that was prepared and never sent, because the run ended; the next run sends it.
+/// An operation that was prepared and never sent, because the run ended or too many like it failed; the next run sends it.
 fn untouched(operation: Operation) -> Settled {
     let refusal = Refusal {
         fault: Fault::Transient,
         status: None,
         scim_type: None,
-        message: "not sent, because the run ended".to_owned(),
+        message: "not sent, because the run ended or too many like it failed".to_owned(),
     };
     Settled {
         operation,
@@ -200,6 +209,34 @@ pub(super) async fn adopted(
     }
 }
 
+/// Sends the request of an operation. A target may not know yet whom it was given just now (hazard H42), so one that names
+/// members is sent again after a while where it is refused then.
+pub(super) async fn submit(
+    flight: &Flight<'_>,
+    operation: &Operation,
+    request: &Request,
+) -> Outcome {
+    let settle = Duration::from_secs(u64::from(flight.relay.tenant.settle_s));
+    let adds = matches!(
+        operation.step.action,
+        Action::AddMembers(_) | Action::Create { .. }
+    ) && !operation.members.is_empty();
+    let lane = lane(operation.step.class);
+    let mut pauses = [settle, settle * 2].into_iter();
+    loop {
+        let outcome = flight.relay.provider.submit(request, lane).await;
+        let unknown_member = matches!(&outcome, Outcome::Refused(refusal)
+            if matches!(refusal.status, Some(400 | 404 | 422)) && !create::is_conflict(refusal));
+        if !(unknown_member && adds && !settle.is_zero() && flight.just_created()) {
+            return outcome;
+        }
+        let Some(pause) = pauses.next() else {
+            return outcome;
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
 /// A change of a linked resource: attributes or members.
 async fn change(
     flight: &Flight<'_>,
@@ -209,10 +246,7 @@ async fn change(
 ) -> Option<Settled> {
     let outcome = match outcome {
         Some(outcome) => outcome,
-        None => {
-            let provider = &flight.relay.provider;
-            provider.submit(&request, lane(operation.step.class)).await
-        }
+        None => submit(flight, &operation, &request).await,
     };
     let (operation, outcome) = match outcome {
         Outcome::Refused(refusal) => {
@@ -334,6 +368,10 @@ pub(super) fn after_changes(operation: &Operation) -> Attributes {
 /// The target no longer has the resource. Another one with our externalId takes its place; else the link is dropped,
 /// and the next run creates the resource again if the entry is in scope and active.
 async fn gone(flight: &Flight<'_>, operation: Operation, refusal: Refusal) -> Settled {
+    // At another target everything is gone, and nobody who leaves may be taken for done there.
+    if let Err(other) = flight.same_target().await {
+        return failed(operation, Effect::Nothing, other);
+    }
     match find_ours(flight, &operation.step.key).await {
         Ok(Some(id))
             if operation
@@ -409,67 +447,5 @@ async fn unclear_addition(
             second,
         ),
         Outcome::Unknown(second) => failed(operation, Effect::StillUnknown, second),
-    }
-}
-
-/// The line in the journal.
-pub(super) fn journal_line(settled: &Settled) -> Change {
-    let step = &settled.operation.step;
-    let id = match &settled.effect {
-        Effect::Applied(applied) | Effect::AppliedWithMembers(applied, _) => {
-            Some(applied.id.clone())
-        }
-        _ => settled
-            .operation
-            .applied
-            .as_ref()
-            .map(|applied| applied.id.clone()),
-    };
-    let rows = || {
-        settled
-            .operation
-            .members
-            .iter()
-            .map(|(row, _)| row.clone())
-            .collect()
-    };
-    let action = match &step.action {
-        Action::AddMembers(_) => Action::AddMembers(rows()),
-        Action::RemoveMembers(_) => Action::RemoveMembers(rows()),
-        Action::Create { attributes, .. } => Action::Create {
-            attributes: attributes.clone(),
-            members: rows(),
-        },
-        other => other.clone(),
-    };
-    Change {
-        at: Utc::now(),
-        key: step.key.clone(),
-        dn: step.dn.clone(),
-        id,
-        action,
-        class: step.class,
-        reason: step.reason,
-        error: settled
-            .refusal
-            .as_ref()
-            .map(|refusal| target_error(&step.key, &step.dn, step.class.as_str(), refusal)),
-    }
-}
-
-/// One settlement for the store.
-pub(super) fn settlement(flight: &Flight<'_>, settled: &Settled) -> Settlement {
-    let step = &settled.operation.step;
-    let done = settled.refusal.is_none()
-        && settled.operation.last_part
-        && step.last_of_row
-        && !flight.is_unfinished(&step.key);
-    Settlement {
-        key: step.key.clone(),
-        class: step.class,
-        part: settled.operation.part,
-        effect: settled.effect.clone(),
-        clean: done.then_some(step.based_on),
-        change: settled.sent.then(|| journal_line(settled)),
     }
 }

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::plan::{Action, Class, Reason};
 use crate::snapshot::Applied;
+use crate::store::jobs::Change;
 use crate::store::{Effect, Settlement};
 use crate::sync::Error;
 use crate::sync::flight::Flight;
-use crate::sync::send::{Settled, settlement};
+use crate::sync::send::Settled;
 use crate::sync::tracker::target_error;
 
 /// Outcomes committed in one transaction at the most.
@@ -101,4 +103,66 @@ fn count(flight: &Flight<'_>, settled: &Settled) {
             (Class::RemoveMembers, _) => counters.members_removed += members,
         }
     });
+}
+
+/// The line in the journal.
+fn journal_line(settled: &Settled) -> Change {
+    let step = &settled.operation.step;
+    let id = match &settled.effect {
+        Effect::Applied(applied) | Effect::AppliedWithMembers(applied, _) => {
+            Some(applied.id.clone())
+        }
+        _ => settled
+            .operation
+            .applied
+            .as_ref()
+            .map(|applied| applied.id.clone()),
+    };
+    let rows = || {
+        settled
+            .operation
+            .members
+            .iter()
+            .map(|(row, _)| row.clone())
+            .collect()
+    };
+    let action = match &step.action {
+        Action::AddMembers(_) => Action::AddMembers(rows()),
+        Action::RemoveMembers(_) => Action::RemoveMembers(rows()),
+        Action::Create { attributes, .. } => Action::Create {
+            attributes: attributes.clone(),
+            members: rows(),
+        },
+        other => other.clone(),
+    };
+    Change {
+        at: Utc::now(),
+        key: step.key.clone(),
+        dn: step.dn.clone(),
+        id,
+        action,
+        class: step.class,
+        reason: step.reason,
+        error: settled
+            .refusal
+            .as_ref()
+            .map(|refusal| target_error(&step.key, &step.dn, step.class.as_str(), refusal)),
+    }
+}
+
+/// One settlement for the store.
+fn settlement(flight: &Flight<'_>, settled: &Settled) -> Settlement {
+    let step = &settled.operation.step;
+    let done = settled.refusal.is_none()
+        && settled.operation.last_part
+        && step.last_of_row
+        && !flight.is_unfinished(&step.key);
+    Settlement {
+        key: step.key.clone(),
+        class: step.class,
+        part: settled.operation.part,
+        effect: settled.effect.clone(),
+        clean: done.then_some(step.based_on),
+        change: settled.sent.then(|| journal_line(settled)),
+    }
 }

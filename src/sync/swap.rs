@@ -18,6 +18,7 @@ use crate::scim::path::AttributePath;
 use crate::scim::{AttributeChange, Value, encode};
 use crate::snapshot::Applied;
 use crate::store::Effect;
+use crate::sync::create;
 use crate::sync::flight::Flight;
 use crate::sync::prepare::{Operation, STEPS_PER_TURN, Task, before};
 use crate::sync::send::{self, Settled, failed, pass_on, settled};
@@ -35,14 +36,6 @@ pub(super) struct Conflict {
     parts: u32,
 }
 
-/// Whether a refusal says that another resource has a value already.
-pub(super) fn is_conflict(refusal: &Refusal) -> bool {
-    let kind = refusal.scim_type.as_deref();
-    refusal.status == Some(409)
-        || kind.is_some_and(|kind| kind.eq_ignore_ascii_case("uniqueness"))
-        || refusal.message.to_lowercase().contains("exist")
-}
-
 /// Keeps a change of a user's attributes that was refused for such a reason; gives back any other.
 pub(super) fn keep(
     flight: &Flight<'_>,
@@ -50,7 +43,7 @@ pub(super) fn keep(
     refusal: Refusal,
 ) -> Option<(Operation, Refusal)> {
     let changes_user = matches!(operation.step.class, Class::Update | Class::Reactivate);
-    if !changes_user || refusal.status == Some(404) || !is_conflict(&refusal) {
+    if !changes_user || refusal.status == Some(404) || !create::is_conflict(&refusal) {
         return Some((operation, refusal));
     }
     flight.keep(Conflict {
@@ -135,7 +128,7 @@ async fn again(flight: &Flight<'_>, kept: Conflict, sent: &mpsc::Sender<Settled>
     };
     let lane = send::lane(kept.operation.step.class);
     match flight.relay.provider.submit(request, lane).await {
-        Outcome::Refused(refusal) if is_conflict(&refusal) => {
+        Outcome::Refused(refusal) if create::is_conflict(&refusal) => {
             give_up(flight, Conflict { refusal, ..kept }, sent).await;
             false
         }

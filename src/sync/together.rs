@@ -44,9 +44,10 @@ pub(super) async fn all(
         if batch.is_empty() {
             return swap::settle(flight, &sent).await;
         }
-        let (to_send, others): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .partition(|operation| matches!(operation.task, Task::Send(_)));
+        let (to_send, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|operation| {
+            let given_up = flight.is_given_up(operation.step.class);
+            matches!(operation.task, Task::Send(_)) && !given_up
+        });
         let others = others.into_iter().map(|operation| (operation, None));
         each(flight, others.collect(), &sent).await;
         send_batch(flight, to_send, &mut made, &sent).await;

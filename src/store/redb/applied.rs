@@ -225,6 +225,7 @@ impl<'t> Ledger<'t> {
         self.drop_name(key, &before)?;
         self.count(key.kind, &before, u64::saturating_sub);
         self.directory.applied.remove(row.as_slice())?;
+        self.directory.repairs.remove(row.as_slice())?;
         self.forget_members(&row)?;
         self.mark_rows_naming(&row)?;
         self.gone.insert(row);

@@ -37,6 +37,7 @@ pub(super) fn profile(
                     directory.dirty.remove(row)?;
                     directory.found.remove(row)?;
                     directory.outcomes.remove(row)?;
+                    directory.repairs.remove(row)?;
                 }
             }
         }

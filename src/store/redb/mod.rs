@@ -15,6 +15,7 @@ mod links;
 mod outcomes;
 mod plans;
 mod records;
+mod repairs;
 mod rows;
 mod seen;
 mod tables;

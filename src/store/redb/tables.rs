@@ -180,6 +180,8 @@ pub(super) struct DirectoryTables<S> {
     pub intents: S,
     /// Row → what last became of it.
     pub outcomes: S,
+    /// Row → what was brought back of it when it was last compared.
+    pub repairs: S,
     /// Digest of an acknowledged userName → row.
     pub user_names: S,
 }
@@ -198,6 +200,7 @@ impl<S> DirectoryTables<S> {
             found: open("found")?,
             intents: open("intents")?,
             outcomes: open("outcomes")?,
+            repairs: open("repairs")?,
             user_names: open("user_names")?,
         })
     }

@@ -18,6 +18,7 @@ pub(super) async fn set(
     flight: &Flight<'_>,
     step: &Arc<Step>,
     applied: &Applied,
+    failed_before: bool,
     manager: &RowKey,
 ) -> Result<Vec<Operation>, Error> {
     let path = AttributePath::manager();
@@ -47,6 +48,7 @@ pub(super) async fn set(
         part: 0,
         last_part: true,
         applied: Some(applied.clone()),
+        failed_before,
         members: Vec::new(),
         task,
         room: None,

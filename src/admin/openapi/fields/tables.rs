@@ -95,6 +95,7 @@ pub(super) const PROFILE: &[Field] = &[
             field("groupsEmptied", Kind::Number(0, 10_000_000)),
             field("groupsEmptiedPercent", Kind::Number(0, 100)),
             field("plausiblePercent", Kind::Number(0, 100)),
+            field("foundPercent", Kind::Number(0, 100)),
         ]),
     ),
 ];
