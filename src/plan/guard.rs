@@ -52,8 +52,10 @@ pub struct Evidence {
     pub baseline: Option<Baseline>,
     /// Deactivations in the plan that rest on absence.
     pub absent_users: u64,
-    /// All deactivations in the plan.
+    /// All deactivations and deletions of users in the plan.
     pub deactivations: u64,
+    /// Whether there are deletions among them.
+    pub deletes: bool,
     /// Groups that the plan empties, because they are absent.
     pub emptied_groups: u64,
     /// What is linked.
@@ -111,11 +113,15 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
             // Whoever is absent is a member of nothing; if that absence is in doubt, so are these removals.
             classes.push(Class::RemoveMembers);
         }
+        let what = match evidence.deletes {
+            true => "deactivated or deleted",
+            false => "deactivated",
+        };
         holds.push(Hold {
             classes,
             release: Release::Approval,
             message: format!(
-                "{} of {} active users would be deactivated or deleted, {} of them because they are gone or out of scope; up to \
+                "{} of {} active users would be {what}, {} of them because they are gone or out of scope; up to \
                  {allowed} go by themselves. If this is right, raise guard.deactivations of the profile; if not, correct \
                  the directory, the filter or the base DN",
                 evidence.deactivations, evidence.linked.active_users, evidence.absent_users
@@ -162,6 +168,7 @@ mod tests {
             }),
             absent_users: 0,
             deactivations,
+            deletes: false,
             emptied_groups: 0,
             linked: LinkedCounts {
                 active_users,

@@ -117,6 +117,7 @@ struct Draft<'a> {
     anybody_linked: bool,
     absent_users: u64,
     deactivations: u64,
+    deletes: bool,
     emptied_groups: u64,
     members: Counters,
     waiting: Waiting,
@@ -149,6 +150,7 @@ impl<'a> Draft<'a> {
             anybody_linked: linked.users > 0,
             absent_users: 0,
             deactivations: 0,
+            deletes: false,
             emptied_groups: 0,
             members: Counters::default(),
             waiting: Waiting::default(),
@@ -297,6 +299,7 @@ impl<'a> Draft<'a> {
             None => self.problems.none(row),
         }
         let deletes = verdict.steps.iter().any(|step| step.class == Class::Delete);
+        self.deletes |= deletes;
         for step in &verdict.steps {
             // Whoever is deactivated and deleted leaves once.
             if !deletes || step.class != Class::Deactivate {
@@ -458,6 +461,7 @@ impl<'a> Draft<'a> {
             baseline: state.baseline,
             absent_users: self.absent_users,
             deactivations: self.deactivations,
+            deletes: self.deletes,
             emptied_groups: self.emptied_groups,
             linked,
         };
