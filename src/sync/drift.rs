@@ -221,14 +221,24 @@ impl<'a> Comparison<'a> {
         self.note(lines).await
     }
 
-    /// Forgets that the relay put members into groups which are not there any more, so that the plan puts them back.
+    /// Forgets that the relay put members into groups which are not there any more, so that the plan puts them back. Not of
+    /// a group that differs: somebody who leaves it in this run may be there although the target does not show it, and who
+    /// is forgotten is not taken out.
     async fn lost(&self, lines: &[Drift]) -> Result<(), Error> {
         let Purpose::Repair(lease) = self.purpose else {
             return Ok(());
         };
-        let lost = lines.iter().filter(|line| !line.missing.is_empty());
+        let lost: Vec<&Drift> = lines
+            .iter()
+            .filter(|line| !line.missing.is_empty())
+            .collect();
+        let groups = lost.iter().map(|line| line.key.clone()).collect();
+        let (store, directory) = (&self.relay.store, self.relay.directory.id);
+        let differ = store.are_dirty(directory, groups).await?;
+        let lost = lost.into_iter().zip(differ);
         let settlements: Vec<Settlement> = lost
-            .map(|line| Settlement {
+            .filter(|(_, differs)| !differs)
+            .map(|(line, _)| Settlement {
                 key: line.key.clone(),
                 class: Class::AddMembers,
                 part: NO_PART,
@@ -241,7 +251,7 @@ impl<'a> Comparison<'a> {
             return Ok(());
         }
         let author = self.relay.author(self.tracker.job().id);
-        Ok(self.relay.store.settle(lease, &author, settlements).await?)
+        Ok(store.settle(lease, &author, settlements).await?)
     }
 
     async fn note(&self, lines: Vec<Drift>) -> Result<(), Error> {

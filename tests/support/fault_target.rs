@@ -432,19 +432,22 @@ fn response(fault: Option<Fault>, truth: Option<Answer>) -> Option<Response<Body
                 body["totalResults"] = 0.into();
             }
         }
-        Some(Fault::HideMembers) => hide_members(&mut answer),
+        Some(Fault::HideMembers) => show_members(&mut answer, 0),
+        Some(Fault::ShowMembers(count)) => show_members(&mut answer, count),
         _ => {}
     }
     Some(http::respond(answer))
 }
 
-fn hide_members(answer: &mut Answer) {
+fn show_members(answer: &mut Answer, count: usize) {
     let Some(body) = &mut answer.body else {
         return;
     };
     let hide = |resource: &mut Value| {
         if resource["meta"]["resourceType"] == "Group" {
-            resource["members"] = Value::Array(Vec::new());
+            let members = resource["members"].as_array();
+            let shown = members.into_iter().flatten().take(count).cloned().collect();
+            resource["members"] = Value::Array(shown);
         }
     };
     match body.get_mut("Resources").and_then(Value::as_array_mut) {

@@ -6,7 +6,7 @@ use redb::{ReadTransaction, WriteTransaction};
 use super::audit;
 use super::codec;
 use super::failure::Failure;
-use super::rows::Columns;
+use super::rows::{self, Columns};
 use super::tables::{DirectoryTables, Source as _};
 use super::{Commit, RedbStore};
 use crate::audit::Event;
@@ -62,10 +62,7 @@ fn matched_rows(
     let columns = Columns::open(txn, directory, profiles)?;
     let after = after.map(RowKey::to_key);
     let matched = columns.directory.found.after(after.as_deref())?;
-    matched
-        .take(limit)
-        .map(|entry| columns.row(codec::row_key(entry?.0.value())?))
-        .collect()
+    rows::rows_of(&columns, matched, limit)
 }
 
 fn decide(

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::links;
 use super::seen;
 use super::tables::{
-    COUNTS, DirectoryTables, PROFILES, ProfileTables, ReadTable, Source, open_read,
+    COUNTS, DirectoryTables, Entry, PROFILES, ProfileTables, ReadTable, Source, open_read,
 };
 use crate::id::{DirectoryId, ProfileKey, ProfileName};
 use crate::identity::digest;
@@ -189,10 +189,30 @@ pub(super) fn dirty_rows(
     let columns = Columns::open(txn, directory, profiles)?;
     let after = after.map(RowKey::to_key);
     let dirty = columns.directory.dirty.after(after.as_deref())?;
-    dirty
+    rows_of(&columns, dirty, limit)
+}
+
+/// The first rows that an index names.
+pub(super) fn rows_of<'a>(
+    columns: &Columns,
+    index: impl Iterator<Item = Result<Entry<'a>, Failure>>,
+    limit: usize,
+) -> Result<Vec<Row>, Failure> {
+    index
         .take(limit)
         .map(|entry| columns.row(codec::row_key(entry?.0.value())?))
         .collect()
+}
+
+/// Whether rows are marked as different.
+pub(super) fn are_dirty(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    rows: &[RowKey],
+) -> Result<Vec<bool>, Failure> {
+    let tables = DirectoryTables::read(txn, directory)?;
+    let rows = rows.iter();
+    rows.map(|row| tables.dirty.has(&row.to_key())).collect()
 }
 
 /// Rows by key.

@@ -224,6 +224,25 @@ async fn drift_of_memberships_is_not_concluded_from_a_target_that_shows_none() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drift_of_memberships_keeps_nobody_in_a_group_that_he_leaves_in_the_same_run() {
+    let (slapd, team) = with_team();
+    let target = FaultTarget::start(Vec::new()).await;
+    let relay = relay(&slapd, &target);
+    relay.sync().completed();
+    let left = id_of(&target, 3);
+    // It shows one member of three, so at least one of those who leave is not shown.
+    target.set_rules(vec![Rule::on("GET", "/Groups", Fault::ShowMembers(1))]);
+    for number in [1, 2] {
+        slapd.modify(&format!(
+            "dn: {team}\nchangetype: modify\ndelete: member\nmember: {}\n",
+            dn(number)
+        ));
+    }
+    reconcile(&relay).completed();
+    assert_eq!(members_of(&target).1, [left]);
+}
+
 /// Pages after the first are empty, although the total counts them.
 fn cut_after_the_first_page(path: &'static str) -> Rule {
     let cut = Fault::TruncatedList {

@@ -56,6 +56,8 @@ pub enum Fault {
     FindNothing,
     /// Groups come with an empty list of members.
     HideMembers,
+    /// Groups come with so many of their members, without a word on the others.
+    ShowMembers(usize),
 }
 
 /// The shapes in which real targets say that a resource exists already.
