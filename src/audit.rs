@@ -86,11 +86,17 @@ pub enum Deed {
     LinkRelease,
     /// A target was probed, on canaries.
     TargetProbe,
+    /// The plan of a job that waited was approved.
+    PlanApprove,
+    /// The plan of a job that waited was rejected.
+    PlanReject,
+    /// Changes that were rejected or undone were given free again.
+    HoldRelease,
 }
 
 impl Deed {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::DirectoryCreate,
         Self::DirectoryUpdate,
         Self::DirectoryDelete,
@@ -111,6 +117,9 @@ impl Deed {
         Self::LinkRefuse,
         Self::LinkRelease,
         Self::TargetProbe,
+        Self::PlanApprove,
+        Self::PlanReject,
+        Self::HoldRelease,
     ];
 
     /// Reads a deed from its word.
@@ -151,6 +160,9 @@ impl Deed {
             Self::LinkRefuse => "link.refuse",
             Self::LinkRelease => "link.release",
             Self::TargetProbe => "target.probe",
+            Self::PlanApprove => "plan.approve",
+            Self::PlanReject => "plan.reject",
+            Self::HoldRelease => "hold.release",
         }
     }
 }
@@ -309,7 +321,7 @@ mod tests {
         }
         assert_eq!(
             Deed::ALL.last(),
-            Some(&Deed::TargetProbe),
+            Some(&Deed::HoldRelease),
             "the last of the enum is the last of the list"
         );
         assert!(Deed::from_word("change.all").is_err_and(|error| error.contains("job.start")));

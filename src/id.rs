@@ -1,6 +1,7 @@
 //! The names of things that outlive a process: directories, profiles, tenants and jobs.
 
 use std::fmt;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,14 @@ impl DirectoryId {
 )]
 #[serde(transparent)]
 pub struct JobId(pub Uuid);
+
+impl FromStr for JobId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
 
 /// A sync profile, by its name within its directory.
 #[derive(

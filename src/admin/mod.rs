@@ -5,6 +5,7 @@ mod body;
 pub mod links;
 mod middleware;
 pub mod openapi;
+pub mod plans;
 pub mod probe;
 mod problem;
 mod query;

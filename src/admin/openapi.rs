@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 document of the API, made of the table of routes.
 
 mod fields;
+mod plans;
 mod schemas;
 
 use serde_json::{Map, Value, json};
@@ -117,6 +118,12 @@ fn in_query(route: &str, name: &str) -> Value {
             "Entries of this kind",
             json!({ "type": "string", "enum": ["user", "group"] }),
         ),
+        "state" if route == "listHolds" => ("What is held so", named("HeldState")),
+        "operation" if route == "listSteps" => ("Steps of this kind", named("Operation")),
+        "held" => (
+            "Only steps that wait, or only those that do not",
+            json!({ "type": "boolean" }),
+        ),
         "state" => ("Entries that stand so", named("LinkState")),
         "action" => ("Records of this action", named("Action")),
         "errors" => (
@@ -146,6 +153,10 @@ fn body_schema(body: &Body) -> Value {
     match body.schema {
         "Sync" => object(
             json!({ "profile": profile, "mode": named("JobMode"), "only": entry, "repair": repair }),
+            json!([]),
+        ),
+        "Undo" => object(
+            json!({ "preview": { "type": "boolean", "default": false, "description": "Only shows what would be put back" } }),
             json!([]),
         ),
         "Test" => object(json!({ "profile": profile }), json!([])),

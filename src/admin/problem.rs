@@ -181,6 +181,16 @@ impl Problem {
     }
 
     /// 409 for a profile whose job runs.
+    /// A plan that is to be decided on does not wait, or is another one.
+    pub(super) fn plan_not_waiting(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "urn:scim-relay:problem:plan-not-waiting",
+            "The plan does not wait",
+            detail,
+        )
+    }
+
     pub(super) fn job_running(job: crate::id::JobId) -> Self {
         let detail =
             format!("job {job} of this profile is running; wait until it has ended, or cancel it");

@@ -7,6 +7,7 @@ mod health;
 mod jobs;
 mod links;
 mod metrics;
+mod plans;
 mod profiles;
 pub(super) mod resources;
 mod tenants;
@@ -186,6 +187,20 @@ pub(super) const ROUTES: &[Route] = &[
         watchJob "Watches a job until its end" => 200 Events),
     route!(POST "/directories/{id}/jobs/{jobId}/cancel" DirectoryWrite Tenant jobs::cancel,
         cancelJob "Stops a job; one that has ended stays as it is" => 202 One("Job")),
+    route!(GET "/directories/{id}/jobs/{jobId}/plan" DirectoryRead Tenant plans::read,
+        getPlan "Shows what a job planned, what of it waits, and why; a plan that was carried out whole is not kept" => 200 One("Plan")),
+    route!(GET "/directories/{id}/jobs/{jobId}/plan/steps" DirectoryRead Tenant plans::steps,
+        listSteps "Lists the steps of a plan in the order in which they are carried out" ?["limit" "cursor" "operation" "held" "text"] => 200 List("Step")),
+    route!(POST "/directories/{id}/jobs/{jobId}/approve" DirectoryWrite Tenant plans::approve,
+        approvePlan "Approves a plan by its digest: what waits in it is carried out, and nothing else" body "Approval" => 202 One("Job") 409),
+    route!(POST "/directories/{id}/jobs/{jobId}/reject" DirectoryWrite Tenant plans::reject,
+        rejectPlan "Rejects a plan: what waits in it is not planned again until the directory has something new" maybe "Rejection" => 200 One("Job") 409),
+    route!(POST "/directories/{id}/jobs/{jobId}/undo" DirectoryWrite Tenant jobs::undo,
+        undoJob "Starts a job that puts back what an earlier one changed; the changes are not planned again" maybe "Undo" => 202 One("StartedJob") 409),
+    route!(GET "/directories/{id}/holds" DirectoryRead Tenant plans::held,
+        listHolds "Lists what waits on users and groups for a person, or was rejected or undone by one" ?["limit" "cursor" "state" "text"] => 200 List("Held")),
+    route!(POST "/directories/{id}/holds/release" DirectoryWrite Tenant plans::release,
+        releaseHolds "Lets rejected and undone changes be planned again" body "HoldChoice" => 200 One("HoldsReleased")),
     route!(GET "/tenants" Admin Relay tenants::list,
         listTenants "Lists tenants by name" ?["limit" "cursor"] => 200 List("Tenant")),
     route!(POST "/tenants" Admin Relay tenants::create,

@@ -40,6 +40,7 @@ pub(super) async fn run(
         mode,
         only: which.only.clone(),
         report,
+        undoes: None,
     };
     let job = relays.run_once(&key, extent, stop).await?;
     drop(progress);

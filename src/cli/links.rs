@@ -36,12 +36,12 @@ What is accepted is linked by the next run. What is refused is left alone until 
 pub(super) struct Which {
     /// The directory; not needed when there is only one.
     #[arg(long, global = true)]
-    directory: Option<String>,
+    pub(super) directory: Option<String>,
     /// The directory's tenant; not needed when there is only one.
     #[arg(long, global = true)]
-    tenant: Option<String>,
+    pub(super) tenant: Option<String>,
     #[command(flatten)]
-    relay: Reach,
+    pub(super) relay: Reach,
 }
 
 /// What is done with proposals.

@@ -4,6 +4,7 @@ mod alone;
 mod audit;
 mod check;
 mod demo;
+mod jobs;
 mod links;
 mod output;
 mod probe;
@@ -115,6 +116,14 @@ enum Command {
     Links {
         #[command(subcommand)]
         deed: links::Deed,
+        #[command(flatten)]
+        which: links::Which,
+    },
+    /// Lists jobs, reads their plans, approves, rejects and undoes; through a running relay where there is one.
+    #[command(after_help = jobs::EXAMPLES)]
+    Jobs {
+        #[command(subcommand)]
+        deed: jobs::Deed,
         #[command(flatten)]
         which: links::Which,
     },
@@ -306,6 +315,7 @@ fn runtime(command: &Command) -> tokio::runtime::Builder {
         | Command::Sync { .. }
         | Command::Preview { .. }
         | Command::Links { .. }
+        | Command::Jobs { .. }
         | Command::Audit { .. }
         | Command::Secret { .. }
         | Command::Openapi
@@ -364,6 +374,7 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
             sync(&config, file, &which, Mode::Preview, false, output).await
         }
         Command::Links { deed, which } => links::run(&config, file, &deed, &which, output).await,
+        Command::Jobs { deed, which } => jobs::run(&config, file, &deed, &which, output).await,
         Command::Audit { command } => audit::run(&config, command, output).await,
         Command::Secret {
             command: SecretCommand::Rotate { new_key },

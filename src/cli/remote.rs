@@ -145,7 +145,17 @@ pub(super) async fn run(
                 .unwrap_or("a job of this profile is running"),
         ));
     }
-    let id = started["jobId"].as_str().unwrap_or_default().to_owned();
+    let id = started["jobId"].as_str().unwrap_or_default();
+    until_its_end(&api, &directory, id, output).await
+}
+
+/// Waits for the end of a job, and prints it.
+pub(super) async fn until_its_end(
+    api: &Api,
+    directory: &str,
+    id: &str,
+    output: Output,
+) -> Result<Ending, Failure> {
     let progress = Progress::beside(output);
     loop {
         let (_, job) = api

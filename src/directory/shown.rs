@@ -100,8 +100,17 @@ pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryTy
             "deactivationsMost": limits.deactivations_most,
             "groupsEmptied": limits.groups_emptied,
             "groupsEmptiedPercent": limits.groups_emptied_percent,
+            "groupMembersRemoved": limits.group_members_removed,
+            "groupMembersRemovedPercent": limits.group_members_removed_percent,
+            "membersRemoved": limits.members_removed,
+            "membersRemovedPercent": limits.members_removed_percent,
+            "creations": limits.creations,
+            "creationsPercent": limits.creations_percent,
+            "attributeChanges": limits.attribute_changes,
+            "attributeChangesPercent": limits.attribute_changes_percent,
             "plausiblePercent": limits.plausible_percent,
             "foundPercent": limits.found_percent,
+            "holdAll": limits.hold_all,
         },
     });
     let mut shown = object(usual);

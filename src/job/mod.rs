@@ -90,6 +90,8 @@ pub struct Extent {
     pub only: Option<String>,
     /// Whether a reconciling job only tells how the target differs, and changes nothing.
     pub report: bool,
+    /// The job that it undoes.
+    pub undoes: Option<JobId>,
 }
 
 impl From<Mode> for Extent {
@@ -299,6 +301,34 @@ fn repairs() -> bool {
     true
 }
 
+/// What became of the plan of a job that waited for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "JobDecision")]
+pub struct Decision {
+    /// What.
+    pub verdict: Verdict,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Who decided, as the audit log names them.
+    pub by: String,
+}
+
+/// What became of a plan that waited for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "JobVerdict")]
+pub enum Verdict {
+    /// It is carried out.
+    Approved,
+    /// It is not carried out, and not planned again.
+    Rejected,
+    /// Nobody decided in time; what still differs is planned again.
+    Expired,
+    /// Nothing of it differs any more.
+    Withdrawn,
+}
+
 /// One run of a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -341,8 +371,14 @@ pub struct Job {
     pub change_detection: Option<ChangeDetection>,
     /// Whether the read was proved complete; absent until it ended.
     pub complete_read: Option<bool>,
-    /// The digest of the plan.
+    /// The digest of the plan, by which an approval names it.
     pub plan_digest: Option<String>,
+    /// What became of the plan where it waited for a person.
+    #[serde(default)]
+    pub decision: Option<Decision>,
+    /// The job that it undoes; absent where it undoes none.
+    #[serde(default)]
+    pub undoes: Option<JobId>,
     /// Requests sent to the target.
     pub requests: Requests,
     /// When it was asked for.
@@ -364,7 +400,12 @@ impl Job {
         extent: impl Into<Extent>,
         now: DateTime<Utc>,
     ) -> Self {
-        let Extent { mode, only, report } = extent.into();
+        let Extent {
+            mode,
+            only,
+            report,
+            undoes,
+        } = extent.into();
         Self {
             id,
             directory_id: profile.directory,
@@ -383,6 +424,8 @@ impl Job {
             change_detection: None,
             complete_read: None,
             plan_digest: None,
+            decision: None,
+            undoes,
             requests: Requests::default(),
             queued_at: now,
             started_at: None,
@@ -407,7 +450,39 @@ impl Job {
     /// Begins.
     pub fn start(&mut self, now: DateTime<Utc>) {
         self.status = Status::Running;
-        self.started_at = Some(now);
+        self.started_at.get_or_insert(now);
+    }
+
+    /// Goes on with what waited in its plan, because somebody approved it.
+    pub fn approve(&mut self, by: String, now: DateTime<Utc>) {
+        self.again();
+        self.decision = Some(Decision {
+            verdict: Verdict::Approved,
+            at: now,
+            by,
+        });
+    }
+
+    /// Waits for its turn once more.
+    pub fn again(&mut self) {
+        self.status = Status::Queued;
+        self.completed_at = None;
+    }
+
+    /// Does not wait any more.
+    pub fn close(&mut self, verdict: Verdict, by: String, now: DateTime<Utc>) {
+        self.status = Status::Cancelled;
+        self.decision = Some(Decision {
+            verdict,
+            at: now,
+            by,
+        });
+    }
+
+    /// Whether what waited in its plan is to be carried out, or was.
+    pub fn is_approved(&self) -> bool {
+        let approved = |decision: &Decision| decision.verdict == Verdict::Approved;
+        self.decision.as_ref().is_some_and(approved)
     }
 
     /// Ends, once: a job that has ended keeps its end.
@@ -457,7 +532,7 @@ mod tests {
         let extent = Extent {
             mode: Mode::Preview,
             only: Some("ann".to_owned()),
-            report: false,
+            ..Extent::default()
         };
         let now = DateTime::<Utc>::UNIX_EPOCH;
         let mut job = Job::queued(JobId(Uuid::nil()), &profile, Trigger::Manual, extent, now);

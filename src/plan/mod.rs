@@ -3,18 +3,23 @@
 pub mod decide;
 pub mod deprovisioning;
 pub mod guard;
+pub mod held;
 pub mod linking;
 pub mod membership;
 pub mod protected;
+pub mod tally;
+pub mod undo;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::id::{DirectoryId, JobId, ProfileName};
 use crate::identity::RowKey;
 use crate::identity::digest::Digest;
-use crate::scim::{AttributeChange, Attributes, Value};
+use crate::scim::path::AttributePath;
+use crate::scim::{AttributeChange, Attributes};
+use crate::snapshot::Baseline;
 
 /// The classes of steps in the order in which they are carried out: leavers first, references after what they name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -105,6 +110,8 @@ pub enum Reason {
     Accepted,
     /// The target has a resource with this primary e-mail address, and the profile links such matches by itself.
     EmailMatches,
+    /// A person wants undone what an earlier job did.
+    Undone,
 }
 
 impl Reason {
@@ -122,6 +129,7 @@ impl Reason {
             Self::Recovered => "recovered",
             Self::Accepted => "accepted",
             Self::EmailMatches => "email_matches",
+            Self::Undone => "undone",
         }
     }
 }
@@ -186,23 +194,71 @@ impl Step {
         let Action::Change { changes } = &self.action else {
             return false;
         };
-        changes.iter().any(|change| {
-            let after = change.after.as_ref().map_or(&[][..], Value::as_texts);
-            let before = change.before.as_ref().map_or(&[][..], Value::as_texts);
-            before.iter().any(|text| !after.contains(text))
-        })
+        changes.iter().any(AttributeChange::takes_texts)
+    }
+
+    /// Whether it takes something away: an account, a membership, a value.
+    pub fn takes_away(&self) -> bool {
+        let Action::Change { changes } = &self.action else {
+            return self.class.is_removal();
+        };
+        let takes = |change: &AttributeChange| change.after.is_none() || change.takes_texts();
+        self.class.is_removal() || changes.iter().any(takes)
+    }
+
+    fn changes_any_of(&self, paths: &[AttributePath]) -> bool {
+        let Action::Change { changes } = &self.action else {
+            return false;
+        };
+        changes.iter().any(|change| paths.contains(&change.path))
     }
 }
 
-/// Why a class of steps waits.
+/// Why steps wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// The classes that wait.
     pub classes: Vec<Class>,
+    /// Which steps of these classes.
+    pub extent: Extent,
     /// What releases it.
     pub release: Release,
+    /// The read that becomes the usual one when somebody approves.
+    pub accepts: Option<Baseline>,
     /// What tripped and what cures it, with the numbers.
     pub message: String,
+}
+
+/// Which steps of its classes a hold is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extent {
+    /// All.
+    All,
+    /// Those of these rows, which are in order.
+    Rows(Vec<RowKey>),
+    /// Those that change any of these attributes.
+    Attributes(Vec<AttributePath>),
+    /// Those that empty a group because it is gone or out of scope.
+    Emptying,
+    /// Those that create.
+    Creating,
+    /// Those that take something away.
+    TakingAway,
+}
+
+impl Hold {
+    /// Whether a step waits for it.
+    pub fn covers(&self, step: &Step) -> bool {
+        let in_extent = || match &self.extent {
+            Extent::All => true,
+            Extent::Rows(rows) => rows.binary_search(&step.key).is_ok(),
+            Extent::Attributes(paths) => step.changes_any_of(paths),
+            Extent::Emptying => step.reason == Reason::Absent,
+            Extent::Creating => matches!(step.action, Action::Create { .. }),
+            Extent::TakingAway => step.takes_away(),
+        };
+        self.classes.contains(&step.class) && in_extent()
+    }
 }
 
 /// What releases a hold.
@@ -215,6 +271,9 @@ pub enum Release {
     Approval,
 }
 
+/// How long a plan waits for a person; the directory has moved on then.
+const APPROVABLE: TimeDelta = TimeDelta::days(7);
+
 /// The head of a stored plan; its steps are stored beside it, in the order in which they are carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -226,8 +285,14 @@ pub struct Plan {
     pub profile: ProfileName,
     /// When it was made.
     pub created_at: DateTime<Utc>,
+    /// Whether it is a preview, which is never carried out.
+    pub preview: bool,
     /// How many steps of each class, in order.
     pub counts: Vec<(Class, u64)>,
+    /// How many of them wait, for whatever reason.
+    pub held: Vec<(Class, u64)>,
+    /// How many steps wait for a person.
+    pub for_approval: u64,
     /// What waits.
     pub holds: Vec<Hold>,
     /// The digest over all steps, by which an approval names the plan; hexadecimal.
@@ -235,23 +300,31 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether steps of a class wait.
-    pub fn holds_class(&self, class: Class) -> bool {
-        self.holds.iter().any(|hold| hold.classes.contains(&class))
+    /// Whether a step waits, for whatever reason.
+    pub fn holds(&self, step: &Step) -> bool {
+        self.holds.iter().any(|hold| hold.covers(step))
+    }
+
+    /// Whether a step waits for a person, and for nothing else.
+    pub fn asks_for(&self, step: &Step) -> bool {
+        let mut covering = self.holds.iter().filter(|hold| hold.covers(step));
+        let asks = |hold: &Hold| hold.release == Release::Approval;
+        covering.next().is_some_and(asks) && covering.all(asks)
     }
 
     /// Whether anything waits for a person.
     pub fn waits_for_approval(&self) -> bool {
-        self.holds
-            .iter()
-            .any(|hold| hold.release == Release::Approval && self.any_step_in(&hold.classes))
+        self.for_approval > 0
     }
 
-    /// Whether there are steps in any of the classes.
-    pub fn any_step_in(&self, classes: &[Class]) -> bool {
-        self.counts
-            .iter()
-            .any(|(class, count)| *count > 0 && classes.contains(class))
+    /// How many steps wait.
+    pub fn steps_held(&self) -> u64 {
+        self.held.iter().map(|(_, count)| count).sum()
+    }
+
+    /// When it expires, if nobody decides on it.
+    pub fn expires_at(&self) -> DateTime<Utc> {
+        self.created_at + APPROVABLE
     }
 
     /// How many steps there are.

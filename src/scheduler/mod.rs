@@ -39,6 +39,9 @@ const JOBS_AT_ONCE: usize = 4;
 /// Jobs of one tenant that run at the same time: there is always a place for another one's.
 const JOBS_OF_A_TENANT: usize = JOBS_AT_ONCE - 1;
 
+/// Interrupted jobs that are looked at for an approved plan.
+const APPROVED_MAX: usize = 20;
+
 /// How jobs are run; what stands behind it reads directories and speaks to targets.
 #[async_trait]
 pub trait Runner: Send + Sync {
@@ -238,6 +241,49 @@ impl Scheduler {
         Ok(job)
     }
 
+    /// Goes on with a job that waited for a person, once it was decided that it shall: `decide` makes the decision and stores
+    /// it, when no other job of the profile can come in between.
+    ///
+    /// # Errors
+    /// When a job of that profile runs, when there is no such profile, when the relay shuts down, or when `decide` refuses.
+    pub async fn go_on<E, D>(
+        &self,
+        waiting: &Job,
+        decide: impl FnOnce() -> D + Send,
+    ) -> Result<Result<Job, E>, Refused>
+    where
+        D: Future<Output = Result<Job, E>> + Send,
+    {
+        if self.0.stop.is_cancelled() {
+            return Err(Refused::Stopping);
+        }
+        let key = waiting.profile_key();
+        let profiles = self.0.runner.profiles().into_iter();
+        let profile = profiles.into_iter().find(|profile| profile.key == key);
+        let Some(Scheduled { tenant, .. }) = profile else {
+            return Err(Refused::Unknown);
+        };
+        let running = Running {
+            job: waiting.id,
+            stop: Stop::with(&self.0.stop),
+            feed: Feed::new(waiting.clone()),
+        };
+        self.take_place(&key, &running).await?;
+        let job = match decide().await {
+            Ok(job) => job,
+            Err(error) => {
+                self.leave_place(&key, waiting.id);
+                return Ok(Err(error));
+            }
+        };
+        running.feed.send_replace(job.clone());
+        let scheduler = self.clone();
+        self.0
+            .tasks
+            .spawn(async move { scheduler.run(key, tenant, running).await });
+        Ok(Ok(job))
+    }
+
     /// One job runs for each profile. A job whose end is stored no longer counts, though its task may be about to go.
     async fn take_place(&self, key: &ProfileKey, running: &Running) -> Result<(), Refused> {
         let other = self.table().get(key).map(|running| running.job);
@@ -352,6 +398,9 @@ impl Scheduler {
             self.0.store.save_job(&job).await?;
         }
         for profile in self.0.runner.profiles() {
+            if self.resume_approved(&profile.key).await? {
+                continue;
+            }
             let newest = self
                 .0
                 .store
@@ -367,6 +416,7 @@ impl Scheduler {
                 mode: job.mode,
                 only: job.only,
                 report: false,
+                undoes: job.undoes,
             };
             if let Err(refused) = self
                 .enqueue(&profile.key, Trigger::Resume, extent, &Actor::Relay)
@@ -376,6 +426,37 @@ impl Scheduler {
             }
         }
         Ok(())
+    }
+
+    /// Goes on with an approved plan that was cut off; answers whether there was one. What else is to be done follows by
+    /// the schedule.
+    async fn resume_approved(&self, key: &ProfileKey) -> Result<bool, crate::store::Error> {
+        let filter = JobFilter {
+            status: Some(Status::Interrupted),
+            ..JobFilter::of_profile(key)
+        };
+        let cut_off = self.0.store.jobs(filter, None, APPROVED_MAX).await?;
+        for mut job in cut_off.into_iter().filter(Job::is_approved) {
+            if self.0.store.plan(job.id).await?.is_none() {
+                continue;
+            }
+            tracing::info!(job = %job.id, directory = %job.directory_id, "an approved plan is gone on with");
+            let waiting = job.clone();
+            job.again();
+            let decide = || async {
+                self.0.store.save_job(&job).await?;
+                Ok::<_, crate::store::Error>(job.clone())
+            };
+            match self.go_on(&waiting, decide).await {
+                Ok(gone_on) => gone_on?,
+                Err(refused) => {
+                    tracing::warn!(job = %waiting.id, error = %refused, "an approved plan could not be gone on with");
+                    continue;
+                }
+            };
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Queues what is due by now. Missed times coalesce: however many there were, a profile runs once.

@@ -113,6 +113,13 @@ pub struct AttributeChange {
 }
 
 impl AttributeChange {
+    /// Whether it takes a value from a list, such as a role.
+    pub fn takes_texts(&self) -> bool {
+        let after = self.after.as_ref().map_or(&[][..], Value::as_texts);
+        let before = self.before.as_ref().map_or(&[][..], Value::as_texts);
+        before.iter().any(|text| !after.contains(text))
+    }
+
     /// The change as people read it.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({

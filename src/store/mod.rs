@@ -4,6 +4,7 @@
 //! [`Lease`], which fences off a writer that has lost it.
 
 pub mod feeds;
+pub mod holds;
 pub mod jobs;
 pub mod links;
 pub mod records;
@@ -26,6 +27,7 @@ use crate::job::Job;
 use crate::plan::{Class, Plan, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row, RowError};
 use crate::store::feeds::Feeds;
+use crate::store::holds::Holds;
 use crate::store::jobs::{Change, Drift, JobFilter, JournalLine, UnsentError};
 use crate::store::links::Links;
 use crate::store::records::Records;
@@ -119,11 +121,13 @@ pub struct Author {
     pub job: JobId,
     /// The tenant that receives them.
     pub tenant: TenantName,
+    /// The profile whose ledger they count in; absent where a person wanted them.
+    pub ledger: Option<ProfileKey>,
 }
 
 /// What outlives the process.
 #[async_trait]
-pub trait Store: Records + Feeds + Links + Repairs + Send + Sync {
+pub trait Store: Records + Feeds + Holds + Links + Repairs + Send + Sync {
     /// Takes the right to write a directory's rows; an earlier lease of it no longer works.
     async fn lease(&self, directory: DirectoryId) -> Result<Lease, Error>;
 
@@ -323,7 +327,8 @@ pub trait Store: Records + Feeds + Links + Repairs + Send + Sync {
     /// Drops all steps of certain rows from a plan that is being made.
     async fn drop_steps(&self, lease: &Lease, job: JobId, rows: Vec<RowKey>) -> Result<(), Error>;
 
-    /// Finishes a plan: counts its steps, computes its digest, stores its head. From then on it does not change.
+    /// Finishes a plan: counts its steps, computes its digest, stores its head, and drops holds that cover nothing. From then on
+    /// it does not change. What waits for a person is held on its rows from then on, unless the plan is a preview.
     async fn seal_plan(&self, lease: &Lease, plan: Plan) -> Result<Plan, Error>;
 
     /// A plan's head.

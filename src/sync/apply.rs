@@ -5,12 +5,14 @@
 //! that are in the two channels, in the two groups that are being written, and in flight, each with its intent; the next
 //! run looks at them before it does anything else.
 
+use chrono::Utc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::plan::{Class, Plan};
+use crate::plan::held::{Held, HeldBy};
+use crate::plan::{Class, Plan, undo};
 use crate::store::Lease;
-use crate::sync::flight::Flight;
+use crate::sync::flight::{Flight, Part};
 use crate::sync::proof::Reader;
 use crate::sync::tracker::Tracker;
 use crate::sync::{Error, Relay, prepare, send, settle};
@@ -56,16 +58,21 @@ pub(super) async fn carry_out(
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     tracker.phase("applying").await;
-    let held: u64 = plan
-        .counts
-        .iter()
-        .filter(|(class, _)| plan.holds_class(*class))
-        .map(|(_, count)| count)
-        .sum();
+    let held = plan.steps_held();
     tracker.update(|job| job.counters.skipped += held);
     if plan.steps() > held {
         let capabilities = relay.provider.discover().await?;
-        let flight = Flight::new(relay, lease, plan, reader, tracker, capabilities, stop);
+        let part = Part::WhatNothingHolds;
+        let flight = Flight::new(
+            relay,
+            lease,
+            plan,
+            reader,
+            tracker,
+            capabilities,
+            stop,
+            part,
+        );
         fly(&flight).await?;
     }
     if held == 0 && !stop.is_cancelled() {
@@ -78,22 +85,54 @@ pub(super) async fn carry_out(
 /// The first load ends with the first plan that was settled in full (specification page 8, 7).
 async fn note_first_load(relay: &Relay, lease: &Lease, tracker: &Tracker) -> Result<(), Error> {
     let job = tracker.job();
-    if job.error_count > 0 || job.only.is_some() {
+    if job.error_count > 0 || job.only.is_some() || job.undoes.is_some() {
         return Ok(());
     }
-    let mut state = relay.store.profile_state(&relay.key()).await?;
+    let state = relay.store.profile_state(&relay.key()).await?;
     if !state.first_load_done {
-        state.first_load_done = true;
-        relay
-            .store
-            .save_profile_state(lease, &relay.key(), &state)
-            .await?;
+        relay.store.end_first_load(lease, &relay.key()).await?;
     }
     Ok(())
 }
 
+/// What an undo takes back is not planned again: noted before anything is sent, so that a kill in between forgets nothing.
+async fn hold_what_is_undone(flight: &Flight<'_>) -> Result<(), Error> {
+    let job = flight.tracker.job();
+    if job.undoes.is_none() {
+        return Ok(());
+    }
+    let store = &flight.relay.store;
+    let state = store.profile_state(&flight.relay.key()).await?;
+    let who = job.decision.map_or_else(
+        || "whoever started the job".to_owned(),
+        |decision| decision.by,
+    );
+    let mut after = None;
+    loop {
+        let steps = store.steps(job.id, after, prepare::STEPS_PER_TURN).await?;
+        let Some((last, _)) = steps.last() else {
+            return Ok(());
+        };
+        after = Some(*last);
+        let taken = steps.iter().filter(|(_, step)| flight.takes(step));
+        let held = taken.map(|(_, step)| Held {
+            job: job.id,
+            profile: job.profile.clone(),
+            by: HeldBy::Person {
+                undone: true,
+                who: who.clone(),
+                fingerprint: state.fingerprint,
+            },
+            since: Utc::now(),
+            steps: vec![undo::again(step)],
+        });
+        store.hold(flight.lease, held.collect()).await?;
+    }
+}
+
 /// One wave after the other, until there are no more or the flight ends.
-async fn fly(flight: &Flight<'_>) -> Result<(), Error> {
+pub(super) async fn fly(flight: &Flight<'_>) -> Result<(), Error> {
+    hold_what_is_undone(flight).await?;
     let waves: &[&[Class]] = match flight.refers() {
         true => &WAVES_WITH_REFERENCES,
         false => &WAVES,

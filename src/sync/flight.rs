@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::identity::RowKey;
 use crate::job::ObjectError;
-use crate::plan::{Class, Plan};
+use crate::plan::{Class, Plan, Step};
 use crate::provider::{Capabilities, Refusal};
 use crate::scim::dialect::Bulk;
 use crate::store::{Author, Lease};
@@ -24,11 +24,21 @@ use crate::sync::{Relay, target};
 /// memory that large groups take.
 const MEMBERS_MAX: u32 = 40_000;
 
+/// Which part of a plan a flight carries out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// What does not wait.
+    WhatNothingHolds,
+    /// What waited for a person and was approved.
+    Approved,
+}
+
 /// What the stages of one apply share.
 pub(super) struct Flight<'a> {
     pub(super) relay: &'a Relay,
     pub(super) lease: &'a Lease,
     pub(super) plan: &'a Plan,
+    pub(super) part: Part,
     pub(super) reader: &'a Reader<'a>,
     pub(super) tracker: &'a Tracker,
     pub(super) capabilities: Capabilities,
@@ -71,15 +81,22 @@ impl<'a> Flight<'a> {
         tracker: &'a Tracker,
         capabilities: Capabilities,
         stop: &CancellationToken,
+        part: Part,
     ) -> Self {
+        let author = relay.author(plan.job);
         Self {
+            part,
             relay,
             lease,
             plan,
             reader,
             tracker,
             capabilities,
-            author: relay.author(plan.job),
+            author: Author {
+                // What a person wanted does not count against what goes by itself (specification page 8, 7).
+                ledger: author.ledger.filter(|_| part != Part::Approved),
+                ..author
+            },
             stop: stop.child_token(),
             refused: Mutex::default(),
             breaker: Mutex::default(),
@@ -90,6 +107,14 @@ impl<'a> Flight<'a> {
             conflicts: Mutex::default(),
             room: Arc::new(Semaphore::new(MEMBERS_MAX as usize)),
             promised: refers(relay, plan).then(Mutex::default),
+        }
+    }
+
+    /// Whether the flight carries a step out.
+    pub(super) fn takes(&self, step: &Step) -> bool {
+        match self.part {
+            Part::WhatNothingHolds => !self.plan.holds(step),
+            Part::Approved => self.plan.asks_for(step),
         }
     }
 

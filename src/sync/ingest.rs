@@ -144,6 +144,10 @@ pub(super) async fn note_attempt(
             .save_feed_state(lease, &relay.key(), &feed)
             .await?;
         relay.store.mark_all_dirty(lease, &names).await?;
+        if state.fingerprint.is_some() {
+            let (store, key) = (&relay.store, relay.key());
+            store.note_definition(lease, &key, true).await?;
+        }
         state.fingerprint = fingerprint;
     }
     relay

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod apply;
+mod approved;
 mod breaker;
 mod create;
 mod drift;
@@ -26,6 +27,7 @@ mod swap;
 mod target;
 mod together;
 pub mod tracker;
+mod waiting;
 pub mod watch;
 
 use std::sync::Arc;
@@ -95,6 +97,7 @@ impl Relay {
         Author {
             job,
             tenant: self.tenant.name.clone(),
+            ledger: Some(self.key()),
         }
     }
 }
@@ -118,10 +121,14 @@ pub async fn run(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Status {
 
 /// The flights of one run; answers whether something waits for a person.
 async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, Error> {
+    let job = tracker.job();
+    let lease = relay.store.lease(relay.directory.id).await?;
+    if job.is_approved() {
+        return approved::carry_out(relay, &lease, tracker, stop).await;
+    }
     let Job {
         mode, only, repair, ..
-    } = tracker.job();
-    let lease = relay.store.lease(relay.directory.id).await?;
+    } = job;
     if !repair {
         target::same_address(relay, &lease).await?;
         tokio::select! {
@@ -152,29 +159,36 @@ async fn up_to_the_plan(
     mode: Mode,
     only: Option<String>,
 ) -> Result<Plan, Error> {
-    if only.is_none() {
+    let undoes = tracker.job().undoes;
+    if only.is_none() && undoes.is_none() {
         // First of all, so that a run that fails early is not asked for again at once.
         ingest::note_attempt(relay, lease, tracker.job().trigger).await?;
     }
     target::same_address(relay, lease).await?;
+    if mode.applies() {
+        waiting::expire(relay).await?;
+    }
     let in_doubt = match mode.applies() {
         true => recover::settle_open_intents(relay, lease, tracker).await?,
         false => Default::default(),
     };
+    if let Some(undoes) = undoes {
+        return propose::undo::plan(relay, lease, undoes, &in_doubt, tracker).await;
+    }
     if let Some(selector) = only {
         let row = only::read_entry(relay, lease, reader, tracker, &selector).await?;
         if let Some(row) = &row {
             only::read_resource(relay, lease, mode, row, tracker).await?;
         }
         let rows = Rows::These(row.into_iter().collect());
-        return propose::make_plan(relay, lease, mode, rows, &in_doubt, tracker).await;
+        return propose::make_plan(relay, lease, rows, &in_doubt, tracker).await;
     }
     ingest::read_directory(relay, lease, reader, tracker).await?;
     ownership::settle_disagreements(relay, lease, reader, tracker).await?;
     if let Some(occasion) = observe::occasion(relay, &tracker.job()).await? {
         observe::read_target(relay, lease, mode, occasion, tracker).await?;
     }
-    propose::make_plan(relay, lease, mode, Rows::AllThatDiffer, &in_doubt, tracker).await
+    propose::make_plan(relay, lease, Rows::AllThatDiffer, &in_doubt, tracker).await
 }
 
 /// Why a run stopped.

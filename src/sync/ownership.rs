@@ -10,7 +10,7 @@ use crate::id::ProfileName;
 use crate::identity::observation::Look;
 use crate::identity::{Kind, RowKey};
 use crate::job::ObjectError;
-use crate::snapshot::{LinkedCounts, Row, Seen, Standing};
+use crate::snapshot::{Applied, LinkedCounts, Row, Seen, Standing};
 use crate::source;
 use crate::store::Lease;
 use crate::sync::proof::Reader;
@@ -184,30 +184,47 @@ pub(super) async fn linked_counts(relay: &Relay, exact: bool) -> Result<LinkedCo
     }
 }
 
+/// Members of a group that the relay put there, as far as profiles see them, and what is known of those who leave it.
+pub(super) struct Present {
+    /// In order.
+    pub(super) members: Vec<RowKey>,
+    /// How many of those who leave lose their account as well, or lost it before.
+    pub(super) leavers: u64,
+    /// Whether some of them still have it, and lose it because they are absent.
+    pub(super) in_doubt: bool,
+}
+
 /// Without members that no profile sees any more because theirs was deleted: nothing is sent for them, so they stay in
 /// the group until another profile sees them. `present` and `wanted` are in order.
 pub(super) async fn without_released(
     relay: &Relay,
     present: Vec<RowKey>,
     wanted: &[RowKey],
-) -> Result<Vec<RowKey>, Error> {
+) -> Result<Present, Error> {
     let leaving: Vec<RowKey> = present
         .iter()
         .filter(|row| wanted.binary_search(row).is_err())
         .cloned()
         .collect();
+    let mut answer = Present {
+        members: present,
+        leavers: 0,
+        in_doubt: false,
+    };
     if leaving.is_empty() {
-        return Ok(present);
+        return Ok(answer);
     }
-    let released: HashSet<RowKey> = relay
-        .rows(leaving)
-        .await?
-        .into_iter()
-        .filter(|row| row.owner().is_none())
-        .map(|row| row.key)
-        .collect();
-    Ok(present
-        .into_iter()
-        .filter(|row| !released.contains(row))
-        .collect())
+    let mut released = HashSet::new();
+    for row in relay.rows(leaving).await? {
+        let Some((_, seen)) = row.owner() else {
+            released.insert(row.key);
+            continue;
+        };
+        let is_active = row.applied.as_ref().is_some_and(Applied::is_active);
+        let is_absent = row.key.kind == Kind::User && !is_present(seen);
+        answer.leavers += u64::from(is_absent || !is_active);
+        answer.in_doubt |= is_absent && is_active;
+    }
+    answer.members.retain(|row| !released.contains(row));
+    Ok(answer)
 }

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::mapping::resource_type;
+use crate::plan::held::{self, Freshness};
 use crate::plan::{Action, Class, Step};
 use crate::scim::encode::{self, Known, Request};
 use crate::scim::path::AttributePath;
@@ -18,7 +19,7 @@ use crate::scim::{Attributes, Value};
 use crate::snapshot::{Applied, Row};
 use crate::store::{Intent, Position};
 use crate::sync::Error;
-use crate::sync::flight::Flight;
+use crate::sync::flight::{Flight, Part};
 use crate::sync::prepare::members::{
     additions, ids, known, provably_gone, resolved, resolved_or_promised, with_those_there,
 };
@@ -88,7 +89,6 @@ pub(super) async fn feed(
     prepared: mpsc::Sender<Operation>,
 ) -> Result<(), Error> {
     for &class in classes {
-        let held = flight.plan.holds_class(class);
         let mut after = before(class);
         loop {
             let steps = flight
@@ -104,15 +104,14 @@ pub(super) async fn feed(
                 .map(|(_, step)| step)
                 .collect();
             let ended = count < STEPS_PER_TURN || steps.len() < count;
-            if held || flight.is_given_up(class) {
-                steps
-                    .iter()
-                    .for_each(|step| flight.leave_unfinished(&step.key));
-            } else {
-                for turn in in_turns(steps) {
-                    if !take(flight, turn, &prepared).await? {
-                        return Ok(());
-                    }
+            let given_up = flight.is_given_up(class);
+            let takes = |step: &Step| !given_up && flight.takes(step);
+            let (taken, left): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(takes);
+            left.iter()
+                .for_each(|step| flight.leave_unfinished(&step.key));
+            for turn in in_turns(taken) {
+                if !take(flight, turn, &prepared).await? {
+                    return Ok(());
                 }
             }
             if ended || flight.stop.is_cancelled() {
@@ -213,6 +212,9 @@ async fn operations(flight: &Flight<'_>, steps: Vec<Step>) -> Result<Vec<Operati
     let rows = flight.relay.rows(keys).await?;
     let mut operations = Vec::with_capacity(steps.len());
     for (step, row) in steps.into_iter().zip(rows) {
+        if flight.part == Part::Approved && !is_current(flight, &step, &row).await {
+            continue;
+        }
         let takes = step.class.is_removal() || step.takes_roles();
         if takes && !is_proved(flight, &step, &row).await? {
             continue;
@@ -220,6 +222,30 @@ async fn operations(flight: &Flight<'_>, steps: Vec<Step>) -> Result<Vec<Operati
         operations.extend(of_step(flight, step, row).await?);
     }
     Ok(operations)
+}
+
+/// Whether a step of a plan that waited is still what it was when somebody read it; else it is left out, and the job says
+/// so.
+async fn is_current(flight: &Flight<'_>, step: &Step, row: &Row) -> bool {
+    // Whatever else the row needs is for the next run to find out.
+    flight.leave_unfinished(&step.key);
+    let why = match held::freshness(step, row) {
+        Freshness::Current => return true,
+        Freshness::Done => return false,
+        Freshness::Stale(why) => why,
+    };
+    let detail =
+        format!("it was left out of the approved plan: {why}; the next run looks at it again");
+    let error = row_error(
+        &step.key,
+        &step.dn,
+        step.class.as_str(),
+        Fault::Drifted,
+        detail,
+    );
+    flight.tracker.record(error).await;
+    flight.tracker.update(|job| job.counters.skipped += 1);
+    false
 }
 
 /// Looks whether a removal's reason still holds; a step whose reason does not is dropped, and the job says so.

@@ -1,10 +1,13 @@
 //! Propose: the rows that differ become a stored plan, and the guard says what of it waits.
 
+mod held;
 mod managers;
 mod matches;
 mod members;
 mod names;
 mod policy;
+pub(super) mod undo;
+mod weigh;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -13,17 +16,18 @@ use chrono::{DateTime, Utc};
 
 use crate::fault::Fault;
 use crate::identity::digest::short;
-use crate::identity::observation::Coverage;
 use crate::identity::{Kind, RowKey};
 use crate::job::{Counters, Mode};
 use crate::plan::decide::{self, Policy, Verdict};
 use crate::plan::membership::{self, Named, NestedGroups};
-use crate::plan::{Action, Class, Plan, Reason, Step, guard};
+use crate::plan::{Action, Class, Plan, Reason, Step};
 use crate::snapshot::{FeedState, Row, Seen, Standing};
 use crate::store::Lease;
 use crate::sync::problems::Problems;
+use crate::sync::propose::held::HeldRows;
 use crate::sync::propose::managers::{Manager, Managers};
 use crate::sync::propose::matches::Waiting;
+use crate::sync::propose::weigh::Weights;
 use crate::sync::roles::Roles;
 use crate::sync::tracker::{Tracker, row_error, target_error};
 use crate::sync::{Error, Relay, ownership};
@@ -43,13 +47,13 @@ pub(super) enum Rows {
 pub(super) async fn make_plan(
     relay: &Relay,
     lease: &Lease,
-    mode: Mode,
     rows: Rows,
     in_doubt: &HashSet<RowKey>,
     tracker: &Tracker,
 ) -> Result<Plan, Error> {
     tracker.phase("planning").await;
     let mut draft = Draft::new(relay, lease, in_doubt, tracker).await?;
+    let is_about_all = matches!(rows, Rows::AllThatDiffer);
     match rows {
         Rows::AllThatDiffer => {
             let mut after = None;
@@ -63,17 +67,22 @@ pub(super) async fn make_plan(
         Rows::These(keys) => draft.add_these(keys).await?,
     }
     let withheld = draft.roles.told();
-    let plan = draft.seal().await?;
+    let plan = draft.seal(is_about_all).await?;
+    note_plan(&plan, withheld, tracker);
+    Ok(plan)
+}
+
+/// Tells with the job what its plan is, and what waits of it.
+fn note_plan(plan: &Plan, withheld: Option<String>, tracker: &Tracker) {
     tracker.update(|job| {
         job.plan_digest = Some(plan.digest.clone());
         job.progress.steps_planned = plan.steps();
         let holds = plan.holds.iter().map(|hold| hold.message.clone());
         job.holds = holds.chain(withheld).collect();
-        if mode == Mode::Preview {
-            job.counters = would_change(&plan, job.counters);
+        if job.mode == Mode::Preview {
+            job.counters = would_change(plan, job.counters);
         }
     });
-    Ok(plan)
 }
 
 /// What a preview counts: the steps as if each had been acknowledged.
@@ -115,10 +124,9 @@ struct Draft<'a> {
     /// Rows of which it is not known what an earlier run did; they are left alone.
     in_doubt: &'a HashSet<RowKey>,
     anybody_linked: bool,
-    absent_users: u64,
-    deactivations: u64,
-    deletes: bool,
-    emptied_groups: u64,
+    /// What the guard weighs.
+    weights: Weights,
+    held: HeldRows,
     members: Counters,
     waiting: Waiting,
     /// When the next account becomes inactive by the passing of time alone.
@@ -148,10 +156,8 @@ impl<'a> Draft<'a> {
             problems: Problems::new(relay, lease, tracker),
             in_doubt,
             anybody_linked: linked.users > 0,
-            absent_users: 0,
-            deactivations: 0,
-            deletes: false,
-            emptied_groups: 0,
+            weights: Weights::default(),
+            held: HeldRows::of(relay, tracker).await?,
             members: Counters::default(),
             waiting: Waiting::default(),
             next_due: None,
@@ -214,6 +220,7 @@ impl<'a> Draft<'a> {
         let users = users.map(|row| row.key.clone()).collect();
         let groups = self.roles.groups_of(self.relay, users).await?;
         let managers = self.managers_of(&mine).await?;
+        self.held.load(self.relay, &mine).await?;
         for row in mine {
             let Some((_, seen)) = row.owner() else {
                 continue;
@@ -231,9 +238,11 @@ impl<'a> Draft<'a> {
                 Kind::User => self.decide_user(row, seen, &groups, &managers).await?,
                 Kind::Group => self.decide_group(row, seen, &named).await?,
             };
-            let mut verdict = self.without_shared_link(row, seen, verdict).await;
+            let verdict = self.without_shared_link(row, seen, verdict).await;
+            let (mut verdict, is_held) = self.held.without(&row.key, verdict);
             let waits = matches!(managers.get(&row.key), Some(Manager::Waits(_)));
-            let stays_marked = self.stays_marked(seen) || self.roles.withholds_from(&row.key);
+            let stays_marked =
+                is_held || self.stays_marked(seen) || self.roles.withholds_from(&row.key);
             if waits && !stays_marked && verdict.is_clean() {
                 self.undecided.insert(short(&[&row.key.to_key()]));
             }
@@ -299,11 +308,11 @@ impl<'a> Draft<'a> {
             None => self.problems.none(row),
         }
         let deletes = verdict.steps.iter().any(|step| step.class == Class::Delete);
-        self.deletes |= deletes;
         for step in &verdict.steps {
             // Whoever is deactivated and deleted leaves once.
             if !deletes || step.class != Class::Deactivate {
                 self.count(step);
+                self.weigh(row, step);
             }
         }
         steps.extend(verdict.steps);
@@ -317,9 +326,7 @@ impl<'a> Draft<'a> {
     fn count(&mut self, step: &Step) {
         match (&step.action, step.class) {
             (Action::Change { .. }, Class::Deactivate) | (Action::Delete { .. }, _) => {
-                self.deactivations += 1;
                 self.members.users_deactivated += 1;
-                self.absent_users += u64::from(step.reason == Reason::Absent);
             }
             (Action::Create { members, .. }, Class::Group) => {
                 self.members.groups_created += 1;
@@ -333,7 +340,6 @@ impl<'a> Draft<'a> {
             (Action::AddMembers(members), _) => self.members.members_added += members.len() as u64,
             (Action::RemoveMembers(members), _) => {
                 self.members.members_removed += members.len() as u64;
-                self.emptied_groups += u64::from(step.reason == Reason::Absent);
             }
             _ => {}
         }
@@ -415,7 +421,8 @@ impl<'a> Draft<'a> {
         self.members.members_left_out += wanted.left_out + unlinked;
         let present = ownership::without_released(self.relay, present, &members).await?;
         let policy = self.policy_for(row, seen);
-        let verdict = decide::group(row, seen, desired, &members, &present, &policy);
+        let verdict = decide::group(row, seen, desired, &members, &present.members, &policy);
+        self.weights.loses(&row.key, &present);
         if self.wants_names_apart(Kind::Group)
             && let Some(name) = names::created(&verdict)
             && let Some(problem) = self.rival(row, seen, &name).await?
@@ -430,70 +437,5 @@ impl<'a> Draft<'a> {
             self.joining.insert(short(&[&row.key.to_key()]));
         }
         Ok(verdict)
-    }
-
-    async fn seal(mut self) -> Result<Plan, Error> {
-        self.problems.close().await?;
-        let job = self.tracker.job();
-        if !self.colliding.is_empty() {
-            let rows = self.colliding.iter().cloned().collect();
-            self.relay
-                .store
-                .drop_steps(self.lease, job.id, rows)
-                .await?;
-        }
-        let state = self.relay.store.profile_state(&self.relay.key()).await?;
-        let feed = self.keep_next_due(job.only.is_none()).await?;
-        let limits = &self.relay.profile.limits;
-        let small = self.deactivations <= limits.deactivations
-            && self.emptied_groups <= limits.groups_emptied;
-        let linked = ownership::linked_counts(self.relay, !small).await?;
-        let coverage = match job.complete_read {
-            Some(false) => Coverage::Partial("see the job's errors".to_owned()),
-            // Where not everything was read, entries were looked at by themselves, and each absence proved by an answer
-            // about it.
-            Some(true) | None => Coverage::Complete,
-        };
-        let evidence = guard::Evidence {
-            coverage,
-            rights_in_doubt: feed.rights_in_doubt(),
-            implausible: state.implausible,
-            baseline: state.baseline,
-            absent_users: self.absent_users,
-            deactivations: self.deactivations,
-            deletes: self.deletes,
-            emptied_groups: self.emptied_groups,
-            linked,
-        };
-        let members = Counters {
-            skipped: self.waiting.left_alone(),
-            ..self.members
-        };
-        let waiting = self.waiting.told(&self.relay.directory.name);
-        self.tracker.update(|job| {
-            job.warnings.extend(waiting);
-            job.counters.members_left_out = members.members_left_out;
-            job.counters.skipped += members.skipped;
-            job.counters.managers_left_out = members.managers_left_out;
-            if job.mode == Mode::Preview {
-                job.counters = members;
-            }
-        });
-        let draft = Plan {
-            job: job.id,
-            directory: self.relay.directory.id,
-            profile: self.relay.profile.name.clone(),
-            created_at: self.now,
-            counts: Vec::new(),
-            holds: guard::holds(limits, &evidence),
-            digest: String::new(),
-        };
-        let mut plan = self.relay.store.seal_plan(self.lease, draft).await?;
-        plan.holds.retain(|hold| {
-            plan.counts
-                .iter()
-                .any(|(class, count)| *count > 0 && hold.classes.contains(class))
-        });
-        Ok(plan)
     }
 }

@@ -179,8 +179,8 @@ impl Tracker {
     pub async fn end(&self, status: Status, sent: RequestCounts) {
         let mut job = self.job();
         job.requests = Requests {
-            read: sent.read.saturating_sub(self.before.read),
-            write: sent.write.saturating_sub(self.before.write),
+            read: job.requests.read + sent.read.saturating_sub(self.before.read),
+            write: job.requests.write + sent.write.saturating_sub(self.before.write),
         };
         job.end(status, Utc::now());
         self.tell(&job);

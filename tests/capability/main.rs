@@ -20,6 +20,7 @@ mod deprovisioning;
 mod fault_target;
 mod feed;
 mod group_names;
+mod guard;
 mod http2;
 mod incomplete_reads;
 mod kill_loop;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::access::{Permission, TokenId};
 use crate::admin::links::ProposalState;
-use crate::admin::openapi::fields;
+use crate::admin::openapi::{fields, plans};
 use crate::admin::probe::{MappingPreview, TestReport};
 use crate::admin::problem;
 use crate::admin::routes::resources::LinkState;
@@ -55,7 +55,7 @@ fn close(schema: &mut Value) {
 }
 
 /// An object with exactly these fields.
-fn object(properties: Value) -> Value {
+pub(super) fn object(properties: Value) -> Value {
     let names: Vec<String> = match &properties {
         Value::Object(properties) => properties.keys().cloned().collect(),
         _ => Vec::new(),
@@ -63,7 +63,7 @@ fn object(properties: Value) -> Value {
     json!({ "type": "object", "properties": properties, "required": names, "additionalProperties": false })
 }
 
-fn list(items: Value) -> Value {
+pub(super) fn list(items: Value) -> Value {
     json!({ "type": "array", "items": items })
 }
 
@@ -131,11 +131,13 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
         ("LinkedUser", linked(generator, "userName")),
         ("LinkedGroup", linked(generator, "displayName")),
     ];
-    named.map(|(name, schema)| (name.to_owned(), schema)).into()
+    let named = named.map(|(name, schema)| (name.to_owned(), schema));
+    let plans = plans::schemas(generator, &job_id);
+    named.into_iter().chain(plans).collect()
 }
 
 /// A reference to a type's schema.
-fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+pub(super) fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
     generator.subschema_for::<T>().to_value()
 }
 

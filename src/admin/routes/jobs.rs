@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::admin::auth::Caller;
 use crate::admin::body::Document;
+use crate::admin::plans;
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
 use crate::admin::routes::{chosen_profile, directory_id, entry_name, job_id};
@@ -53,19 +54,49 @@ pub(super) async fn start(
         mode,
         only,
         report: !repair,
+        undoes: None,
     };
     let job = admin
         .scheduler
         .enqueue(&key, Trigger::Manual, extent, &caller.actor)
         .await
-        .map_err(|refused| match refused {
-            Refused::Running(job) => Problem::job_running(job),
-            Refused::Unknown => Problem::not_found(),
-            Refused::Stopping => Problem::stopping(),
-            Refused::Store(error) => error.into(),
-        })?;
+        .map_err(refusal)?;
     let answer = json!({ "jobId": job.id, "status": "running", "startedAt": job.queued_at });
     Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// POST /directories/{id}/jobs/{jobId}/undo
+pub(super) async fn undo(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path((directory, job)): Path<(String, String)>,
+    Document(body): Document,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let job = found(&admin, &caller, &directory, &job).await?;
+    let mut problems = Problems::default();
+    let mut fields = Fields::of(&body, "", &mut problems);
+    let preview = fields.boolean("preview", false, &mut problems);
+    fields.finish(&mut problems);
+    problems.verdict(Some(())).map_err(Problem::invalid)?;
+    let extent = plans::undoing(&job, preview).map_err(Problem::plan_not_waiting)?;
+    let started = admin
+        .scheduler
+        .enqueue(&job.profile_key(), Trigger::Manual, extent, &caller.actor)
+        .await
+        .map_err(refusal)?;
+    let answer =
+        json!({ "jobId": started.id, "status": "running", "startedAt": started.queued_at });
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// Why a job does not begin.
+pub(super) fn refusal(refused: Refused) -> Problem {
+    match refused {
+        Refused::Running(job) => Problem::job_running(job),
+        Refused::Unknown => Problem::not_found(),
+        Refused::Stopping => Problem::stopping(),
+        Refused::Store(error) => error.into(),
+    }
 }
 
 /// GET /directories/{id}/jobs

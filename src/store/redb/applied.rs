@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use chrono::Utc;
 use redb::WriteTransaction;
 
 use super::audit;
 use super::codec;
 use super::failure::Failure;
+use super::holds;
 use super::jobs::Journal;
 use super::lease;
 use super::outcomes;
@@ -14,8 +16,11 @@ use super::rows::name_key;
 use super::seen;
 use super::tables::{COUNTS, DirectoryTables, ProfileTables, Source, WriteTable, open_write};
 use crate::identity::{Kind, RowKey};
+use crate::plan::tally::Tally;
+use crate::plan::{Action, Reason};
 use crate::scim::path::AttributePath;
 use crate::snapshot::{Applied, LinkedCounts, Match};
+use crate::store::jobs::Change;
 use crate::store::{Author, Effect, Intent, Lease, Settlement};
 
 /// Writes down what is about to be sent.
@@ -46,8 +51,12 @@ pub(super) fn settle(
     let mut ledger = Ledger::open(txn, lease)?;
     let mut journal = Journal::open(txn, author.job)?;
     let mut changes = Vec::new();
+    let mut done = Tally::default();
     for settlement in settlements {
         let row = settlement.key.to_key();
+        if author.ledger.is_some() {
+            ledger.tally(&settlement, &mut done)?;
+        }
         if settlement.effect != Effect::StillUnknown {
             let intent = codec::intent_key(&settlement.key, settlement.class, settlement.part);
             ledger.directory.intents.remove(intent.as_slice())?;
@@ -80,6 +89,9 @@ pub(super) fn settle(
         }
     }
     audit::append(txn, &changes)?;
+    if let Some(profile) = &author.ledger {
+        holds::note_done(txn, profile, Utc::now(), &done)?;
+    }
     ledger.close()
 }
 
@@ -152,6 +164,44 @@ impl<'t> Ledger<'t> {
             gone: HashSet::new(),
             handed_on: HashMap::new(),
         })
+    }
+
+    /// Counts what was acknowledged, before it changes anything here. Whoever has no active account any more leaves groups as
+    /// a leaver, and whoever is inactive already is not deactivated once more.
+    fn tally(&self, settlement: &Settlement, done: &mut Tally) -> Result<(), Failure> {
+        let Some(change) = settlement
+            .change
+            .as_ref()
+            .filter(|line| line.error.is_none())
+        else {
+            return Ok(());
+        };
+        let is_active = |row: &RowKey| {
+            let active = |bytes: &[u8]| Ok(codec::decode::<Applied>(bytes)?.is_active());
+            let active = self.directory.applied.read(&row.to_key(), active)?;
+            Ok::<_, Failure>(active.unwrap_or_default())
+        };
+        let mut members = 0;
+        match &change.action {
+            Action::RemoveMembers(rows) => {
+                for row in rows {
+                    members += u64::from(is_active(row)?);
+                }
+            }
+            Action::Delete { .. } if !is_active(&change.key)? => return Ok(()),
+            _ => {}
+        }
+        if settlement.part == 0 || members > 0 {
+            let Change {
+                key, class, action, ..
+            } = change;
+            let reason = match settlement.part {
+                0 => change.reason,
+                _ => Reason::Membership, // the group was counted with the first part
+            };
+            done.add(key, *class, action, reason, members);
+        }
+        Ok(())
     }
 
     /// Sets *applied*. A new id means another resource: its memberships start empty.

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::jobs;
 use super::lease;
 use super::tables::{
-    COUNTS, DirectoryTables, PROFILES, ProfileTables, Source as _, TARGETS, of_directory,
+    COUNTS, DirectoryTables, LEDGERS, PROFILES, ProfileTables, Source as _, TARGETS, of_directory,
     of_profile, open_write,
 };
 use crate::id::{DirectoryId, ProfileKey};
@@ -43,6 +43,7 @@ pub(super) fn profile(
         }
     }
     open_write(txn, PROFILES)?.remove(codec::profile_key(profile).as_slice())?;
+    open_write(txn, LEDGERS)?.remove(codec::profile_key(profile).as_slice())?;
     drop_tables(txn, &of_profile(profile, ""))
 }
 
@@ -50,9 +51,11 @@ pub(super) fn profile(
 pub(super) fn directory(txn: &WriteTransaction, directory: DirectoryId) -> Result<(), Failure> {
     lease::take(txn, directory)?;
     jobs::remove_all(txn, directory)?;
-    let mut profiles = open_write(txn, PROFILES)?;
-    for key in profiles.keys_starting_with(directory.0.as_bytes())? {
-        profiles.remove(key.as_slice())?;
+    for name in [PROFILES, LEDGERS] {
+        let mut profiles = open_write(txn, name)?;
+        for key in profiles.keys_starting_with(directory.0.as_bytes())? {
+            profiles.remove(key.as_slice())?;
+        }
     }
     open_write(txn, COUNTS)?.remove(directory.0.as_bytes().as_slice())?;
     open_write(txn, TARGETS)?.remove(directory.0.as_bytes().as_slice())?;

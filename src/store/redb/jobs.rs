@@ -6,10 +6,12 @@ use redb::{ReadTransaction, WriteTransaction};
 
 use super::codec::{self, LineKind};
 use super::failure::Failure;
+use super::holds;
 use super::plans;
 use super::tables::{JOBS, JOURNAL, Source, WriteTable, open_read, open_write};
 use crate::id::{DirectoryId, JobId};
 use crate::job::{Job, Status};
+use crate::store::holds::Waiting;
 use crate::store::jobs::Change;
 use crate::store::jobs::{Drift, JobFilter, JournalLine, UnsentError};
 
@@ -108,10 +110,13 @@ fn prune(txn: &WriteTransaction, directory: DirectoryId) -> Result<(), Failure> 
         }
     }
     let old = ended.into_iter().skip(ENDED_JOBS_KEPT);
-    for job in old.chain(waiting.into_iter().skip(WAITING_JOBS_KEPT)) {
+    let forgotten: Vec<JobId> = waiting.into_iter().skip(WAITING_JOBS_KEPT).collect();
+    for job in old.chain(forgotten.iter().copied()) {
         remove(txn, &mut jobs, job)?;
     }
-    Ok(())
+    // Nobody can decide on them any more.
+    let ends = |job: JobId| holds::settle_waiting(txn, directory, job, &Waiting::Ends);
+    forgotten.into_iter().try_for_each(ends)
 }
 
 /// Removes all jobs of a directory.

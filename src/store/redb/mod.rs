@@ -9,6 +9,7 @@ mod failure;
 mod feed;
 mod file;
 mod forget;
+mod holds;
 mod jobs;
 mod lease;
 mod links;

@@ -7,10 +7,12 @@ use redb::{ReadTransaction, WriteTransaction};
 
 use super::codec;
 use super::failure::Failure;
+use super::holds;
 use super::lease;
 use super::tables::{PLANS, STEPS, Source, WriteTable, open_read, open_write};
 use crate::id::JobId;
 use crate::identity::RowKey;
+use crate::plan::held::{Held, HeldBy};
 use crate::plan::{Class, Plan, PlanDigest, Step};
 use crate::store::{Lease, Position};
 
@@ -70,21 +72,55 @@ pub(super) fn drop_steps(
 pub(super) fn seal(txn: &WriteTransaction, lease: &Lease, mut plan: Plan) -> Result<Plan, Failure> {
     lease::check_for(txn, lease, plan.directory)?;
     refuse_if_sealed(txn, plan.job)?;
-    let mut counts = BTreeMap::new();
+    let (mut counts, mut held) = (BTreeMap::new(), BTreeMap::new());
     let mut digest = PlanDigest::default();
-    let steps = open_write(txn, STEPS)?;
-    for entry in steps.starting_with(&codec::job_key(plan.job))? {
-        let (key, record) = entry?;
-        *counts
-            .entry(codec::step_position(key.value())?.class)
-            .or_default() += 1;
-        digest.feed(record.value());
+    let mut tripped = vec![false; plan.holds.len()];
+    let mut waiting = Vec::new();
+    {
+        let steps = open_write(txn, STEPS)?;
+        for entry in steps.starting_with(&codec::job_key(plan.job))? {
+            let (key, record) = entry?;
+            let class = codec::step_position(key.value())?.class;
+            *counts.entry(class).or_default() += 1;
+            digest.feed(record.value());
+            if !plan.holds.iter().any(|hold| hold.classes.contains(&class)) {
+                continue;
+            }
+            let step: Step = codec::decode(record.value())?;
+            for (hold, tripped) in plan.holds.iter().zip(&mut tripped) {
+                *tripped |= hold.covers(&step);
+            }
+            if plan.holds(&step) {
+                *held.entry(class).or_default() += 1;
+            }
+            if plan.asks_for(&step) {
+                plan.for_approval += 1;
+                waiting.push(step);
+            }
+        }
     }
+    let mut tripped = tripped.into_iter();
+    plan.holds.retain(|_| tripped.next().unwrap_or_default());
     plan.counts = counts.into_iter().collect();
+    plan.held = held.into_iter().collect();
     plan.digest = digest.finish();
+    if !plan.preview {
+        let held: Vec<Held> = waiting.into_iter().map(|step| waits(&plan, step)).collect();
+        holds::hold(txn, plan.directory, &held)?;
+    }
     let head = codec::encode(&plan)?;
     open_write(txn, PLANS)?.insert(codec::job_key(plan.job).as_slice(), head.as_slice())?;
     Ok(plan)
+}
+
+fn waits(plan: &Plan, step: Step) -> Held {
+    Held {
+        job: plan.job,
+        profile: plan.profile.clone(),
+        by: HeldBy::Waiting,
+        since: plan.created_at,
+        steps: vec![step],
+    }
 }
 
 /// A plan's head.

@@ -63,6 +63,20 @@ pub(super) fn save_profile_state(
     Ok(())
 }
 
+/// Changes a profile's state as it is now, whatever else changed it meanwhile.
+pub(super) fn change_profile_state(
+    txn: &WriteTransaction,
+    lease: &Lease,
+    profile: &ProfileKey,
+    change: impl FnOnce(&mut ProfileState),
+) -> Result<(), Failure> {
+    let key = codec::profile_key(profile);
+    let state = open_write(txn, PROFILES)?.read(&key, codec::decode)?;
+    let mut state: ProfileState = state.unwrap_or_default();
+    change(&mut state);
+    save_profile_state(txn, lease, profile, &state)
+}
+
 /// Writes entries that are new or changed.
 pub(super) fn record_seen(
     txn: &WriteTransaction,

@@ -28,6 +28,8 @@ pub(super) const TARGETS: &str = "targets";
 pub(super) const COUNTS: &str = "counts";
 /// Directory, profile → the profile's state. Every profile that ever wrote has a row here.
 pub(super) const PROFILES: &str = "profiles";
+/// Directory, profile → what the guard counts of the last 24 hours.
+pub(super) const LEDGERS: &str = "ledgers";
 /// Job → the head of its plan.
 pub(super) const PLANS: &str = "plans";
 /// Job, class, number → step.
@@ -176,6 +178,8 @@ pub(super) struct DirectoryTables<S> {
     pub dirty: S,
     /// Row → the match at the target.
     pub found: S,
+    /// Row, job → steps that are not planned again.
+    pub held: S,
     /// Row, class, part → intent.
     pub intents: S,
     /// Row → what last became of it.
@@ -198,6 +202,7 @@ impl<S> DirectoryTables<S> {
             decisions: open("decisions")?,
             dirty: open("dirty")?,
             found: open("found")?,
+            held: open("held")?,
             intents: open("intents")?,
             outcomes: open("outcomes")?,
             repairs: open("repairs")?,

@@ -7,7 +7,7 @@ use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::plan::{Reason, Step};
 use crate::scim::encode::Known;
 use crate::snapshot::{Applied, Row, Standing};
-use crate::sync::flight::Flight;
+use crate::sync::flight::{Flight, Part};
 use crate::sync::prepare::{Operation, Task};
 use crate::sync::proof::Whereabouts;
 use crate::sync::tracker::row_error;
@@ -25,7 +25,7 @@ pub(super) async fn provably_gone(
     group: &Row,
     members: &[RowKey],
 ) -> Result<Vec<RowKey>, Error> {
-    if step.reason == Reason::Absent {
+    if matches!(step.reason, Reason::Absent | Reason::Undone) {
         return Ok(members.to_vec());
     }
     let there = group.owner().map(|(_, seen)| &seen.identity);
@@ -34,7 +34,9 @@ pub(super) async fn provably_gone(
         members.any(|member| names.contains(&member.key))
     };
     let is_unit = there.is_some_and(Identity::is_unit);
-    let all_was_read = flight.tracker.job().complete_read.is_some();
+    // A plan that waited rests on a read that is long ago.
+    let all_was_read =
+        flight.tracker.job().complete_read.is_some() && flight.part != Part::Approved;
     let mut gone = Vec::with_capacity(members.len());
     let (mut kept, mut elsewhere) = (0, 0);
     for row in flight.relay.rows(members.to_vec()).await? {

@@ -179,7 +179,10 @@ async fn a_forgotten_directory_leaves_nothing_but_its_term() {
         directory: DIRECTORY,
         profile: ProfileName::default(),
         created_at: time(1),
+        preview: false,
         counts: Vec::new(),
+        held: Vec::new(),
+        for_approval: 0,
         holds: Vec::new(),
         digest: String::new(),
     };

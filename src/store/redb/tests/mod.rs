@@ -35,6 +35,7 @@ fn author() -> Author {
     Author {
         job: JOB,
         tenant: TenantName("acme".into()),
+        ledger: None,
     }
 }
 

@@ -28,7 +28,10 @@ fn head(job: JobId) -> Plan {
         directory: DIRECTORY,
         profile: ProfileName::default(),
         created_at: time(1),
+        preview: false,
         counts: Vec::new(),
+        held: Vec::new(),
+        for_approval: 0,
         holds: Vec::new(),
         digest: String::new(),
     }

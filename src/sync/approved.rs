@@ -1,0 +1,74 @@
+//! An approved plan: what waited in it is carried out, and nothing else. What changed since is left out and told.
+
+use crate::job::Status;
+use crate::plan::Plan;
+use crate::store::Lease;
+use crate::store::holds::Waiting;
+use crate::sync::flight::{Flight, Part};
+use crate::sync::proof::Reader;
+use crate::sync::stop::Stop;
+use crate::sync::tracker::Tracker;
+use crate::sync::{Error, Relay, apply, recover, target};
+
+/// Carries out what waited in the plan of a job; answers whether anything still waits for a person, which nothing does.
+pub(super) async fn carry_out(
+    relay: &Relay,
+    lease: &Lease,
+    tracker: &Tracker,
+    stop: &Stop,
+) -> Result<bool, Error> {
+    target::same_address(relay, lease).await?;
+    recover::settle_open_intents(relay, lease, tracker).await?;
+    let mut job = tracker.job();
+    let Some(plan) = relay.store.plan(job.id).await? else {
+        return Err(Error::Only(
+            "the plan is not there any more; run the profile again".to_owned(),
+        ));
+    };
+    accept_baseline(relay, lease, &plan).await?;
+    let still = |hold: &&crate::plan::Hold| hold.release != crate::plan::Release::Approval;
+    let holds = plan.holds.iter().filter(still);
+    let holds: Vec<String> = holds.map(|hold| hold.message.clone()).collect();
+    tracker.update(|job| {
+        job.holds = holds;
+        job.counters.skipped = job.counters.skipped.saturating_sub(plan.for_approval);
+        job.progress.steps_done = 0;
+        job.progress.steps_planned = plan.for_approval;
+    });
+    tracker.phase("applying").await;
+    let reader = Reader::new(&relay.source, &relay.others);
+    let capabilities = relay.provider.discover().await?;
+    let flight = Flight::new(
+        relay,
+        lease,
+        &plan,
+        &reader,
+        tracker,
+        capabilities,
+        stop.token(),
+        Part::Approved,
+    );
+    let flown = apply::fly(&flight).await;
+    reader.close().await;
+    if !stop.token().is_cancelled() || stop.status() == Status::Cancelled {
+        job = tracker.job();
+        relay.store.decide_plan(&job, Waiting::Ends, None).await?;
+        relay.store.drop_plan(lease, plan.job).await?;
+    }
+    flown.map(|()| false)
+}
+
+/// Whoever approves a plan that rests on a read of few entries says that so few are right (specification page 8, 2).
+async fn accept_baseline(relay: &Relay, lease: &Lease, plan: &Plan) -> Result<(), Error> {
+    let accepted = plan.holds.iter().find_map(|hold| hold.accepts);
+    let mut state = relay.store.profile_state(&relay.key()).await?;
+    if accepted.is_none() || state.implausible.is_none() {
+        return Ok(());
+    }
+    state.baseline = accepted;
+    state.implausible = None;
+    Ok(relay
+        .store
+        .save_profile_state(lease, &relay.key(), &state)
+        .await?)
+}

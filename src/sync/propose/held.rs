@@ -1,0 +1,97 @@
+//! What waits on rows, or was refused by a person: it is not planned again.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::id::JobId;
+use crate::identity::RowKey;
+use crate::identity::digest::Digest;
+use crate::plan::decide::Verdict;
+use crate::plan::held::{self, Held, HeldBy};
+use crate::snapshot::Row;
+use crate::sync::tracker::Tracker;
+use crate::sync::{Error, Relay};
+
+/// What is held of the rows that are being planned.
+pub(super) struct HeldRows {
+    fingerprint: Option<Digest>,
+    /// Of the rows of this turn.
+    held: HashMap<RowKey, Vec<Held>>,
+    /// What means nothing any more.
+    released: Vec<(RowKey, JobId)>,
+    /// How many rows wait with the plan of each job.
+    waiting: BTreeMap<JobId, u64>,
+    /// How many rows a person left alone.
+    refused: u64,
+    is_preview: bool,
+}
+
+impl HeldRows {
+    /// Of a run that plans what a profile is now.
+    pub(super) async fn of(relay: &Relay, tracker: &Tracker) -> Result<Self, Error> {
+        let state = relay.store.profile_state(&relay.key()).await?;
+        Ok(Self {
+            fingerprint: state.fingerprint,
+            held: HashMap::new(),
+            released: Vec::new(),
+            waiting: BTreeMap::new(),
+            refused: 0,
+            is_preview: !tracker.job().applies(),
+        })
+    }
+
+    /// Looks up what is held of the rows of a turn.
+    pub(super) async fn load(&mut self, relay: &Relay, rows: &[&Row]) -> Result<(), Error> {
+        let keys: Vec<RowKey> = rows.iter().map(|row| row.key.clone()).collect();
+        let held = relay.store.held(relay.directory.id, keys.clone()).await?;
+        let some = keys.into_iter().zip(held);
+        self.held = some.filter(|(_, held)| !held.is_empty()).collect();
+        Ok(())
+    }
+
+    /// What is left of what a row needs, and whether anything of it is held.
+    pub(super) fn without(&mut self, key: &RowKey, verdict: Verdict) -> (Verdict, bool) {
+        let Some(held) = self.held.remove(key) else {
+            return (verdict, false);
+        };
+        let (counting, over): (Vec<Held>, Vec<Held>) = held
+            .into_iter()
+            .partition(|held| held.counts(self.fingerprint));
+        let (verdict, meant) = held::without(verdict, &counting);
+        let mut is_held = false;
+        let mut released: Vec<JobId> = over.into_iter().map(|held| held.job).collect();
+        for (held, is_meant) in counting.into_iter().zip(meant) {
+            match (is_meant, &held.by) {
+                (false, _) => released.push(held.job),
+                (true, HeldBy::Waiting) => *self.waiting.entry(held.job).or_default() += 1,
+                (true, HeldBy::Person { .. }) => self.refused += 1,
+            }
+            is_held |= is_meant;
+        }
+        let its = released.into_iter().map(|job| (key.clone(), job));
+        self.released.extend(its);
+        (verdict, is_held)
+    }
+
+    /// Forgets what means nothing any more, and tells what waits.
+    pub(super) async fn settle(&mut self, relay: &Relay) -> Result<Vec<String>, Error> {
+        let released = std::mem::take(&mut self.released);
+        if !released.is_empty() && !self.is_preview {
+            let store = &relay.store;
+            store
+                .release(relay.directory.id, released, Vec::new())
+                .await?;
+            crate::sync::waiting::withdraw(relay).await?;
+        }
+        let waiting = self.waiting.iter().map(|(job, count)| {
+            format!("{count} users and groups wait for a decision on the plan of job {job}")
+        });
+        let mut told: Vec<String> = waiting.collect();
+        if self.refused > 0 {
+            let count = self.refused;
+            told.push(format!(
+                "{count} users and groups are left as they are, because somebody rejected or undid their changes"
+            ));
+        }
+        Ok(told)
+    }
+}

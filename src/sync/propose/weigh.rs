@@ -1,0 +1,148 @@
+//! Sealing a plan: what it does is weighed, and the guard says what of it waits.
+
+use std::collections::BTreeMap;
+
+use crate::identity::RowKey;
+use crate::identity::observation::Coverage;
+use crate::job::{Counters, Mode};
+use crate::plan::guard::{self, Evidence};
+use crate::plan::tally::Tally;
+use crate::plan::{Action, Plan, Reason, Step};
+use crate::snapshot::Row;
+use crate::sync::Error;
+use crate::sync::ownership::{self, Present};
+use crate::sync::propose::Draft;
+
+/// What a plan does, as far as the guard weighs it.
+#[derive(Default)]
+pub(super) struct Weights {
+    plan: Tally,
+    /// How many members of ours a group has that loses some.
+    members: BTreeMap<RowKey, u64>,
+    /// How many of those who leave a group lose their account as well.
+    leavers: BTreeMap<RowKey, u64>,
+    /// Groups that lose users who are absent and still have their accounts.
+    in_doubt: Vec<RowKey>,
+}
+
+impl Weights {
+    /// Takes in who leaves a group.
+    pub(super) fn loses(&mut self, group: &RowKey, present: &Present) {
+        if present.leavers > 0 {
+            self.leavers.insert(group.clone(), present.leavers);
+        }
+        if present.in_doubt {
+            self.in_doubt.push(group.clone());
+        }
+        self.members
+            .insert(group.clone(), present.members.len() as u64);
+    }
+
+    fn add(&mut self, row: &Row, step: &Step) {
+        let leavers = self.leavers.remove(&row.key).unwrap_or_default();
+        let members = match &step.action {
+            Action::RemoveMembers(members) => (members.len() as u64).saturating_sub(leavers),
+            _ => 0,
+        };
+        self.plan
+            .add(&step.key, step.class, &step.action, step.reason, members);
+    }
+}
+
+impl Draft<'_> {
+    /// Weighs a step, unless it went by itself before and failed: what is tried again is nothing new.
+    pub(super) fn weigh(&mut self, row: &Row, step: &Step) {
+        let last = row.last.error.as_ref();
+        let is_retry =
+            last.is_some_and(|error| error.sent && error.operation == step.class.as_str());
+        if !is_retry {
+            self.weights.add(row, step);
+        }
+        if !matches!(step.action, Action::RemoveMembers(_)) || step.reason == Reason::Absent {
+            self.weights.members.remove(&row.key);
+        }
+    }
+
+    /// Finishes the plan.
+    pub(super) async fn seal(mut self, is_about_all: bool) -> Result<Plan, Error> {
+        self.problems.close().await?;
+        let job = self.tracker.job();
+        if !self.colliding.is_empty() {
+            let rows = self.colliding.iter().cloned().collect();
+            self.relay
+                .store
+                .drop_steps(self.lease, job.id, rows)
+                .await?;
+        }
+        let evidence = self.evidence(is_about_all).await?;
+        let held = self.held.settle(self.relay).await?;
+        let members = Counters {
+            skipped: self.waiting.left_alone(),
+            ..self.members
+        };
+        let waiting = self.waiting.told(&self.relay.directory.name);
+        self.tracker.update(|job| {
+            job.warnings.extend(waiting);
+            job.warnings.extend(held);
+            job.counters.members_left_out = members.members_left_out;
+            job.counters.skipped += members.skipped;
+            job.counters.managers_left_out = members.managers_left_out;
+            if job.mode == Mode::Preview {
+                job.counters = members;
+            }
+        });
+        let draft = Plan {
+            job: job.id,
+            directory: self.relay.directory.id,
+            profile: self.relay.profile.name.clone(),
+            created_at: self.now,
+            preview: !job.applies(),
+            counts: Vec::new(),
+            held: Vec::new(),
+            for_approval: 0,
+            holds: guard::holds(&self.relay.profile.limits, &evidence),
+            digest: String::new(),
+        };
+        let plan = self.relay.store.seal_plan(self.lease, draft).await?;
+        if evidence.definition_changed
+            && is_about_all
+            && job.applies()
+            && job.complete_read == Some(true)
+        {
+            // What the change takes away is in this plan, and waits on its rows.
+            let (store, key) = (&self.relay.store, self.relay.key());
+            store.note_definition(self.lease, &key, false).await?;
+        }
+        Ok(plan)
+    }
+
+    async fn evidence(&mut self, is_about_all: bool) -> Result<Evidence, Error> {
+        let (relay, job) = (self.relay, self.tracker.job());
+        let state = relay.store.profile_state(&relay.key()).await?;
+        let feed = self.keep_next_due(is_about_all).await?;
+        let ledger = relay.store.ledger(&relay.key()).await?;
+        let limits = &relay.profile.limits;
+        let weights = std::mem::take(&mut self.weights);
+        let spent = ledger.spent(self.now);
+        let is_small = guard::is_small(limits, &weights.plan, &spent);
+        let coverage = match job.complete_read {
+            Some(false) => Coverage::Partial("see the job's errors".to_owned()),
+            // Where not everything was read, entries were looked at by themselves, and each absence proved by an answer
+            // about it.
+            Some(true) | None => Coverage::Complete,
+        };
+        Ok(Evidence {
+            coverage,
+            rights_in_doubt: feed.rights_in_doubt(),
+            implausible: state.implausible,
+            baseline: state.baseline,
+            first_load_done: state.first_load_done,
+            definition_changed: ledger.definition_changed && is_about_all,
+            linked: ownership::linked_counts(relay, !is_small).await?,
+            plan: weights.plan,
+            spent,
+            members: weights.members,
+            groups_of_leavers: weights.in_doubt,
+        })
+    }
+}
