@@ -262,6 +262,7 @@ impl Relays {
             directory: connected.directory,
             profile: connected.profile,
             tenant: connected.tenant,
+            connector: Arc::new(source::Ldap),
             source: connected.source,
             others: connected.others,
             provider: connected.provider,

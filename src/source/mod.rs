@@ -242,6 +242,36 @@ pub trait Source: Send + Sync {
     async fn close(&self);
 }
 
+/// The way to a directory: how connections to it come about.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// See [`open`].
+    ///
+    /// # Errors
+    /// As there.
+    async fn open(&self, settings: &Settings) -> Result<Box<dyn Source>, Error>;
+
+    /// See [`listen`].
+    ///
+    /// # Errors
+    /// As there.
+    async fn listen(&self, settings: &Settings, since: &Position) -> Result<Box<dyn Bell>, Error>;
+}
+
+/// The way over LDAP; the only one outside of simulations.
+pub struct Ldap;
+
+#[async_trait]
+impl Connector for Ldap {
+    async fn open(&self, settings: &Settings) -> Result<Box<dyn Source>, Error> {
+        open(settings).await
+    }
+
+    async fn listen(&self, settings: &Settings, since: &Position) -> Result<Box<dyn Bell>, Error> {
+        listen(settings, since).await
+    }
+}
+
 /// Connects, protects the connection, binds, and proves that the bind was not anonymous: at the first server of the
 /// settings that can be reached. One that refuses the account ends the search, so that a wrong password is tried once.
 ///

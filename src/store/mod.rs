@@ -401,6 +401,14 @@ pub fn open(settings: &Settings) -> Result<Box<dyn Store>, Error> {
     redb::open(settings)
 }
 
+/// Opens the store on a disk that is no file, such as one that a simulation takes the power from.
+///
+/// # Errors
+/// As [`open`], but for what only a file has.
+pub fn open_on(disk: impl ::redb::StorageBackend) -> Result<Box<dyn Store>, Error> {
+    redb::open_on(disk)
+}
+
 /// Why the store could not do it; names the file and the cure.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]

@@ -44,6 +44,7 @@ use crate::job::{Job, Mode, Status};
 use crate::mapping::Desired;
 use crate::plan::Plan;
 use crate::provider::{Provider, Refusal};
+use crate::source::Connector;
 use crate::store::{Author, Lease, Store};
 use crate::sync::proof::Reader;
 use crate::sync::propose::Rows;
@@ -58,6 +59,8 @@ pub struct Relay {
     pub profile: Arc<Profile>,
     /// The tenant that receives.
     pub tenant: Arc<Tenant>,
+    /// The way to the directory.
+    pub connector: Arc<dyn Connector>,
     /// How the directory is reached, secrets included.
     pub source: crate::source::Settings,
     /// The same for its other profiles: what is absent here may be in their scope.
@@ -137,7 +140,7 @@ async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, 
         }
         return Ok(false);
     }
-    let reader = Reader::new(&relay.source, &relay.others);
+    let reader = Reader::new(relay);
     // Until something is sent, a run can be left anywhere: what it wrote down holds, and the next one starts with it.
     let plan = tokio::select! {
         plan = Box::pin(up_to_the_plan(relay, &lease, &reader, tracker, mode, only)) => plan?,

@@ -12,7 +12,7 @@ use crate::identity::{Kind, MemberKey, RowKey};
 use crate::plan::{Reason, Step};
 use crate::snapshot::Seen;
 use crate::source::examination::Server;
-use crate::source::{self, Source};
+use crate::source::{self, Connector, Source};
 use crate::sync::{Error, Relay};
 
 /// The server of a run: the first one that answered. All connections of the run go to it, so that what one server does not
@@ -21,14 +21,16 @@ type Chosen = Mutex<Option<Server>>;
 
 /// A connection to the directory in the scope of one profile, opened when it is first needed and again when it was lost.
 struct Line<'a> {
+    connector: &'a dyn Connector,
     settings: &'a source::Settings,
     chosen: Arc<Chosen>,
     source: Mutex<Option<Arc<dyn Source>>>,
 }
 
 impl<'a> Line<'a> {
-    fn new(settings: &'a source::Settings, chosen: &Arc<Chosen>) -> Self {
+    fn new(relay: &'a Relay, settings: &'a source::Settings, chosen: &Arc<Chosen>) -> Self {
         Self {
+            connector: relay.connector.as_ref(),
             settings,
             chosen: chosen.clone(),
             source: Mutex::new(None),
@@ -53,7 +55,7 @@ impl<'a> Line<'a> {
             Some(server) => &self.settings.staying_with(server),
             None => self.settings,
         };
-        let opened: Arc<dyn Source> = Box::pin(source::open(settings)).await?.into();
+        let opened: Arc<dyn Source> = self.connector.open(settings).await?.into();
         if chosen.is_none() {
             *chosen = Some(opened.server().await);
         }
@@ -99,16 +101,14 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(
-        own: &'a source::Settings,
-        others: &'a [(ProfileName, source::Settings)],
-    ) -> Self {
+    pub(super) fn new(relay: &'a Relay) -> Self {
         let chosen = Arc::default();
         Self {
-            own: Line::new(own, &chosen),
-            others: others
+            own: Line::new(relay, &relay.source, &chosen),
+            others: relay
+                .others
                 .iter()
-                .map(|(profile, settings)| (profile, Line::new(settings, &chosen)))
+                .map(|(profile, settings)| (profile, Line::new(relay, settings, &chosen)))
                 .collect(),
             found: Mutex::default(),
         }

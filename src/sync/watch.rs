@@ -58,7 +58,7 @@ pub async fn watch(relay: &Relay, ringer: &dyn Ringer) {
             continue;
         };
         let began = Instant::now();
-        let error = match source::listen(&relay.source, &position).await {
+        let error = match relay.connector.listen(&relay.source, &position).await {
             Ok(bell) => {
                 told = None;
                 listen(relay, ringer, bell).await
@@ -122,7 +122,7 @@ async fn listen(relay: &Relay, ringer: &dyn Ringer, mut bell: Box<dyn Bell>) -> 
         }
     };
     let answer = async {
-        let mut reader = Reader::new(&relay.source, &relay.others);
+        let mut reader = Reader::new(relay);
         let mut pause = RETRY.0;
         while let Some(ring) = rings.recv().await {
             let mut gathered = Gathered::default();
@@ -202,7 +202,7 @@ async fn concerns<'a>(relay: &'a Relay, reader: &mut Reader<'a>, gathered: &Gath
     for _ in 0..2 {
         match is_news(relay, reader, &hints).await {
             Ok(news) => return news,
-            Err(_) => *reader = Reader::new(&relay.source, &relay.others),
+            Err(_) => *reader = Reader::new(relay),
         }
     }
     true

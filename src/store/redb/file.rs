@@ -7,7 +7,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, TableDefinition, WriteTransaction};
+use redb::{
+    Builder, Database, DatabaseError, StorageBackend, TableDefinition, WriteTransaction,
+};
 
 use super::failure::Failure;
 use super::tables::{META, PLANS, STEPS, Source, open_write};
@@ -20,6 +22,8 @@ pub(super) type Migration = fn(&WriteTransaction) -> Result<(), Failure>;
 pub(super) const MIGRATIONS: &[Migration] = &[without_plans];
 
 const SCHEMA: &[u8] = b"schema";
+/// The page cache of a store that is in no file.
+const CACHE_BYTES: usize = 1024 * 1024;
 
 /// To version 2: plans say which of their steps wait. Those of version 1 do not; what still differs is planned anew.
 fn without_plans(txn: &WriteTransaction) -> Result<(), Failure> {
@@ -40,6 +44,15 @@ pub(super) fn open(settings: &Settings) -> Result<Database, Error> {
     Ok(database)
 }
 
+/// Opens the store on another disk than a file, and brings its tables up to date; `path` stands for it in messages.
+pub(super) fn open_on(disk: impl StorageBackend, path: &Path) -> Result<Database, Error> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    let database = unless_damaged(path, || builder.create_with_backend(disk))?;
+    migrate(&database, path, MIGRATIONS)?;
+    Ok(database)
+}
+
 /// Makes the file where there is none: under another name, which it loses for its own when it is whole, because redb
 /// does not know a file again that it was killed over. `None` when the file is there.
 fn make(settings: &Settings) -> Result<Option<Database>, Error> {
@@ -55,7 +68,7 @@ fn make(settings: &Settings) -> Result<Option<Database>, Error> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let in_use = Failure::from(redb::DatabaseError::DatabaseAlreadyOpen);
+            let in_use = Failure::from(DatabaseError::DatabaseAlreadyOpen);
             return Err(in_use.into_error(path));
         }
         Err(TryLockError::Error(error)) => return Err(failed(error)),
@@ -81,7 +94,6 @@ fn make(settings: &Settings) -> Result<Option<Database>, Error> {
 }
 
 fn database(file: File, settings: &Settings) -> Result<Database, Error> {
-    let failed = |failure: Failure| failure.into_error(&settings.path);
     let reported = Cell::new(false);
     let open = || {
         Builder::new()
@@ -93,7 +105,15 @@ fn database(file: File, settings: &Settings) -> Result<Database, Error> {
             })
             .create_file(file)
     };
-    // redb panics on some damage; to whoever starts the relay that is one more damaged file.
+    unless_damaged(&settings.path, open)
+}
+
+/// Opens a database. redb panics on some damage; to whoever starts the relay that is one more damaged file.
+fn unless_damaged(
+    path: &Path,
+    open: impl FnOnce() -> Result<Database, DatabaseError>,
+) -> Result<Database, Error> {
+    let failed = |failure: Failure| failure.into_error(path);
     catch_unwind(AssertUnwindSafe(open))
         .map_err(|_| failed(Failure::corrupt("a damaged page")))?
         .map_err(|error| failed(error.into()))

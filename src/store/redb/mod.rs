@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use redb::Database;
+use redb::{Database, StorageBackend};
 
 use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
 use crate::identity::digest::Digest;
@@ -51,6 +51,13 @@ use writer::Writer;
 pub(super) fn open(settings: &Settings) -> Result<Box<dyn Store>, Error> {
     let database = file::open(settings)?;
     Ok(Box::new(RedbStore::start(database, &settings.path)?))
+}
+
+/// Opens the store on another disk than a file; see [`crate::store::open_on`].
+pub(super) fn open_on(disk: impl StorageBackend) -> Result<Box<dyn Store>, Error> {
+    let path = Path::new("memory");
+    let database = file::open_on(disk, path)?;
+    Ok(Box::new(RedbStore::start(database, path)?))
 }
 
 /// The store behind the trait.

@@ -253,9 +253,7 @@ async fn a_full_disk_is_an_error_and_what_was_written_can_be_read() {
         inner: InMemoryBackend::new(),
         full: full.clone(),
     };
-    let database = Builder::new().create_with_backend(disk).unwrap();
-    file::migrate(&database, Path::new("disk"), file::MIGRATIONS).unwrap();
-    let store = RedbStore::start(database, Path::new("disk")).unwrap();
+    let store = crate::store::open_on(disk).unwrap();
     let lease = store.lease(DIRECTORY).await.unwrap();
     let ann = entry(&user(1), "ann", &[]);
     let write = async |entry: Identity| {
