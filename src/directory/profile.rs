@@ -7,7 +7,7 @@ use crate::id::ProfileName;
 use crate::identity::digest::{self, Digest};
 use crate::identity::feed::{ChangeDetection, Rung};
 use crate::identity::{Identity, Kind};
-use crate::job::schedule::Schedule;
+use crate::job::schedule::{Schedule, parse_interval};
 use crate::mapping::Mapping;
 use crate::plan::decide::Population;
 use crate::plan::deprovisioning::Deprovisioning;
@@ -34,6 +34,8 @@ pub struct Profile {
     pub nested_groups: NestedGroups,
     /// What becomes of the account of somebody who is gone or out of scope.
     pub deprovisioning: Deprovisioning,
+    /// How long what follows from being gone or out of scope waits, for users and groups; zero for not at all.
+    pub grace_period: Duration,
     /// What happens to a group that is deleted or out of scope.
     pub absent_groups: AbsentGroups,
     /// How an entry is linked to an account that the target already has.
@@ -66,6 +68,14 @@ impl Profile {
     pub fn fingerprint(&self, order: &[ProfileName]) -> Digest {
         let json = serde_json::to_vec(&(&self.scope, order)).unwrap_or_default();
         Digest(digest::short(&[&json, self.definition.as_bytes()]))
+    }
+}
+
+/// Reads a grace period, `none` or an interval.
+pub(super) fn parse_grace_period(text: &str) -> Result<Duration, String> {
+    match text {
+        "none" => Ok(Duration::zero()),
+        text => parse_interval(text),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Reading of a profile: who is in scope, when it runs, what holds a plan.
 
 use crate::directory::Connection;
-use crate::directory::profile::{Linking, MembershipType, Profile, Reconciling, Scope};
+use crate::directory::profile::{
+    Linking, MembershipType, Profile, Reconciling, Scope, parse_grace_period,
+};
 use crate::directory::rules::Rules;
 use crate::directory::values::{dn, filter};
 use crate::document::{Fields, Problems};
@@ -108,6 +110,7 @@ pub(super) fn profile(
     let population = population(fields, problems);
     let nested_groups = nested_groups(fields, problems);
     let deprovisioning = deprovisioning(fields, problems);
+    let grace_period = fields.parsed("gracePeriod", problems, parse_grace_period);
     let absent_groups = absent_groups(fields, problems);
     let linking = linking(fields, problems);
     let matching = matching_attribute(fields, problems);
@@ -156,6 +159,7 @@ pub(super) fn profile(
         population,
         nested_groups,
         deprovisioning,
+        grace_period: grace_period.unwrap_or_default(),
         absent_groups,
         linking,
         matching,

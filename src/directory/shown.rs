@@ -85,6 +85,7 @@ pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryTy
         "nestedGroups": profile.nested_groups,
         "roleMapping": [],
         "deprovisioning": profile.deprovisioning,
+        "gracePeriod": "none",
         "absentGroups": profile.absent_groups,
         "linking": profile.linking,
         "matchingAttribute": profile.matching,
@@ -288,6 +289,7 @@ mod tests {
             let fingerprint = |directory: &Directory| directory.profiles[0].fingerprint(&order);
             assert_eq!(fingerprint(&all), fingerprint(&few));
             assert_eq!(all.profiles[0].limits, few.profiles[0].limits);
+            assert_eq!(all.profiles[0].grace_period, few.profiles[0].grace_period);
             assert_eq!(all.profiles[0].schedule, few.profiles[0].schedule);
             assert_eq!(all.profiles[0].reconciling, few.profiles[0].reconciling);
             let feed = |directory: &Directory| {

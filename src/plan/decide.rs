@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::{Kind, RowKey};
 use crate::mapping::Desired;
 use crate::plan::deprovisioning::{self, Deprovisioning};
+use crate::plan::grace::Grace;
 use crate::plan::linking::{self, Linking, Waits};
 use crate::plan::membership::AbsentGroups;
 use crate::plan::protected::Protected;
@@ -55,6 +56,8 @@ pub struct Policy {
     pub protected: Protected,
     /// What happens to the accounts of absent users.
     pub deprovisioning: Deprovisioning,
+    /// How long absent users and groups keep what they have.
+    pub grace: Grace,
     /// What happens to absent groups.
     pub absent_groups: AbsentGroups,
     /// Most members that go with the creation of a group; the rest follows.
@@ -99,29 +102,6 @@ impl Verdict {
         }
     }
 
-    /// What is left of it where the resource is on the protected list, or would get a name that is.
-    fn within(mut self, protected: &Protected, row: &Row) -> Self {
-        if self.steps.is_empty() {
-            return self;
-        }
-        if protected.covers(row) {
-            return Self {
-                waits: Some(Waits::Protected),
-                ..Self::nothing()
-            };
-        }
-        let forbidden = self
-            .steps
-            .iter()
-            .find_map(|step| protected.forbids_name(step));
-        if let Some(problem) = forbidden {
-            // Whoever must not log in is deactivated all the same.
-            self.steps.retain(|step| step.class == Class::Deactivate);
-            return Self::of(self.steps, Some(problem));
-        }
-        self
-    }
-
     /// Whether the row does not differ any more.
     pub fn is_clean(&self) -> bool {
         self.steps.is_empty() && self.problem.is_none() && self.waits.is_none()
@@ -131,10 +111,11 @@ impl Verdict {
 /// What a user's row needs.
 pub fn user(row: &Row, seen: &Seen, desired: Desired, policy: &Policy) -> Verdict {
     let step = |class, reason, action| step_of(row, seen, class, reason, action);
+    let grace = policy.grace.ends(seen);
     let verdict = match (&row.applied, seen.standing) {
         (None, Standing::Absent { .. }) => Verdict::nothing(),
         (Some(applied), Standing::Absent { .. }) => {
-            deprovisioning::of(applied, policy.deprovisioning, step)
+            deprovisioning::of(applied, policy.deprovisioning, grace, desired.active, step)
         }
         (None, Standing::Present) => unlinked_user(row, desired, policy, step),
         (Some(applied), Standing::Present) => linked_user(applied, desired, policy, step),
@@ -361,6 +342,7 @@ pub fn group(
     policy: &Policy,
 ) -> Verdict {
     debug_assert_eq!(row.key.kind, Kind::Group);
+    let grace = policy.grace.ends(seen);
     let step = |class, reason, action| step_of(row, seen, class, reason, action);
     let verdict = match (&row.applied, seen.standing) {
         (None, Standing::Absent { .. }) => Verdict::nothing(),
@@ -368,6 +350,9 @@ pub fn group(
             if present.is_empty() || policy.absent_groups == AbsentGroups::Keep =>
         {
             Verdict::nothing()
+        }
+        (Some(_), Standing::Absent { .. }) if grace.is_some() => {
+            Verdict::nothing().waiting(grace.map(Waits::Grace))
         }
         (Some(_), Standing::Absent { .. }) => one(step(
             Class::RemoveMembers,

@@ -1,8 +1,10 @@
 //! Deprovisioning: what becomes of the account of somebody who is gone from the directory or out of scope.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::decide::{Verdict, deactivation};
+use crate::plan::linking::Waits;
 use crate::plan::{Action, Class, Reason, Step};
 use crate::snapshot::Applied;
 
@@ -22,14 +24,44 @@ pub enum Deprovisioning {
     Never,
 }
 
-/// The steps of somebody who is gone, on whose account the target acknowledged this.
+impl Deprovisioning {
+    /// What of it is done before the grace of somebody who is gone is over. `active` is what his entry said of the account when
+    /// it was last there: being disabled is no mere absence, but nothing is deleted early.
+    fn in_grace(self, active: Option<bool>) -> Self {
+        match (self, active) {
+            (Self::Never, _) => Self::Never,
+            (_, Some(false)) => Self::Deactivate,
+            _ => Self::Never,
+        }
+    }
+
+    /// Whether the end of his grace changes anything for an account of which the target acknowledged this.
+    pub fn waits(self, applied: &Applied, active: Option<bool>) -> bool {
+        let concerned = match self {
+            Self::Deactivate => applied.is_active(),
+            Self::Delete | Self::Both => true,
+            Self::Never => false,
+        };
+        concerned && self.in_grace(active) != self
+    }
+}
+
+/// The steps of somebody who is gone, on whose account the target acknowledged this. `grace` is when his grace ends, where it
+/// does not yet.
 pub(super) fn of(
     applied: &Applied,
     deprovisioning: Deprovisioning,
+    grace: Option<DateTime<Utc>>,
+    active: Option<bool>,
     step: impl Fn(Class, Reason, Action) -> Step,
 ) -> Verdict {
     use Deprovisioning::{Both, Deactivate, Delete, Never};
-    let (deactivates, deletes) = match deprovisioning {
+    let waits = grace.filter(|_| deprovisioning.waits(applied, active));
+    let by_now = match grace {
+        Some(_) => deprovisioning.in_grace(active),
+        None => deprovisioning,
+    };
+    let (deactivates, deletes) = match by_now {
         Deactivate => (true, false),
         Delete => (false, true),
         Both => (true, true),
@@ -46,5 +78,5 @@ pub(super) fn of(
         let action = Action::Delete { attributes };
         steps.push(step(Class::Delete, Reason::Absent, action));
     }
-    Verdict::of(steps, None)
+    Verdict::of(steps, None).waiting(waits.map(Waits::Grace))
 }

@@ -1,5 +1,6 @@
 //! Linking: what a resource that was found at the target means for an entry, and who must consent before it is taken over.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{Kind, RowKey};
@@ -32,6 +33,20 @@ pub enum Waits {
     Refused,
     /// Its resource is on the protected list.
     Protected,
+    /// Its entry is gone, and what follows from that waits until then.
+    Grace(DateTime<Utc>),
+    /// Members of the group are gone, and stay in it until then.
+    GraceOfMembers(DateTime<Utc>),
+}
+
+impl Waits {
+    /// When the row is to be decided again, where the time alone decides.
+    pub fn until(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Grace(at) | Self::GraceOfMembers(at) => Some(at),
+            Self::Proposed | Self::Refused | Self::Protected => None,
+        }
+    }
 }
 
 /// What the match of an unlinked row leads to.

@@ -2,6 +2,7 @@
 
 pub mod decide;
 pub mod deprovisioning;
+pub mod grace;
 pub mod guard;
 pub mod held;
 pub mod linking;

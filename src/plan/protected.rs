@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::identity::Kind;
-use crate::plan::decide::name_path;
-use crate::plan::{Action, Step};
+use crate::plan::decide::{Verdict, name_path};
+use crate::plan::linking::Waits;
+use crate::plan::{Action, Class, Step};
 use crate::scim::{Attributes, Value};
 use crate::snapshot::{Applied, Match, Row};
 
@@ -141,6 +142,31 @@ impl Pattern {
             }
         }
         pattern[at..].iter().all(|&c| c == '*')
+    }
+}
+
+impl Verdict {
+    /// What is left of it where the resource is on the protected list, or would get a name that is.
+    pub(super) fn within(mut self, protected: &Protected, row: &Row) -> Self {
+        if self.steps.is_empty() {
+            return self;
+        }
+        if protected.covers(row) {
+            return Self {
+                waits: Some(Waits::Protected),
+                ..Self::nothing()
+            };
+        }
+        let forbidden = self
+            .steps
+            .iter()
+            .find_map(|step| protected.forbids_name(step));
+        if let Some(problem) = forbidden {
+            // Whoever must not log in is deactivated all the same.
+            self.steps.retain(|step| step.class == Class::Deactivate);
+            return Self::of(self.steps, Some(problem));
+        }
+        self
     }
 }
 

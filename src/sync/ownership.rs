@@ -184,7 +184,7 @@ pub(super) async fn linked_counts(relay: &Relay, exact: bool) -> Result<LinkedCo
     }
 }
 
-/// Members of a group that the relay put there, as far as profiles see them, and what is known of those who leave it.
+/// Members of a group that the relay put there, as far as they may leave, and what is known of those who do.
 pub(super) struct Present {
     /// In order.
     pub(super) members: Vec<RowKey>,
@@ -194,12 +194,12 @@ pub(super) struct Present {
     pub(super) in_doubt: bool,
 }
 
-/// Without members that no profile sees any more because theirs was deleted: nothing is sent for them, so they stay in
-/// the group until another profile sees them. `present` and `wanted` are in order.
-pub(super) async fn without_released(
+/// Without those of the members present who leave and of whom this is said. `present` and `wanted` are in order.
+pub(super) async fn without(
     relay: &Relay,
     present: Vec<RowKey>,
     wanted: &[RowKey],
+    mut stays: impl FnMut(&Row) -> bool,
 ) -> Result<Present, Error> {
     let leaving: Vec<RowKey> = present
         .iter()
@@ -214,17 +214,18 @@ pub(super) async fn without_released(
     if leaving.is_empty() {
         return Ok(answer);
     }
-    let mut released = HashSet::new();
+    let mut staying = HashSet::new();
     for row in relay.rows(leaving).await? {
-        let Some((_, seen)) = row.owner() else {
-            released.insert(row.key);
+        if stays(&row) {
+            staying.insert(row.key);
             continue;
-        };
+        }
         let is_active = row.applied.as_ref().is_some_and(Applied::is_active);
-        let is_absent = row.key.kind == Kind::User && !is_present(seen);
+        let is_absent =
+            row.key.kind == Kind::User && row.owner().is_some_and(|(_, seen)| !is_present(seen));
         answer.leavers += u64::from(is_absent || !is_active);
         answer.in_doubt |= is_absent && is_active;
     }
-    answer.members.retain(|row| !released.contains(row));
+    answer.members.retain(|row| !staying.contains(row));
     Ok(answer)
 }

@@ -1,5 +1,6 @@
 //! Propose: the rows that differ become a stored plan, and the guard says what of it waits.
 
+mod due;
 mod held;
 mod managers;
 mod matches;
@@ -19,9 +20,10 @@ use crate::identity::digest::short;
 use crate::identity::{Kind, RowKey};
 use crate::job::{Counters, Mode};
 use crate::plan::decide::{self, Policy, Verdict};
+use crate::plan::linking::Waits;
 use crate::plan::membership::{self, Named, NestedGroups};
 use crate::plan::{Action, Class, Plan, Reason, Step};
-use crate::snapshot::{FeedState, Row, Seen, Standing};
+use crate::snapshot::{Row, Seen, Standing};
 use crate::store::Lease;
 use crate::sync::problems::Problems;
 use crate::sync::propose::held::HeldRows;
@@ -129,7 +131,7 @@ struct Draft<'a> {
     held: HeldRows,
     members: Counters,
     waiting: Waiting,
-    /// When the next account becomes inactive by the passing of time alone.
+    /// When the next row differs by the passing of time alone.
     next_due: Option<DateTime<Utc>>,
 }
 
@@ -140,13 +142,14 @@ impl<'a> Draft<'a> {
         in_doubt: &'a HashSet<RowKey>,
         tracker: &'a Tracker,
     ) -> Result<Self, Error> {
+        let now = Utc::now();
         let linked = relay.store.linked_counts(relay.directory.id).await?;
         Ok(Self {
             relay,
             lease,
             tracker,
-            policy: policy::of(relay),
-            now: Utc::now(),
+            policy: policy::of(relay, now),
+            now,
             joining: HashSet::new(),
             names: HashMap::new(),
             linking: HashMap::new(),
@@ -277,32 +280,9 @@ impl<'a> Draft<'a> {
             && !ownership::is_disputed(self.relay, row)
     }
 
-    /// An account that expires is looked at in each run, because its entry does not change when it does.
-    fn stays_marked(&mut self, seen: &Seen) -> bool {
-        if seen.standing != Standing::Present {
-            return false;
-        }
-        let mapping = &self.relay.profile.mapping;
-        let Some(due) = mapping.expires_later(&seen.identity, self.now) else {
-            return false;
-        };
-        self.next_due = Some(self.next_due.map_or(due, |earlier| earlier.min(due)));
-        true
-    }
-
-    /// Keeps when the next account expires, for the scheduler, and answers where the profile stands in the feed.
-    async fn keep_next_due(&self, is_about_all: bool) -> Result<FeedState, Error> {
-        let (store, key) = (&self.relay.store, self.relay.key());
-        let mut feed = store.feed_state(&key).await?;
-        if is_about_all && feed.next_due != self.next_due {
-            feed.next_due = self.next_due;
-            store.save_feed_state(self.lease, &key, &feed).await?;
-        }
-        Ok(feed)
-    }
-
     async fn take(&mut self, row: &Row, seen: &Seen, verdict: Verdict, steps: &mut Vec<Step>) {
         self.waiting.count(verdict.waits);
+        self.note_end_of_grace(seen, verdict.waits);
         match verdict.problem {
             Some(problem) => self.cannot_map(&row.key, &seen.identity.dn, problem).await,
             None => self.problems.none(row),
@@ -392,6 +372,7 @@ impl<'a> Draft<'a> {
         Cow::Owned(Policy {
             deprovisioning: owner.deprovisioning,
             absent_groups: owner.absent_groups,
+            grace: self.grace_of(row),
             ..self.policy.clone()
         })
     }
@@ -419,9 +400,10 @@ impl<'a> Draft<'a> {
         };
         let (members, unlinked) = self.linked_or_joining(wanted.members, &present).await?;
         self.members.members_left_out += wanted.left_out + unlinked;
-        let present = ownership::without_released(self.relay, present, &members).await?;
+        let (present, ends) = self.without_those_who_stay(present, &members).await?;
         let policy = self.policy_for(row, seen);
-        let verdict = decide::group(row, seen, desired, &members, &present.members, &policy);
+        let verdict = decide::group(row, seen, desired, &members, &present.members, &policy)
+            .waiting(ends.map(Waits::GraceOfMembers));
         self.weights.loses(&row.key, &present);
         if self.wants_names_apart(Kind::Group)
             && let Some(name) = names::created(&verdict)

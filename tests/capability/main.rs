@@ -19,6 +19,7 @@ mod demo;
 mod deprovisioning;
 mod fault_target;
 mod feed;
+mod grace;
 mod group_names;
 mod guard;
 mod http2;

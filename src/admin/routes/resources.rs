@@ -17,8 +17,11 @@ use crate::admin::problem::Problem;
 use crate::admin::query::Query;
 use crate::admin::routes::directory_id;
 use crate::directory::Directory;
+use crate::directory::profile::Profile;
 use crate::identity::{Kind, RowKey};
 use crate::plan::decide::name_path;
+use crate::plan::grace::Grace;
+use crate::plan::membership::AbsentGroups;
 use crate::plan::protected::Protected;
 use crate::scim::Value as ScimValue;
 use crate::snapshot::{MatchedBy, Row, Seen, Standing};
@@ -45,12 +48,14 @@ pub(in crate::admin) enum LinkState {
     Taken,
     /// The resource, or the one that may be the entry's, is on the tenant's protected list: it is left alone.
     Protected,
+    /// The entry is gone or out of scope, and keeps what it has at the target until the grace period is over.
+    Leaving,
     /// The entry is gone or out of scope.
     Absent,
 }
 
 impl LinkState {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Linked,
         Self::Pending,
         Self::Disabled,
@@ -58,6 +63,7 @@ impl LinkState {
         Self::Refused,
         Self::Taken,
         Self::Protected,
+        Self::Leaving,
         Self::Absent,
     ];
 }
@@ -140,6 +146,7 @@ struct Item {
     dn: Option<String>,
     name: Option<String>,
     active: Option<bool>,
+    leaves_at: Option<DateTime<Utc>>,
 }
 
 impl Item {
@@ -159,15 +166,18 @@ impl Item {
             .or(wanted.as_ref())
             .and_then(|attributes| attributes.get(&path))
             .and_then(ScimValue::as_text);
+        let leaves_at = profile.and_then(|profile| leaves_at(profile, row, now));
         Self {
             state: match protected.covers(row) {
                 true => LinkState::Protected,
+                false if leaves_at.is_some() => LinkState::Leaving,
                 false => state(row, present.map(|(_, seen)| seen), wanted_active),
             },
             profile: owner.map(|(name, _)| name.to_string()),
             dn: owner.map(|(_, seen)| seen.identity.dn.clone()),
             name: name.map(str::to_owned),
             active: row.applied.as_ref().map(|applied| applied.is_active()),
+            leaves_at,
         }
     }
 
@@ -195,6 +205,7 @@ impl Item {
             "id": row.applied.as_ref().map(|applied| &applied.id),
             "state": self.state,
             "profile": self.profile,
+            "leavesAt": self.leaves_at,
             "lastError": error,
             "lastChangedAt": row.last.changed_at,
         });
@@ -207,6 +218,21 @@ impl Item {
         }
         shown
     }
+}
+
+/// When a linked row whose entry is gone loses what it has at the target, where its grace period is not over.
+fn leaves_at(profile: &Profile, row: &Row, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let (applied, (_, seen)) = (row.applied.as_ref()?, row.owner()?);
+    let grace = Grace {
+        period: profile.grace_period,
+        now,
+    };
+    let active = || profile.mapping.desired(&seen.identity, now).active;
+    let waits = match row.key.kind {
+        Kind::User => profile.deprovisioning.waits(applied, active()),
+        Kind::Group => profile.absent_groups == AbsentGroups::Empty,
+    };
+    grace.ends(seen).filter(|_| waits)
 }
 
 fn state(row: &Row, present: Option<&Seen>, wanted_active: Option<bool>) -> LinkState {

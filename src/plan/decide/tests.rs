@@ -1,6 +1,7 @@
 //! Every state of a row, and the steps that it needs.
 
 mod deprovisioning;
+mod grace;
 mod linking;
 
 use super::*;
@@ -66,6 +67,7 @@ fn policy(link_by_name: bool) -> Policy {
         link_by_name,
         protected: Protected::default(),
         deprovisioning: Deprovisioning::Deactivate,
+        grace: Grace::default(),
         absent_groups: AbsentGroups::Empty,
         members_with_create: 2,
     }

@@ -7,9 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{
-    Builder, Database, DatabaseError, StorageBackend, TableDefinition, WriteTransaction,
-};
+use redb::{Builder, Database, DatabaseError, StorageBackend, TableDefinition, WriteTransaction};
 
 use super::failure::Failure;
 use super::tables::{META, PLANS, STEPS, Source, open_write};

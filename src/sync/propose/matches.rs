@@ -1,5 +1,7 @@
 //! Matches at the target while a plan is made: looked at again where they may have changed, and counted where they wait.
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 use crate::plan::decide::name_path;
 use crate::plan::linking::Waits;
 use crate::scim::Value;
@@ -77,6 +79,9 @@ pub(super) struct Waiting {
     proposed: u64,
     refused: u64,
     protected: u64,
+    leaving: u64,
+    /// When the first of those who leave does.
+    next_leaves: Option<DateTime<Utc>>,
 }
 
 impl Waiting {
@@ -86,7 +91,12 @@ impl Waiting {
             Some(Waits::Proposed) => self.proposed += 1,
             Some(Waits::Refused) => self.refused += 1,
             Some(Waits::Protected) => self.protected += 1,
-            None => {}
+            Some(Waits::Grace(ends)) => {
+                self.leaving += 1;
+                self.next_leaves = self.next_leaves.into_iter().chain([ends]).min();
+            }
+            // The members themselves are counted.
+            Some(Waits::GraceOfMembers(_)) | None => {}
         }
     }
 
@@ -116,6 +126,14 @@ impl Waiting {
             told.push(format!(
                 "{} entries are left alone, because their resources are on the tenant's protected list",
                 self.protected
+            ));
+        }
+        if let Some(next) = self.next_leaves {
+            told.push(format!(
+                "{} entries are gone or out of scope and keep what they have at the target until their grace period is over \
+                 (gracePeriod), the first of them until {}",
+                self.leaving,
+                next.to_rfc3339_opts(SecondsFormat::Secs, true)
             ));
         }
         told

@@ -64,6 +64,7 @@ pub(super) const PROFILE: &[Field] = &[
         "deprovisioning",
         Kind::Words(&["deactivate", "delete", "both", "never"]),
     ),
+    field("gracePeriod", Kind::Format("interval")),
     field("absentGroups", Kind::Words(&["empty", "keep"])),
     field("linking", Kind::Words(&["propose", "automatic"])),
     field(
