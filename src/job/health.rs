@@ -70,7 +70,15 @@ pub fn health(facts: &Facts<'_>, now: DateTime<Utc>) -> Health {
     }
     overdue(facts, now)
         .or_else(|| stale(facts, now))
+        .or_else(|| still_waits(facts).filter(|_| outcome.status == Colour::Green))
         .unwrap_or(outcome)
+}
+
+/// A plan that waits for a person goes on waiting, however well later runs end.
+fn still_waits(facts: &Facts<'_>) -> Option<Health> {
+    let waits = |job: &&Job| job.status == Status::AwaitingApproval;
+    let oldest = facts.jobs.iter().rev().find(waits)?;
+    Some(of(Colour::Yellow, reason(oldest), oldest.completed_at))
 }
 
 fn of(status: Colour, reason: impl Into<String>, since: Option<DateTime<Utc>>) -> Health {
@@ -133,7 +141,10 @@ fn reason(job: &Job) -> String {
     let first_error = || first.map_or("no reason was recorded", |error| error.detail.as_str());
     match job.status {
         Status::Failed => format!("the last run failed: {}", first_error()),
-        Status::AwaitingApproval => format!("waits for a person: {}", job.holds.join("; ")),
+        Status::AwaitingApproval => {
+            let holds = job.holds.join("; ");
+            format!("the plan of job {} waits for a person: {holds}", job.id)
+        }
         Status::CompletedWithErrors => match first {
             // What concerns the job as a whole comes first, and says more than a number.
             Some(error) if error.is_of_job() => error.detail.clone(),
@@ -277,6 +288,11 @@ mod tests {
         );
         let (_, reason, _) = told(&[(30, AwaitingApproval)], 31);
         assert!(reason.contains("12 deactivations"), "{reason}");
+        let later = [(30, Completed), (20, AwaitingApproval), (10, Completed)];
+        let (status, reason, since) = told(&later, 31);
+        assert_eq!((status, since), (Colour::Yellow, Some(21)), "{reason}");
+        let decided = [(30, Completed), (20, Status::Cancelled), (10, Completed)];
+        assert_eq!(told(&decided, 31).0, Colour::Green);
     }
 
     #[test]

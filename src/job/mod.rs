@@ -371,6 +371,9 @@ pub struct Job {
     pub change_detection: Option<ChangeDetection>,
     /// Whether the read was proved complete; absent until it ended.
     pub complete_read: Option<bool>,
+    /// Whether a removal's reason did not hold any more when it was looked at, so that what was read may not be what is there.
+    #[serde(default)]
+    pub suspicious: bool,
     /// The digest of the plan, by which an approval names it.
     pub plan_digest: Option<String>,
     /// What became of the plan where it waited for a person.
@@ -423,6 +426,7 @@ impl Job {
             warnings: Vec::new(),
             change_detection: None,
             complete_read: None,
+            suspicious: false,
             plan_digest: None,
             decision: None,
             undoes,

@@ -36,7 +36,7 @@ pub(super) async fn carry_out(
         job.progress.steps_planned = plan.for_approval;
     });
     tracker.phase("applying").await;
-    let reader = Reader::new(&relay.source, &relay.others);
+    let reader = Reader::new(relay);
     let capabilities = relay.provider.discover().await?;
     let flight = Flight::new(
         relay,

@@ -263,6 +263,7 @@ async fn is_proved(flight: &Flight<'_>, step: &Step, row: &Row) -> Result<bool, 
         Proof::Fails(why) => why,
     };
     flight.leave_unfinished(&step.key);
+    flight.tracker.update(|job| job.suspicious = true);
     let detail = format!("nothing was taken away: {why}; the next run reads it again");
     flight
         .tracker

@@ -51,7 +51,10 @@ impl Company {
         let of = |tenant: &str| {
             let api = root.with("x-tenant-id", tenant);
             let directory = api.directory(&format!("hq-{tenant}"));
-            let job = api.start_job(&directory);
+            // A preview keeps its plan.
+            let path = format!("/directories/{directory}/sync");
+            let started = api.post(&path, r#"{"mode": "preview"}"#).json();
+            let job = started["jobId"].as_str().unwrap().to_owned();
             api.finished_job(&directory, &job);
             let token = issue(&root, "object", &[tenant], &["audit:read"]);
             (directory, job, token.id)

@@ -304,6 +304,23 @@ impl Relay {
         self.spawn_sync().wait()
     }
 
+    /// The same, and approves the plan if it waits, as somebody who read it.
+    ///
+    /// # Panics
+    /// When the plan cannot be read.
+    pub fn sync_approved(&self) -> Finished {
+        let run = self.sync();
+        if run.job["status"] != "awaiting_approval" {
+            return run;
+        }
+        let (job, digest) = (&run.job["id"], &run.job["planDigest"]);
+        let (job, digest) = (job.as_str().unwrap(), digest.as_str().unwrap());
+        let arguments = [
+            "jobs", "approve", job, "--digest", digest, "--output", "json",
+        ];
+        self.spawn(&arguments).wait()
+    }
+
     /// Starts `sync` and returns at once.
     pub fn spawn_sync(&self) -> Sync {
         self.spawn(&["sync", "--output", "json"])

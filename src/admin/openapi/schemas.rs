@@ -161,6 +161,7 @@ fn health(directory_id: &Value, job_id: &Value, colour: &Value) -> Value {
     let of_profile = of(json!({
         "lastAttempt": time_or_null, "lastCompleteRead": time_or_null, "nextRunAt": time_or_null,
         "runningJobId": { "anyOf": [job_id, { "type": "null" }] },
+        "waitingJobIds": list(job_id.clone()),
     }));
     let of_directory = of(json!({ "id": directory_id, "profiles": list(of_profile) }));
     object(json!({ "status": colour, "directories": list(of_directory) }))

@@ -14,6 +14,7 @@ use crate::admin::problem::Problem;
 use crate::catalog::Unusable;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
+use crate::id::JobId;
 use crate::job::health::{Colour, Facts, Health, health as health_of};
 use crate::job::{Job, Status};
 use crate::scheduler::Scheduled;
@@ -119,6 +120,8 @@ async fn profile_health(
     };
     let health = health_of(&facts, now);
     let running = jobs.iter().find(|job| !job.status.is_final());
+    let waits = |job: &&Job| job.status == Status::AwaitingApproval;
+    let waiting: Vec<JobId> = jobs.iter().filter(waits).map(|job| job.id).collect();
     let shown = json!({
         "name": profile.name,
         "status": health.status,
@@ -128,6 +131,7 @@ async fn profile_health(
         "lastCompleteRead": state.last_complete_read,
         "nextRunAt": next_run,
         "runningJobId": running.map(|job| job.id),
+        "waitingJobIds": waiting,
     });
     Ok((health, shown))
 }

@@ -104,13 +104,28 @@ pub(super) fn seal(txn: &WriteTransaction, lease: &Lease, mut plan: Plan) -> Res
     plan.counts = counts.into_iter().collect();
     plan.held = held.into_iter().collect();
     plan.digest = digest.finish();
-    if !plan.preview {
+    if plan.preview {
+        remove_other_previews(txn, &plan)?;
+    } else {
         let held: Vec<Held> = waiting.into_iter().map(|step| waits(&plan, step)).collect();
         holds::hold(txn, plan.directory, &held)?;
     }
     let head = codec::encode(&plan)?;
     open_write(txn, PLANS)?.insert(codec::job_key(plan.job).as_slice(), head.as_slice())?;
     Ok(plan)
+}
+
+/// Of a profile the newest preview is kept: a plan may be as large as the directory.
+fn remove_other_previews(txn: &WriteTransaction, plan: &Plan) -> Result<(), Failure> {
+    let mut older = Vec::new();
+    for entry in open_write(txn, PLANS)?.after(None)? {
+        let other: Plan = codec::decode(entry?.1.value())?;
+        let is_its = other.directory == plan.directory && other.profile == plan.profile;
+        if other.preview && is_its {
+            older.push(other.job);
+        }
+    }
+    older.into_iter().try_for_each(|job| remove(txn, job))
 }
 
 fn waits(plan: &Plan, step: Step) -> Held {

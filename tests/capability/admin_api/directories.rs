@@ -95,7 +95,7 @@ async fn admin_api_a_directory_from_nothing_to_deleted() {
         (&json!("completed"), &json!(9))
     );
 
-    let changed = site.put(&id, &json!({ "syncSchedule": "0 3 * * *", "attributeMapping": { "title": { "constant": "Staff" } } }));
+    let changed = site.put(&id, &json!({ "syncSchedule": "0 3 * * *", "attributeMapping": { "title": { "constant": "Staff" } }, "guard": { "attributeChanges": 100 } }));
     assert_eq!(changed.status, 200, "{changed:?}");
     let changed = changed.json();
     assert!(
