@@ -1,6 +1,6 @@
 //! Drift: what a linked resource holds at the target, compared with what the target acknowledged and what it shall be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::Utc;
 use serde_json::Value as Json;
@@ -41,6 +41,8 @@ pub(super) struct Comparison<'a> {
     members_shown: bool,
     /// Groups that showed no members at all, with those whom the relay put there.
     emptied: Vec<(Drift, Vec<RowKey>)>,
+    /// Groups that lack members and differed before they were compared.
+    differing: HashSet<RowKey>,
     unkept: Unkept,
 }
 
@@ -53,6 +55,7 @@ impl<'a> Comparison<'a> {
             purpose,
             members_shown: false,
             emptied: Vec::new(),
+            differing: HashSet::new(),
             unkept: Unkept::default(),
         }
     }
@@ -170,6 +173,15 @@ impl<'a> Comparison<'a> {
         line.foreign_count = foreign.count() as u64;
         let missing = ours.iter().filter(|(_, id)| !held.contains(*id));
         let missing: Vec<RowKey> = missing.map(|(row, _)| row.clone()).collect();
+        // Asked now, because what is written of its attributes marks it, too.
+        if !missing.is_empty()
+            && store
+                .are_dirty(directory, vec![line.key.clone()])
+                .await?
+                .contains(&true)
+        {
+            self.differing.insert(line.key.clone());
+        }
         if held.is_empty() && !missing.is_empty() {
             self.emptied.push((line, missing));
             return Ok(None);
@@ -228,17 +240,11 @@ impl<'a> Comparison<'a> {
         let Purpose::Repair(lease) = self.purpose else {
             return Ok(());
         };
-        let lost: Vec<&Drift> = lines
+        let lost = lines
             .iter()
-            .filter(|line| !line.missing.is_empty())
-            .collect();
-        let groups = lost.iter().map(|line| line.key.clone()).collect();
-        let (store, directory) = (&self.relay.store, self.relay.directory.id);
-        let differ = store.are_dirty(directory, groups).await?;
-        let lost = lost.into_iter().zip(differ);
+            .filter(|line| !line.missing.is_empty() && !self.differing.contains(&line.key));
         let settlements: Vec<Settlement> = lost
-            .filter(|(_, differs)| !differs)
-            .map(|(line, _)| Settlement {
+            .map(|line| Settlement {
                 key: line.key.clone(),
                 class: Class::AddMembers,
                 part: NO_PART,
@@ -251,6 +257,7 @@ impl<'a> Comparison<'a> {
             return Ok(());
         }
         let author = self.relay.author(self.tracker.job().id);
+        let store = &self.relay.store;
         Ok(store.settle(lease, &author, settlements).await?)
     }
 
