@@ -68,6 +68,14 @@ impl Class {
         matches!(self, Self::Deactivate | Self::RemoveMembers | Self::Delete)
     }
 
+    /// Whether the class gives something to a person, so that what the entry said long ago is not enough for it.
+    pub fn is_grant(self) -> bool {
+        matches!(
+            self,
+            Self::Reactivate | Self::Link | Self::CreateUser | Self::Group | Self::AddMembers
+        )
+    }
+
     /// The word used in logs, holds and the API.
     pub fn as_str(self) -> &'static str {
         match self {

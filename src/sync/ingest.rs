@@ -42,7 +42,7 @@ pub(super) async fn read_directory(
     let scan = match feed::way(relay, reader, tracker).await? {
         Way::FullScan(scan) => scan,
         Way::Changes(hints, after) => {
-            let read = changes::read(relay, lease, source.as_ref(), tracker, hints, &after).await?;
+            let read = changes::read(relay, lease, reader, tracker, hints, &after).await?;
             let Some(why) = read else {
                 return Ok(());
             };
@@ -50,25 +50,25 @@ pub(super) async fn read_directory(
         }
     };
     tracker.detected(Rung::FullScan.as_str(), scan.told());
-    let source = reader.source().await?; // a feed may have cost the connection
-    read_everything(relay, lease, source.as_ref(), tracker, scan).await
+    read_everything(relay, lease, reader, tracker, scan).await
 }
 
 /// Reads everything in scope.
 async fn read_everything(
     relay: &Relay,
     lease: &Lease,
-    source: &dyn Source,
+    reader: &Reader<'_>,
     tracker: &Tracker,
     mut scan: FullScan,
 ) -> Result<(), Error> {
+    let source = reader.source().await?; // a feed may have cost the connection
     let mut state = relay.store.profile_state(&relay.key()).await?;
     let mut known = relay.store.known(&relay.key()).await?;
     let (sink, observations) = mpsc::channel(OBSERVATIONS_WAITING_MAX);
     let read = async { source.read(&mut known, sink).await.map_err(Error::from) };
     let (end, ()) = tokio::try_join!(
         read,
-        write_observations(relay, lease, tracker, observations)
+        write_observations(relay, lease, reader, tracker, observations)
     )?;
     let coverage = match (&end.coverage, &scan.doubt) {
         (Coverage::Complete, Some(doubt)) => Coverage::Partial(doubt.clone()),
@@ -89,6 +89,8 @@ async fn read_everything(
                 .await;
             if end.coverage.is_complete() {
                 settle_missing(relay, lease, known, &mut scan).await?;
+            } else {
+                reader.ended_early(Some(known)).await;
             }
         }
         Coverage::Complete => {
@@ -180,6 +182,7 @@ fn fingerprint(relay: &Relay, names: &[ProfileName]) -> Digest {
 pub(super) async fn write_observations(
     relay: &Relay,
     lease: &Lease,
+    reader: &Reader<'_>,
     tracker: &Tracker,
     mut statements: mpsc::Receiver<Statement>,
 ) -> Result<(), Error> {
@@ -190,6 +193,10 @@ pub(super) async fn write_observations(
                 entries.push((*identity, digest));
             }
             Statement::Entry(Observation::Unreadable(unreadable)) => {
+                if let Some(anchor) = unreadable.anchor.clone() {
+                    let kind = unreadable.kind;
+                    reader.could_not_use(RowKey { kind, anchor }).await;
+                }
                 tracker.record(unreadable_error(unreadable)).await;
             }
             Statement::Met { users, groups } => tracker.update(|job| {

@@ -215,8 +215,7 @@ async fn operations(flight: &Flight<'_>, steps: Vec<Step>) -> Result<Vec<Operati
         if flight.part == Part::Approved && !is_current(flight, &step, &row).await {
             continue;
         }
-        let takes = step.class.is_removal() || step.takes_roles();
-        if takes && !is_proved(flight, &step, &row).await? {
+        if !is_proved(flight, &step, &row).await? {
             continue;
         }
         operations.extend(of_step(flight, step, row).await?);
@@ -248,12 +247,25 @@ async fn is_current(flight: &Flight<'_>, step: &Step, row: &Row) -> bool {
     false
 }
 
-/// Looks whether a removal's reason still holds; a step whose reason does not is dropped, and the job says so.
+/// Looks whether the reason of a step still holds, where it takes something away, or gives something by old news; a step whose
+/// reason does not is dropped, and the job says so.
 async fn is_proved(flight: &Flight<'_>, step: &Step, row: &Row) -> Result<bool, Error> {
+    let takes = step.class.is_removal() || step.takes_roles();
+    // A plan that waited rests on a read that is long ago.
+    let is_old = flight.part == Part::Approved;
+    let gives =
+        step.class.is_grant() && (is_old || flight.reader.may_have_missed(&step.key).await);
+    if !takes && !gives {
+        return Ok(true);
+    }
     let Some((_, seen)) = row.owner() else {
         return Ok(false);
     };
-    let why = match proof::of_removal(flight.relay, flight.reader, step, seen).await? {
+    let proof = match takes {
+        true => proof::of_removal(flight.relay, flight.reader, step, seen).await?,
+        false => proof::of_old_news(flight.reader, step, seen).await,
+    };
+    let why = match proof {
         Proof::Holds => return Ok(true),
         Proof::Elsewhere => {
             flight.leave_unfinished(&step.key);
@@ -264,7 +276,8 @@ async fn is_proved(flight: &Flight<'_>, step: &Step, row: &Row) -> Result<bool, 
     };
     flight.leave_unfinished(&step.key);
     flight.tracker.update(|job| job.suspicious = true);
-    let detail = format!("nothing was taken away: {why}; the next run reads it again");
+    let what = if takes { "taken away" } else { "given" };
+    let detail = format!("nothing was {what}: {why}; the next run reads it again");
     flight
         .tracker
         .record(row_error(

@@ -7,6 +7,7 @@ use chrono::Utc;
 use tokio::sync::Mutex;
 
 use crate::id::ProfileName;
+use crate::identity::known::Known;
 use crate::identity::observation::Look;
 use crate::identity::{Kind, MemberKey, RowKey};
 use crate::plan::{Reason, Step};
@@ -92,12 +93,27 @@ pub(super) enum Whereabouts {
     Elsewhere(Vec<MemberKey>),
 }
 
+/// What the read of a run did not come to: what is known of these entries may be old.
+#[derive(Default)]
+enum Missed {
+    /// Everything was read, or a feed told what changed.
+    #[default]
+    Nothing,
+    /// Everything but what was met.
+    AllBut(Known),
+    /// It cannot be told.
+    Anything,
+}
+
 /// Reads the directory in the scope of the profile that runs, and looks at single entries in the others' too.
 pub(super) struct Reader<'a> {
     own: Line<'a>,
     others: Vec<(&'a ProfileName, Line<'a>)>,
     /// What looks for absent entries found in this run; a leaver may be a member of many groups.
     found: Mutex<HashMap<RowKey, Whereabouts>>,
+    missed: Mutex<Missed>,
+    /// Entries that the read of this run met and could not use.
+    unreadable: Mutex<BTreeSet<RowKey>>,
 }
 
 impl<'a> Reader<'a> {
@@ -111,6 +127,30 @@ impl<'a> Reader<'a> {
                 .map(|(profile, settings)| (profile, Line::new(relay, settings, &chosen)))
                 .collect(),
             found: Mutex::default(),
+            missed: Mutex::default(),
+            unreadable: Mutex::default(),
+        }
+    }
+
+    /// Notes that the read ended early, and what it met of what was known before; `None` where that cannot be told.
+    pub(super) async fn ended_early(&self, met: Option<Known>) {
+        *self.missed.lock().await = met.map_or(Missed::Anything, Missed::AllBut);
+    }
+
+    /// Notes an entry that the read met and could not use.
+    pub(super) async fn could_not_use(&self, key: RowKey) {
+        self.unreadable.lock().await.insert(key);
+    }
+
+    /// Whether the read of this run may not have come to an entry, or could not use it: what is known of it may be old.
+    pub(super) async fn may_have_missed(&self, key: &RowKey) -> bool {
+        if self.unreadable.lock().await.contains(key) {
+            return true;
+        }
+        match &*self.missed.lock().await {
+            Missed::Nothing => false,
+            Missed::AllBut(known) => !known.was_met(key),
+            Missed::Anything => true,
         }
     }
 
@@ -265,4 +305,18 @@ pub(super) async fn of_removal(
         }
         (_, Look::Present(_)) => Proof::Holds,
     })
+}
+
+/// Whether an entry that the read of this run did not come to, or could not use, is as it was when it was read: nobody gets an account or a
+/// membership, or gets it back, by what an entry said before it was deleted.
+pub(super) async fn of_old_news(reader: &Reader<'_>, step: &Step, seen: &Seen) -> Proof {
+    let since = match reader.own.look(&step.key).await {
+        Ok(Look::Present(identity)) if *identity == seen.identity => return Proof::Holds,
+        Ok(Look::Present(_)) => "it changed since".to_owned(),
+        Ok(Look::Absent) => "it is not there any more, or out of scope".to_owned(),
+        Err(error) => format!("the directory did not answer when it was looked at: {error}"),
+    };
+    Proof::Fails(format!(
+        "the read of this run did not come to the entry or could not use it, and {since}"
+    ))
 }

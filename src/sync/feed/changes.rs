@@ -16,6 +16,7 @@ use crate::snapshot::{FeedState, Row, Seen, Standing};
 use crate::source::Source;
 use crate::store::Lease;
 use crate::sync::ingest::{self, OBSERVATIONS_WAITING_MAX};
+use crate::sync::proof::Reader;
 use crate::sync::tracker::{Tracker, row_error};
 use crate::sync::{Error, Relay};
 
@@ -28,7 +29,7 @@ const REWRITING: (Duration, u32) = (Duration::from_millis(200), 4);
 pub(in crate::sync) async fn read(
     relay: &Relay,
     lease: &Lease,
-    source: &dyn Source,
+    reader: &Reader<'_>,
     tracker: &Tracker,
     hints: Vec<Hint>,
     after: &FeedState,
@@ -54,10 +55,12 @@ pub(in crate::sync) async fn read(
             .save_feed_state(lease, &relay.key(), &until_then)
             .await?;
     }
+    let source = reader.source().await?;
     let mut reading = Rereading {
         relay,
         lease,
-        source,
+        reader,
+        source: source.as_ref(),
         tracker,
         naming: BTreeSet::new(),
         old_names: BTreeSet::new(),
@@ -75,6 +78,8 @@ pub(in crate::sync) async fn read(
             .store
             .save_feed_state(lease, &relay.key(), after)
             .await?;
+    } else {
+        reader.ended_early(None).await;
     }
     Ok(None)
 }
@@ -83,6 +88,7 @@ pub(in crate::sync) async fn read(
 struct Rereading<'a> {
     relay: &'a Relay,
     lease: &'a Lease,
+    reader: &'a Reader<'a>,
     source: &'a dyn Source,
     tracker: &'a Tracker,
     /// Groups and users that named an entry which was renamed or is gone: servers rewrite them without telling.
@@ -204,7 +210,13 @@ impl Rereading<'_> {
             let read = self.source.read_these(anchors, known, sink).await;
             read.map_err(Error::from)
         };
-        let write = ingest::write_observations(self.relay, self.lease, self.tracker, observations);
+        let write = ingest::write_observations(
+            self.relay,
+            self.lease,
+            self.reader,
+            self.tracker,
+            observations,
+        );
         let (end, ()) = tokio::try_join!(read, write)?;
         self.tracker.update(|job| {
             job.progress.users_read += end.users;
