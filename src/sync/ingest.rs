@@ -9,15 +9,15 @@ use crate::identity::digest::{self, Digest};
 use crate::identity::feed::Rung;
 use crate::identity::known::Known;
 use crate::identity::observation::{Coverage, Observation, ReadEnd, Statement, Unreadable};
-use crate::identity::{Identity, RowKey};
+use crate::identity::{Identity, Kind, RowKey};
 use crate::job::{ObjectError, Trigger};
 use crate::plan::guard;
 use crate::snapshot::{Baseline, FeedState, ProfileState};
 use crate::source::Source;
 use crate::store::Lease;
 use crate::sync::feed::{self, FullScan, Way, changes};
-use crate::sync::proof::Reader;
-use crate::sync::tracker::Tracker;
+use crate::sync::proof::{Reader, Whereabouts};
+use crate::sync::tracker::{Tracker, row_error};
 use crate::sync::{Error, Relay, roles};
 
 /// Observations between the reader and the store; a slow store holds the directory's server back.
@@ -79,6 +79,7 @@ async fn read_everything(
         job.progress.users_read = end.users;
         job.progress.groups_read = end.groups;
     });
+    let mut is_sound = true;
     match &coverage {
         Coverage::Partial(why) => {
             let detail = format!(
@@ -95,11 +96,11 @@ async fn read_everything(
         }
         Coverage::Complete => {
             let now = Utc::now();
-            mark_absent(relay, lease, known, now).await?;
+            is_sound = mark_absent(relay, lease, reader, tracker, known, now).await?;
             note_complete_read(relay, &mut state, &end, now);
         }
     }
-    let after = scan.ended(end.coverage.is_complete());
+    let after = scan.ended(end.coverage.is_complete() && is_sound);
     relay
         .store
         .save_feed_state(lease, &relay.key(), &after)
@@ -252,20 +253,53 @@ pub(super) fn unreadable_error(unreadable: Unreadable) -> ObjectError {
     }
 }
 
+/// Marks what a complete read did not meet as absent; answers whether all of it is gone as far as it was looked at.
 async fn mark_absent(
     relay: &Relay,
     lease: &Lease,
+    reader: &Reader<'_>,
+    tracker: &Tracker,
     known: Known,
     now: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     if known.unmet() == 0 {
-        return Ok(());
+        return Ok(true);
     }
-    let absent = relay.store.unmet(&relay.key(), known).await?;
+    let mut absent = relay.store.unmet(&relay.key(), known).await?;
+    let count = absent.len();
+    keep_groups_that_are_there(reader, tracker, &mut absent).await;
     for rows in absent.chunks(ABSENCES_PER_WRITE) {
         record_absent(relay, lease, &relay.profile.name, rows.to_vec(), now).await?;
     }
-    Ok(())
+    Ok(absent.len() == count)
+}
+
+/// Leaves out the groups that a look finds after all, or that cannot be looked at. What is a group takes memberships and roles
+/// from others when it goes, of groups that hold it and of users whom it gave a role; there its own absence is the reason, and no
+/// look at them tells of it. Whether a user is gone is looked at before something is taken from him.
+async fn keep_groups_that_are_there(
+    reader: &Reader<'_>,
+    tracker: &Tracker,
+    absent: &mut Vec<RowKey>,
+) {
+    let groups = absent.iter().filter(|row| row.kind == Kind::Group);
+    let groups: Vec<RowKey> = groups.cloned().collect();
+    if groups.len() > MISSING_MAX {
+        return; // a matter of the guard
+    }
+    for group in groups {
+        let why = match reader.whereabouts(&group).await {
+            Ok(Whereabouts::Gone | Whereabouts::Elsewhere(_)) => continue,
+            Ok(Whereabouts::Here(_)) => {
+                "the group was missing when the directory was read, but it is there".to_owned()
+            }
+            Err(error) => format!("whether the group is still there is not known: {error}"),
+        };
+        absent.retain(|row| *row != group);
+        let detail = format!("{why}; the next run reads everything again");
+        let error = row_error(&group, "", "read", Fault::Drifted, detail);
+        tracker.record(error).await;
+    }
 }
 
 /// Settles what a complete read did not meet that proves no absence by itself: whom the one before did not meet either is
