@@ -101,6 +101,10 @@ pub struct Scope {
     /// Active Directory only. It decides nothing, so it is no part of the fingerprint.
     #[serde(skip)]
     pub computers_filter: Option<String>,
+    /// What that filter was put together from, in order: the field, and its part. It decides nothing by itself, so it is no
+    /// part of the fingerprint.
+    #[serde(skip)]
+    pub users_clauses: Vec<(&'static str, String)>,
     /// Where groups are searched; absent when groups are not synchronized.
     pub groups_dn: Option<String>,
     /// The filter that groups match.

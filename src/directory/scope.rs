@@ -303,7 +303,7 @@ fn scope(
     let classes = fields
         .texts("userObjectClasses", problems)
         .unwrap_or_default();
-    let mut parts: Vec<String> = Vec::new();
+    let mut clauses: Vec<(&'static str, String)> = Vec::new();
     for class in classes {
         if class.is_empty()
             || !class
@@ -316,21 +316,24 @@ fn scope(
             );
             fields.refuse("userObjectClasses", message, problems);
         }
-        parts.push(format!("(objectClass={class})"));
+        clauses.push(("userObjectClasses", format!("(objectClass={class})")));
     }
-    parts.push(
-        filter(fields, "userSearchFilter", problems)
-            .unwrap_or_else(|| usual_users(directory_type).to_owned()),
-    );
+    let users = filter(fields, "userSearchFilter", problems);
+    let users = users.unwrap_or_else(|| usual_users(directory_type).to_owned());
+    clauses.push(("userSearchFilter", users));
     if let Some(excluded) = filter(fields, "exclusionFilter", problems) {
-        parts.push(format!("(!{})", in_parentheses(&excluded)));
+        let rest = format!("(!{})", in_parentheses(&excluded));
+        clauses.push(("exclusionFilter", rest));
     }
+    let mut parts: Vec<String> = clauses.iter().map(|(_, part)| part.clone()).collect();
     let mut computers_filter = None;
     if directory_type == DirectoryType::ActiveDirectory {
         parts.push(COMPUTER.to_owned());
         computers_filter = Some(all_of(&parts));
         parts.pop();
-        parts.extend(NO_PEOPLE.map(|other| format!("(!{other})")));
+        let others = NO_PEOPLE.map(|other| format!("(!{other})"));
+        clauses.extend(others.iter().map(|other| ("notAPerson", other.clone())));
+        parts.extend(others);
     }
     let users_filter = all_of(&parts);
     if let Err(wrong) = within_limits(&users_filter) {
@@ -356,6 +359,7 @@ fn scope(
         users_dn: users_dn.unwrap_or_else(|| base.clone()),
         users_filter,
         computers_filter,
+        users_clauses: clauses,
         groups_dn: with_groups.then(|| groups_dn.unwrap_or_else(|| base.clone())),
         groups_filter,
         units_filter,

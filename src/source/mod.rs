@@ -3,6 +3,7 @@
 //! It knows no SCIM, no store and no policy: it says what is there, and what its silence means.
 
 pub mod examination;
+pub mod explanation;
 mod ldap;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use crate::identity::server::ServerAddress;
 use crate::identity::{Anchor, DirectoryType, RowKey};
 use crate::secret::Secret;
 use crate::source::examination::{Examination, Questions, Server};
+use crate::source::explanation::{Explained, Inquiry};
 
 /// Everything that is needed to read one profile of one directory.
 #[derive(Clone, Debug)]
@@ -228,6 +230,13 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When the server does not answer, answers with an error, or when more than one entry is called so.
     async fn find(&self, selector: &str, names: &Names) -> Result<Option<Observation>, Error>;
+
+    /// Looks for the entry that is called so wherever the server has it, and says which clause of the search for it takes it
+    /// in or leaves it out. One that is not found is hidden or missing as far as the server tells the two apart.
+    ///
+    /// # Errors
+    /// When the server does not answer, or answers with an error.
+    async fn explain(&self, inquiry: &Inquiry) -> Result<Explained, Error>;
 
     /// Counts what is in scope, and gathers what an administrator should know before the first run.
     ///

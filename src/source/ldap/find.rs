@@ -133,7 +133,7 @@ async fn one(
 }
 
 /// What a read would state of an entry.
-async fn observed(
+pub(super) async fn observed(
     session: &mut Session,
     scope: &Scope,
     entry: Message,

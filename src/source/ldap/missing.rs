@@ -4,6 +4,8 @@
 //! not there, the nearest entry above it; of one that is hidden, often nothing. So a name that cannot exist is asked for
 //! beside the base: where the server matches something for that one and nothing for the base, the base is there.
 
+use ldap3::controls::RawControl;
+
 use crate::fault::Fault;
 use crate::identity::dn::{self, Dn};
 use crate::source::ldap::answer::{Answer, printable};
@@ -18,8 +20,8 @@ const NOBODY: &str = "cn=scim-relay asks whether names above are shown";
 /// The longest way up that is gone.
 const LEVELS_MAX: usize = 32;
 
-/// What is true of a base that was not found.
-enum Verdict {
+/// What is true of a name that was not found.
+pub(super) enum Verdict {
     /// It is not there; the words say what is.
     NotThere(String),
     /// This name, the base's own or one above it, is there and the account may not see it.
@@ -37,7 +39,7 @@ pub(super) async fn explained(
     doing: &str,
     answer: &Answer,
 ) -> Result<Error, Error> {
-    let verdict = judge(session, scope, doing, answer).await?;
+    let verdict = judge(session, &scope.base, &scope.controls(), doing, answer).await?;
     let (stage, what) = match verdict {
         Verdict::NotThere(what) if scope.active_directory => (
             Stage::BaseDn,
@@ -74,9 +76,11 @@ pub(super) async fn explained(
     Ok(Error::new(stage, Fault::Denied, message))
 }
 
-async fn judge(
+/// What is true of a name that was asked for and not found.
+pub(super) async fn judge(
     session: &mut Session,
-    scope: &Scope,
+    name: &str,
+    controls: &[RawControl],
     doing: &str,
     answer: &Answer,
 ) -> Result<Verdict, Error> {
@@ -91,7 +95,7 @@ async fn judge(
         .iter()
         .filter_map(|(_, text)| Some((text.parse().ok()?, text.as_str())))
         .collect();
-    let base: Option<Dn> = scope.base.parse().ok();
+    let base: Option<Dn> = name.parse().ok();
     let held = |base: &Dn| contexts.iter().any(|(context, _)| base.is_within(context));
     if !contexts.is_empty() && !base.as_ref().is_some_and(held) {
         let names: Vec<String> = contexts
@@ -104,7 +108,7 @@ async fn judge(
         );
         return Ok(Verdict::NotThere(what));
     }
-    let mut name = scope.base.as_str();
+    let mut name = name;
     for _ in 0..LEVELS_MAX {
         let is_context = |dn: Dn| contexts.iter().any(|(context, _)| *context == dn);
         if name.parse().is_ok_and(is_context) {
@@ -113,7 +117,7 @@ async fn judge(
         let Some(above) = dn::parent(name) else {
             break;
         };
-        if names_what_it_matches(session, scope, doing, above).await? {
+        if names_what_it_matches(session, controls, doing, above).await? {
             return Ok(Verdict::Hidden(name.to_owned()));
         }
         name = above;
@@ -124,7 +128,7 @@ async fn judge(
 /// Whether the server, asked for an entry that cannot exist right below `above`, names `above` as the nearest one.
 async fn names_what_it_matches(
     session: &mut Session,
-    scope: &Scope,
+    controls: &[RawControl],
     doing: &str,
     above: &str,
 ) -> Result<bool, Error> {
@@ -137,7 +141,7 @@ async fn names_what_it_matches(
         attributes: &[request::NO_ATTRIBUTES],
         names_only: false,
     };
-    let found = session.wire.find(search, scope.controls()).await;
+    let found = session.wire.find(search, controls.to_vec()).await;
     let answer = found
         .map_err(|error| words::broken(&session.server, doing, &error))?
         .answer;

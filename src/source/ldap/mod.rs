@@ -9,16 +9,18 @@
 //!
 //! From the socket upwards: [`socket`] and [`tls`], [`frame`] over [`ber`], [`wire`] with [`request`] and [`answer`],
 //! [`session`] at one of several [`servers`] with [`bind`], its [`scope`]s, which [`controller`] answers, what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`],
-//! [`examine`], and the change feeds: [`feed`] and [`listen`], with [`paged`] searches; whoever reads entries follows [`ranges`] and
+//! [`examine`], [`explain`] with the [`clauses`] of filters, and the change feeds: [`feed`] and [`listen`], with [`paged`] searches; whoever reads entries follows [`ranges`] and
 //! members by [`primary`] group; [`units`] have theirs by where these lie.
 
 mod anchor;
 mod answer;
 mod ber;
 mod bind;
+mod clauses;
 mod controller;
 mod entry;
 mod examine;
+mod explain;
 mod feed;
 mod find;
 mod frame;
@@ -47,6 +49,7 @@ use crate::identity::known::Known;
 use crate::identity::observation::{Look, Observation, ReadEnd, Statement};
 use crate::identity::{Anchor, RowKey};
 use crate::source::examination::{Examination, Questions, Server};
+use crate::source::explanation::{Explained, Inquiry};
 use crate::source::ldap::reader::Part;
 use crate::source::ldap::servers::Refused;
 use crate::source::ldap::session::Session;
@@ -169,6 +172,11 @@ impl Source for Ldap {
     async fn find(&self, selector: &str, names: &Names) -> Result<Option<Observation>, Error> {
         let mut session = self.session.lock().await;
         find::find(&mut session, selector, names).await
+    }
+
+    async fn explain(&self, inquiry: &Inquiry) -> Result<Explained, Error> {
+        let mut session = self.session.lock().await;
+        explain::explain(&mut session, inquiry).await
     }
 
     async fn examine(&self, questions: &Questions) -> Result<Examination, Error> {

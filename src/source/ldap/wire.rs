@@ -233,7 +233,16 @@ impl Wire {
         search: Search<'_>,
         controls: Vec<RawControl>,
     ) -> Result<Found, WireError> {
-        let entries_max = FOUND_MAX;
+        self.find_up_to(FOUND_MAX, search, controls).await
+    }
+
+    /// The same for so many entries at the most.
+    pub(super) async fn find_up_to(
+        &mut self,
+        entries_max: u16,
+        search: Search<'_>,
+        controls: Vec<RawControl>,
+    ) -> Result<Found, WireError> {
         let search = Search {
             entries_max,
             ..search
@@ -243,7 +252,7 @@ impl Wire {
         let mut references = Vec::new();
         loop {
             match self.reply().await? {
-                Reply::Entry(_) if entries.len() == usize::from(FOUND_MAX) => {
+                Reply::Entry(_) if entries.len() == usize::from(entries_max) => {
                     return Err(WireError::Unexpected);
                 }
                 Reply::Entry(entry) => entries.push(entry),
