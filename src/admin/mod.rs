@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+pub mod explanation;
 pub mod links;
 mod middleware;
 pub mod openapi;

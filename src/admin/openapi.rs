@@ -164,6 +164,13 @@ fn body_schema(body: &Body) -> Value {
             json!({ "profile": profile, "entry": entry }),
             json!(["entry"]),
         ),
+        "Explain" => object(
+            json!({
+                "entry": entry,
+                "profile": { "type": "string", "description": "The profile; the one that the entry belongs to without it" },
+            }),
+            json!(["entry"]),
+        ),
         "ProbeTarget" => object(
             json!({
                 "consent": { "const": true, "description": "That users and groups are created on the target, and removed again" },

@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::explanation::Explanation;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
-use crate::id::TenantName;
+use crate::id::{ProfileName, TenantName};
 use crate::identity::Kind;
 use crate::job::ChangeDetection;
 use crate::scim::evidence::Findings;
@@ -37,6 +38,18 @@ pub trait Probe: Send + Sync {
         profile: &Profile,
         selector: &str,
     ) -> Result<MappingPreview, PreviewRefused>;
+
+    /// Explains one entry, found by DN, anchor or userName wherever the directory has it. Nothing is stored, and the target is
+    /// only asked. Without a profile it is the one to which the entry belongs.
+    ///
+    /// # Errors
+    /// When the directory cannot be asked, or the store cannot be read; the text names the cure.
+    async fn explain(
+        &self,
+        directory: &Directory,
+        profile: Option<&ProfileName>,
+        selector: &str,
+    ) -> Result<Explanation, String>;
 
     /// Probes a tenant's target on canaries, which are gone again when it answers, but for those that are named. It keeps the time
     /// of a request, and `stop` ends it earlier.

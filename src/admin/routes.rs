@@ -151,6 +151,8 @@ pub(super) const ROUTES: &[Route] = &[
         testDirectory "Tries a directory" ?["stage"] maybe "Test" => 200 One("TestReport")),
     route!(POST "/directories/{id}/preview-mapping" DirectoryRead Tenant trials::preview_mapping,
         previewMapping "Maps one entry and sends nothing" body "PreviewMapping" => 200 One("MappingPreview")),
+    route!(POST "/directories/{id}/explain" DirectoryRead Tenant trials::explain,
+        explainEntry "Explains one entry: found, in scope and why, mapped, at the target, and what the next run does; changes nothing" body "Explain" => 200 One("Explanation")),
     route!(POST "/directories/{id}/probe" DirectoryWrite Tenant trials::probe_target,
         probeTarget "Finds out how the target wants to be spoken to, on users and groups that it creates and removes" body "ProbeTarget" => 200 One("ProbeReport") 409),
     route!(GET "/directories/{id}/profiles" DirectoryRead Tenant profiles::list,

@@ -1,5 +1,6 @@
 //! Wiring: settings in, rooms opened, tasks started.
 
+mod explain;
 pub mod probe;
 mod reach;
 pub mod target;

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::explanation::Explanation;
 use crate::admin::probe::{
     Code, MappingPreview, PreviewRefused, Probe, Stage, StageReport, StageStatus, TestError,
     TestReport,
@@ -16,7 +17,7 @@ use crate::app::Relays;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::fault::Fault;
-use crate::id::TenantName;
+use crate::id::{ProfileName, TenantName};
 use crate::identity::feed::Ladder;
 use crate::identity::observation::Observation;
 use crate::identity::{Identity, Kind};
@@ -53,6 +54,15 @@ impl Probe for Relays {
         let dialect = self.dialect_of(directory);
         let report = timeout(TIME_LIMIT, test(&settings, profile, &dialect, stage)).await;
         report.unwrap_or_else(|_| failed(too_slow(), 0, false))
+    }
+
+    async fn explain(
+        &self,
+        directory: &Directory,
+        profile: Option<&ProfileName>,
+        selector: &str,
+    ) -> Result<Explanation, String> {
+        Self::explain(self, directory, profile, selector).await
     }
 
     async fn probe_target(
@@ -351,7 +361,7 @@ pub async fn preview_mapping(
 }
 
 /// What becomes of an entry.
-fn mapped(profile: &Profile, dialect: &Dialect, entry: Observation) -> MappingPreview {
+pub(super) fn mapped(profile: &Profile, dialect: &Dialect, entry: Observation) -> MappingPreview {
     let identity = match entry {
         Observation::Present(identity, _) => identity,
         Observation::Unreadable(unreadable) => {

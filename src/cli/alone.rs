@@ -91,7 +91,7 @@ pub(super) fn directory(
     Ok((*found).clone())
 }
 
-fn wrong(option: &str, names: Vec<&str>) -> Failure {
+pub(super) fn wrong(option: &str, names: Vec<&str>) -> Failure {
     let names = names.join(", ");
     let message = format!("name the {option} with --{option}; there are: {names}");
     Failure::new(Ending::Wrong, message)

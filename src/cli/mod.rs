@@ -1,9 +1,10 @@
-//! The command line: `serve`, `check`, `sync`, `preview`, `links`, `secret`, `token`, `audit`, `openapi`, `demo`.
+//! The command line: `serve`, `check`, `sync`, `preview`, `explain`, `links`, `secret`, `token`, `audit`, `openapi`, `demo`.
 
 mod alone;
 mod audit;
 mod check;
 mod demo;
+mod explain;
 mod jobs;
 mod links;
 mod output;
@@ -41,6 +42,7 @@ Examples:
   scim-relay --config relay.toml check          try every connection
   scim-relay --config relay.toml preview        what would change, sending nothing
   scim-relay --config relay.toml sync           one run now
+  scim-relay --config relay.toml explain ann    why somebody is in scope or not, and what comes next
   scim-relay --config relay.toml links list     accounts that the target already has, to accept or refuse
   scim-relay --config relay.toml serve          run by schedule, with the admin endpoint
   scim-relay --config relay.toml audit verify   check that nobody changed the audit log
@@ -111,6 +113,9 @@ enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// Explains one entry: found, in scope and by which clause, at the target, and what the next run does; changes nothing.
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::Which),
     /// Decides on accounts and groups that the target already has; through a running relay where there is one.
     #[command(after_help = links::EXAMPLES)]
     Links {
@@ -314,6 +319,7 @@ fn runtime(command: &Command) -> tokio::runtime::Builder {
         Command::Check { .. }
         | Command::Sync { .. }
         | Command::Preview { .. }
+        | Command::Explain(_)
         | Command::Links { .. }
         | Command::Jobs { .. }
         | Command::Audit { .. }
@@ -373,6 +379,7 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
         Command::Preview { which } => {
             sync(&config, file, &which, Mode::Preview, false, output).await
         }
+        Command::Explain(which) => explain::run(&config, file, &which, output).await,
         Command::Links { deed, which } => links::run(&config, file, &deed, &which, output).await,
         Command::Jobs { deed, which } => jobs::run(&config, file, &deed, &which, output).await,
         Command::Audit { command } => audit::run(&config, command, output).await,

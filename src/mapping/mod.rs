@@ -174,6 +174,13 @@ impl Mapping {
         is_user.then(|| self.status.expires_later(identity, now))?
     }
 
+    /// The attribute and the value by which a user's account is disabled; `None` when it is enabled, or the entry does not
+    /// say.
+    pub fn disabled_by(&self, identity: &Identity, now: DateTime<Utc>) -> Option<(&str, String)> {
+        let is_user = identity.kind == Kind::User;
+        is_user.then(|| self.status.disabled_by(identity, now))?
+    }
+
     fn needed<'a>(&'a self, rules: &'a [Rule]) -> impl Iterator<Item = String> + 'a {
         rules
             .iter()

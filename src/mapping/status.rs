@@ -53,25 +53,44 @@ impl StatusRules {
     /// Whether the account is active at a point in time; `None` when the entry does not say, which happens in Active
     /// Directory when userAccountControl may not be read.
     pub fn active(&self, identity: &Identity, now: DateTime<Utc>) -> Option<bool> {
-        if self
-            .further
-            .iter()
-            .any(|rule| has(identity, &rule.attribute, &rule.value))
-        {
+        if self.disabled_by(identity, now).is_some() {
             return Some(false);
         }
         match self.directory_type {
-            DirectoryType::Ldap => Some(
-                !has(identity, "nsAccountLock", "true")
-                    && !has(identity, "pwdAccountLockedTime", LOCKED_FOR_GOOD),
-            ),
-            // An end that is over is said by the entry itself, whatever else of it may be read.
-            DirectoryType::ActiveDirectory if has_expired(identity, now) => Some(false),
-            DirectoryType::ActiveDirectory => {
-                let control: i64 = identity.text("userAccountControl")?.parse().ok()?;
-                Some(control & ACCOUNT_DISABLED == 0)
-            }
+            DirectoryType::Ldap => Some(true),
+            DirectoryType::ActiveDirectory => control(identity).map(|_| true),
         }
+    }
+
+    /// The attribute and the value by which the account is disabled; `None` when it is enabled, or the entry does not say.
+    pub fn disabled_by(&self, identity: &Identity, now: DateTime<Utc>) -> Option<(&str, String)> {
+        let further = self.further.iter();
+        let mut further = further.map(|rule| (rule.attribute.as_str(), rule.value.as_str()));
+        let is_held = |(attribute, value): &(&str, &str)| has(identity, attribute, value);
+        let found = further.find(is_held);
+        let usual = [
+            ("nsAccountLock", "true"),
+            ("pwdAccountLockedTime", LOCKED_FOR_GOOD),
+        ];
+        let plain = match self.directory_type {
+            DirectoryType::Ldap => found.or_else(|| usual.into_iter().find(is_held)),
+            DirectoryType::ActiveDirectory => found,
+        };
+        if let Some((attribute, value)) = plain {
+            return Some((attribute, value.to_owned()));
+        }
+        if self.directory_type == DirectoryType::Ldap {
+            return None;
+        }
+        // An end that is over is said by the entry itself, whatever else of it may be read.
+        if has_expired(identity, now) {
+            let end = expiry_ticks(identity)
+                .and_then(|ticks| DateTime::from_timestamp(unix_seconds(ticks), 0));
+            let end = end.map(|end| format!("{} UTC", end.format("%Y-%m-%d %H:%M")));
+            return Some(("accountExpires", end.unwrap_or_default()));
+        }
+        let control = control(identity).filter(|control| control & ACCOUNT_DISABLED != 0)?;
+        Some(("userAccountControl", control.to_string()))
     }
 }
 
@@ -84,6 +103,10 @@ impl StatusRules {
         // What lies beyond the calendar never comes.
         is_read.then(|| DateTime::from_timestamp(unix_seconds(ticks), 0))?
     }
+}
+
+fn control(identity: &Identity) -> Option<i64> {
+    identity.text("userAccountControl")?.parse().ok()
 }
 
 fn has(identity: &Identity, attribute: &str, wanted: &str) -> bool {

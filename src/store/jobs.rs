@@ -31,25 +31,30 @@ pub struct Change {
     pub error: Option<ObjectError>,
 }
 
+/// The attributes that an action sets or takes away, each before and after, as people read them.
+pub fn attributes_of(action: &Action) -> Vec<Value> {
+    match action {
+        Action::Change { changes } => changes.iter().map(AttributeChange::to_json).collect(),
+        Action::Create { attributes, .. } | Action::Link { attributes, .. } => attributes
+            .iter()
+            .map(|(path, value)| {
+                json!({ "attribute": path.to_string(), "before": null, "after": value.to_json() })
+            })
+            .collect(),
+        Action::Delete { attributes } => attributes
+            .iter()
+            .map(|(path, value)| {
+                json!({ "attribute": path.to_string(), "before": value.to_json(), "after": null })
+            })
+            .collect(),
+        Action::AddMembers(_) | Action::RemoveMembers(_) | Action::SetManager(_) => Vec::new(),
+    }
+}
+
 impl Change {
     /// The change as people read it: the object, what was done, each attribute before and after, and what went wrong.
     pub fn to_json(&self) -> Value {
-        let attributes: Vec<Value> = match &self.action {
-            Action::Change { changes } => changes.iter().map(AttributeChange::to_json).collect(),
-            Action::Create { attributes, .. } | Action::Link { attributes, .. } => attributes
-                .iter()
-                .map(|(path, value)| {
-                    json!({ "attribute": path.to_string(), "before": null, "after": value.to_json() })
-                })
-                .collect(),
-            Action::Delete { attributes } => attributes
-                .iter()
-                .map(|(path, value)| {
-                    json!({ "attribute": path.to_string(), "before": value.to_json(), "after": null })
-                })
-                .collect(),
-            Action::AddMembers(_) | Action::RemoveMembers(_) | Action::SetManager(_) => Vec::new(),
-        };
+        let attributes = attributes_of(&self.action);
         let members: Vec<String> = match &self.action {
             Action::Create { members, .. }
             | Action::AddMembers(members)

@@ -274,7 +274,7 @@ impl<'a> Comparison<'a> {
 
 /// What the target holds of the attributes that the relay maintains, and where that is neither what was acknowledged nor
 /// what it shall be.
-fn compared(
+pub(super) fn compared(
     relay: &Relay,
     row: &Row,
     applied: &Applied,

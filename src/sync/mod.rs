@@ -7,6 +7,7 @@ mod approved;
 mod breaker;
 mod create;
 mod drift;
+pub mod explain;
 mod feed;
 mod flight;
 mod ingest;

@@ -126,7 +126,7 @@ async fn is_known(relay: &Relay, key: &RowKey, digest: Digest) -> Result<bool, E
 }
 
 /// The row that the store knows by this anchor, DN, uid or userName.
-async fn known_row(relay: &Relay, selector: &str) -> Result<Option<Row>, Error> {
+pub(super) async fn known_row(relay: &Relay, selector: &str) -> Result<Option<Row>, Error> {
     let anchors = [
         uuid::Uuid::try_parse(selector).ok().map(Anchor::Uuid),
         Some(Anchor::Text(selector.to_owned())),

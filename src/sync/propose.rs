@@ -1,6 +1,8 @@
 //! Propose: the rows that differ become a stored plan, and the guard says what of it waits.
 
+mod around;
 mod due;
+pub(super) mod foresee;
 mod held;
 mod managers;
 mod matches;
@@ -218,11 +220,7 @@ impl<'a> Draft<'a> {
         let mut steps = Vec::new();
         let mut clean = Vec::new();
         let mine: Vec<&Row> = rows.iter().filter(|row| self.is_mine(row)).collect();
-        let named = self.named_members(&mine).await?;
-        let users = mine.iter().filter(|row| row.key.kind == Kind::User);
-        let users = users.map(|row| row.key.clone()).collect();
-        let groups = self.roles.groups_of(self.relay, users).await?;
-        let managers = self.managers_of(&mine).await?;
+        let around = self.around(&mine).await?;
         self.held.load(self.relay, &mine).await?;
         for row in mine {
             let Some((_, seen)) = row.owner() else {
@@ -237,13 +235,9 @@ impl<'a> Draft<'a> {
                 fresh => fresh?,
             };
             let row = fresh.as_ref().unwrap_or(row);
-            let verdict = match row.key.kind {
-                Kind::User => self.decide_user(row, seen, &groups, &managers).await?,
-                Kind::Group => self.decide_group(row, seen, &named).await?,
-            };
-            let verdict = self.without_shared_link(row, seen, verdict).await;
+            let verdict = self.decide(row, seen, &around).await?;
             let (mut verdict, is_held) = self.held.without(&row.key, verdict);
-            let waits = matches!(managers.get(&row.key), Some(Manager::Waits(_)));
+            let waits = matches!(around.managers.get(&row.key), Some(Manager::Waits(_)));
             let stays_marked =
                 is_held || self.stays_marked(seen) || self.roles.withholds_from(&row.key);
             if waits && !stays_marked && verdict.is_clean() {

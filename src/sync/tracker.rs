@@ -32,7 +32,8 @@ pub struct Tracker {
     unsent: Mutex<Vec<UnsentError>>,
     /// When the job was last written.
     stored: Mutex<Option<Instant>>,
-    store: Arc<dyn Store>,
+    /// Where it is written; nowhere for a job that nobody started.
+    store: Option<Arc<dyn Store>>,
     before: RequestCounts,
     listener: Option<Listener>,
 }
@@ -49,9 +50,21 @@ impl Tracker {
             job,
             unsent: Mutex::default(),
             stored: Mutex::default(),
-            store,
+            store: Some(store),
             before,
             listener,
+        }
+    }
+
+    /// Keeps a job that nobody started, of which nothing is written: what a run would do is asked, and no more.
+    pub(super) fn of_nobody(job: Job) -> Self {
+        Self {
+            job: Feed::new(job),
+            unsent: Mutex::default(),
+            stored: Mutex::default(),
+            store: None,
+            before: RequestCounts::default(),
+            listener: None,
         }
     }
 
@@ -112,7 +125,10 @@ impl Tracker {
     }
 
     async fn write(&self, job: &Job) {
-        if let Err(error) = self.store.save_job(job).await {
+        let Some(store) = &self.store else {
+            return;
+        };
+        if let Err(error) = store.save_job(job).await {
             tracing::error!(job = %job.id, error = %error, "the job's progress could not be stored");
         }
     }
@@ -137,11 +153,11 @@ impl Tracker {
     async fn write_unsent(&self) {
         let unsent =
             std::mem::take(&mut *self.unsent.lock().unwrap_or_else(PoisonError::into_inner));
-        if unsent.is_empty() {
+        let Some(store) = self.store.as_ref().filter(|_| !unsent.is_empty()) else {
             return;
-        }
+        };
         let job = self.job().id;
-        if let Err(error) = self.store.note_unsent(job, unsent).await {
+        if let Err(error) = store.note_unsent(job, unsent).await {
             tracing::error!(job = %job, error = %error, "errors of the job could not be stored");
         }
     }

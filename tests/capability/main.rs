@@ -17,6 +17,7 @@ mod bad_input;
 mod command_line;
 mod demo;
 mod deprovisioning;
+mod explain;
 mod fault_target;
 mod feed;
 mod grace;

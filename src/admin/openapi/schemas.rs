@@ -5,6 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::access::{Permission, TokenId};
+use crate::admin::explanation::Explanation;
 use crate::admin::links::ProposalState;
 use crate::admin::openapi::{fields, plans};
 use crate::admin::probe::{MappingPreview, TestReport};
@@ -78,6 +79,7 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
         of::<Job>,
         of::<TestReport>,
         of::<MappingPreview>,
+        of::<Explanation>,
         of::<Findings>,
         of::<problem::Document>,
     ] {

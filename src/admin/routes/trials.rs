@@ -11,6 +11,7 @@ use crate::access::Permission;
 use crate::admin::Admin;
 use crate::admin::auth::Caller;
 use crate::admin::body::Document;
+use crate::admin::explanation::Explanation;
 use crate::admin::probe::{MappingPreview, PreviewRefused, Stage, TestReport};
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
@@ -68,9 +69,7 @@ pub(super) async fn preview_mapping(
     let mut problems = Problems::default();
     let mut fields = Fields::of(&body, "", &mut problems);
     let profile = chosen_profile(&directory, &mut fields, &mut problems);
-    let what = "one entry by its DN, its anchor or its userName";
-    fields.required_text("entry", what, &mut problems);
-    let entry = fields.parsed("entry", &mut problems, entry_name);
+    let entry = chosen_entry(&mut fields, &mut problems);
     fields.finish(&mut problems);
     let (profile, entry) = problems
         .verdict(profile.zip(entry))
@@ -86,6 +85,29 @@ pub(super) async fn preview_mapping(
         }
         Err(PreviewRefused::Directory(error)) => Err(Problem::directory(error.message)),
     }
+}
+
+/// POST /directories/{id}/explain
+pub(super) async fn explain(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Document(body): Document,
+) -> Result<Json<Explanation>, Problem> {
+    let directory = admin.directory(directory_id(&id)?, &caller.tenant)?;
+    let mut problems = Problems::default();
+    let mut fields = Fields::of(&body, "", &mut problems);
+    let is_named = fields.has("profile");
+    let profile = chosen_profile(&directory, &mut fields, &mut problems);
+    let entry = chosen_entry(&mut fields, &mut problems);
+    fields.finish(&mut problems);
+    let (profile, entry) = problems
+        .verdict(profile.zip(entry))
+        .map_err(Problem::invalid)?;
+    let _place = place(&admin, &caller)?;
+    let profile = is_named.then_some(&profile.name);
+    let explained = admin.probe.explain(&directory, profile, &entry).await;
+    explained.map(Json).map_err(Problem::directory)
 }
 
 /// POST /directories/{id}/probe
@@ -136,6 +158,13 @@ fn may_store(admin: &Admin, caller: &Caller) -> Result<(), Problem> {
     }
     admin.catalog.may_change_tenant(&caller.tenant)?;
     Ok(())
+}
+
+/// The one entry that a body names.
+fn chosen_entry(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<String> {
+    let what = "one entry by its DN, its anchor or its userName";
+    fields.required_text("entry", what, problems);
+    fields.parsed("entry", problems, entry_name)
 }
 
 fn place(admin: &Admin, caller: &Caller) -> Result<Share, Problem> {

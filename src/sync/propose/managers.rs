@@ -52,6 +52,18 @@ impl Draft<'_> {
             .collect())
     }
 
+    /// The manager who has this row.
+    pub(super) async fn manager_of(&self, row: Option<RowKey>) -> Result<Manager, Error> {
+        let Some(row) = row else {
+            return Ok(Manager::Nobody);
+        };
+        let mut ids = ids_of(self.relay, std::iter::once(row.clone())).await?;
+        Ok(match ids.remove(&row) {
+            Some(id) => Manager::Known(id),
+            None => Manager::Waits(row),
+        })
+    }
+
     /// Adds to what a user shall be whom he has as manager. While that one has no resource it stays as it is.
     pub(super) fn add_manager(
         &mut self,

@@ -10,13 +10,23 @@ use crate::sync::propose::Draft;
 use crate::sync::{Error, adopt};
 
 impl Draft<'_> {
-    /// A name that was taken at the target when it was last looked at may be free by now, or be ours: it is looked at
-    /// again, so that a row does not wait for ever for what a person has settled there.
+    /// The row with what is at the target now, which is kept where it is something else than before.
     pub(super) async fn with_fresh_match(
         &self,
         row: &Row,
         seen: &Seen,
     ) -> Result<Option<Row>, Error> {
+        let fresh = self.fresh_match(row, seen).await?;
+        if let Some(row) = &fresh {
+            let found = vec![(row.key.clone(), row.found.clone())];
+            self.relay.store.record_found(self.lease, found).await?;
+        }
+        Ok(fresh)
+    }
+
+    /// A name that was taken at the target when it was last looked at may be free by now, or be ours: it is looked at
+    /// again, so that a row does not wait for ever for what a person has settled there. `None` when nothing is new.
+    pub(super) async fn fresh_match(&self, row: &Row, seen: &Seen) -> Result<Option<Row>, Error> {
         let may_be_there = row.found.is_some() || self.anybody_linked;
         if row.applied.is_some() || seen.standing != Standing::Present || !may_be_there {
             return Ok(None);
@@ -40,14 +50,7 @@ impl Draft<'_> {
                 }
             }
         };
-        if found == row.found {
-            return Ok(None);
-        }
-        self.relay
-            .store
-            .record_found(self.lease, vec![(row.key.clone(), found.clone())])
-            .await?;
-        Ok(Some(Row {
+        Ok((found != row.found).then(|| Row {
             found,
             ..row.clone()
         }))

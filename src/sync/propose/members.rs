@@ -18,9 +18,17 @@ impl Draft<'_> {
             .filter(|row| row.key.kind == Kind::Group)
             .map(|row| row.key.clone())
             .collect();
-        let mut named = Named::new();
+        self.named_beside(&groups, Named::new()).await
+    }
+
+    /// The same, where the members of some groups are known already.
+    pub(super) async fn named_beside(
+        &self,
+        groups: &[RowKey],
+        mut named: Named,
+    ) -> Result<Named, Error> {
         loop {
-            let missing = membership::missing(&groups, self.relay.profile.nested_groups, &named);
+            let missing = membership::missing(groups, self.relay.profile.nested_groups, &named);
             if missing.is_empty() {
                 return Ok(named);
             }
