@@ -1,4 +1,4 @@
-//! The names of things that outlive a process: directories, profiles, tenants and jobs.
+//! The names of things that outlive a process: directories, profiles, tenants, jobs and conflicts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,6 +40,19 @@ impl FromStr for JobId {
     }
 }
 
+/// A conflict, by what is in conflict: the same values of the same attribute have the same id, and others another one, so that
+/// a decision is about the values that were shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConflictId(pub Uuid);
+
+impl ConflictId {
+    /// The id that a digest makes (RFC 9562 §5.8).
+    pub fn of_digest(digest: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_custom_bytes(digest).into_uuid())
+    }
+}
+
 /// A sync profile, by its name within its directory.
 #[derive(
     Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -74,6 +87,12 @@ impl fmt::Display for DirectoryId {
 }
 
 impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for ConflictId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

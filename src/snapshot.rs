@@ -1,15 +1,17 @@
 //! The row of the store: what the directory last said, what the target last acknowledged, what was found there.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
-use crate::id::ProfileName;
-use crate::identity::digest::Digest;
+use crate::id::{ConflictId, DirectoryId, ProfileName};
+use crate::identity::digest::{self, Digest};
 use crate::identity::feed::Position;
 use crate::identity::{Identity, MemberKey, RowKey};
+use crate::scim::path::AttributePath;
 use crate::scim::resource::Found;
-use crate::scim::{AttributeChange, Attributes};
+use crate::scim::{AttributeChange, Attributes, Value};
 
 /// The *seen* column: what one profile last read of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +48,7 @@ pub struct Applied {
 impl Applied {
     /// Whether the target may hold the account active: a target that does not say so may let it log in.
     pub fn is_active(&self) -> bool {
-        self.attributes
-            .get(&crate::scim::path::AttributePath::active())
-            != Some(&crate::scim::Value::Bool(false))
+        self.attributes.get(&AttributePath::active()) != Some(&Value::Bool(false))
     }
 }
 
@@ -108,6 +108,86 @@ pub struct Repair {
     pub change: AttributeChange,
     /// How often in a row.
     pub times: u8,
+}
+
+/// Whose value of an attribute counts, where the target holds another one than the directory says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The directory's value is sent.
+    Directory,
+    /// The value that the target holds stays.
+    Local,
+}
+
+/// That one side was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// Which.
+    pub side: Side,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Who decided it, as the audit log names them; `None` where the profile's policy did.
+    pub by: Option<String>,
+}
+
+/// One attribute of a linked resource that holds another value than the directory says and than the relay put there. It lasts
+/// as long as the target has not acknowledged anything new of the attribute and the directory says the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// Which attribute.
+    pub path: AttributePath,
+    /// What the target last acknowledged.
+    pub base: Option<Value>,
+    /// What the directory says.
+    pub directory: Option<Value>,
+    /// What the target holds.
+    pub iam: Option<Value>,
+    /// When these values were first met together.
+    pub since: DateTime<Utc>,
+    /// Which side was taken; `None` while it waits for a person.
+    pub taken: Option<Taken>,
+}
+
+impl Conflict {
+    /// Its id within a directory.
+    pub fn id(&self, directory: DirectoryId, row: &RowKey) -> ConflictId {
+        let values = serde_json::to_vec(&(&self.directory, &self.iam)).unwrap_or_default();
+        ConflictId::of_digest(digest::short(&[
+            b"conflict",
+            directory.0.as_bytes(),
+            &row.to_key(),
+            self.path.to_string().as_bytes(),
+            &values,
+        ]))
+    }
+
+    /// Whether it waits for a person.
+    pub fn is_open(&self) -> bool {
+        self.taken.is_none()
+    }
+
+    /// The side that a person took.
+    pub fn decided(&self) -> Option<Side> {
+        let by_person = self.taken.as_ref().filter(|taken| taken.by.is_some());
+        by_person.map(|taken| taken.side)
+    }
+}
+
+/// How many conflicts a directory has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConflictCounts {
+    /// Those that wait for a person.
+    pub open: u64,
+    /// Those of which one side was taken.
+    pub taken: u64,
+}
+
+impl ConflictCounts {
+    /// Whether there are any.
+    pub fn any(self) -> bool {
+        self.open + self.taken > 0
+    }
 }
 
 /// What a person decided on a match. It holds for that one resource, and says nothing of others.

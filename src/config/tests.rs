@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::config::{Config, parse};
+use crate::plan::conflict::ConflictPolicy;
 use crate::plan::decide::Population;
 
 const EXAMPLE: &str = include_str!("../../config/scim-relay.toml");
@@ -436,27 +437,32 @@ fn a_role_mapping_that_changes_makes_every_row_be_looked_at() {
 }
 
 #[test]
-fn there_is_one_conflict_policy_in_this_version() {
-    let with = |policy: &str| format!("{SMALLEST}conflictPolicy = \"{policy}\"\n");
-    read(&with("directory_wins"));
-    for (policy, words) in [
-        (
-            "local_wins",
-            "is `local_wins`, which is not in this version",
-        ),
-        (
-            "manual_review",
-            "is `manual_review`, which is not in this version",
-        ),
-        ("newest", "is `newest`, but must be one of: directory_wins"),
-    ] {
-        let found = mistakes(&with(policy));
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(
-            found[0].contains(words) && found[0].contains("conflictPolicy"),
-            "{found:?}"
-        );
-    }
+fn a_conflict_policy_that_changes_makes_every_row_be_looked_at() {
+    let with = |policy: &str| {
+        let config = read(&format!("{SMALLEST}conflictPolicy = \"{policy}\"\n"));
+        let directory = &config.directories[0];
+        let profile = &directory.profiles[0];
+        let fingerprint = profile.fingerprint(&directory.profile_names());
+        (profile.conflict_policy, fingerprint)
+    };
+    let unsaid = read(SMALLEST);
+    let unsaid = &unsaid.directories[0];
+    let usual = unsaid.profiles[0].fingerprint(&unsaid.profile_names());
+    let usual = (ConflictPolicy::DirectoryWins, usual);
+    assert_eq!(with("directory_wins"), usual);
+    let (local, manual) = (with("local_wins"), with("manual_review"));
+    assert_eq!(
+        (local.0, manual.0),
+        (ConflictPolicy::LocalWins, ConflictPolicy::ManualReview)
+    );
+    assert_ne!(local.1, usual.1);
+    assert_ne!(manual.1, usual.1);
+    assert_ne!(local.1, manual.1);
+    let found = mistakes(&format!("{SMALLEST}conflictPolicy = \"newest\"\n"));
+    assert!(
+        found[0].contains("conflictPolicy") && found[0].contains("manual_review"),
+        "{found:?}"
+    );
 }
 
 #[test]

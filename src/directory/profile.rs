@@ -9,6 +9,7 @@ use crate::identity::feed::{ChangeDetection, Rung};
 use crate::identity::{Identity, Kind};
 use crate::job::schedule::{Schedule, parse_interval};
 use crate::mapping::Mapping;
+use crate::plan::conflict::ConflictPolicy;
 use crate::plan::decide::Population;
 use crate::plan::deprovisioning::Deprovisioning;
 use crate::plan::guard::Limits;
@@ -42,6 +43,8 @@ pub struct Profile {
     pub linking: Linking,
     /// By what a user may be matched with such an account.
     pub matching: MatchingAttribute,
+    /// Whose value counts where somebody has changed an attribute at the target.
+    pub conflict_policy: ConflictPolicy,
     /// When it runs by itself.
     pub schedule: Schedule,
     /// When the target is read and compared without being asked.

@@ -15,6 +15,7 @@ use crate::job::schedule::{CronExpression, Schedule, parse_interval};
 use crate::mapping::rule::Source;
 use crate::mapping::status::{DisabledWhen, StatusRules};
 use crate::mapping::{Mapping, default_rules, default_unit_name};
+use crate::plan::conflict::ConflictPolicy;
 use crate::plan::decide::Population;
 use crate::plan::deprovisioning::Deprovisioning;
 use crate::plan::guard::Limits;
@@ -38,8 +39,6 @@ const COMPUTER: &str = "(objectClass=computer)";
 /// computers, managed service accounts among them, and contacts.
 const NO_PEOPLE: [&str; 2] = [COMPUTER, "(objectClass=contact)"];
 
-/// What happens where the target holds something else than the directory says.
-pub(super) const CONFLICT_POLICY: &str = "directory_wins";
 /// What may be written for `changeDetection`.
 const CHANGE_DETECTION: [(&str, ChangeDetection); 6] = [
     ("automatic", ChangeDetection::Automatic),
@@ -114,7 +113,7 @@ pub(super) fn profile(
     let absent_groups = absent_groups(fields, problems);
     let linking = linking(fields, problems);
     let matching = matching_attribute(fields, problems);
-    conflict_policy(fields, problems);
+    let conflict_policy = conflict_policy(fields, problems);
     let schedule = schedule(fields, problems);
     let reconciling = fields.parsed("reconcileInterval", problems, |text| match text {
         "never" => Ok(Reconciling::Never),
@@ -129,7 +128,7 @@ pub(super) fn profile(
         .take()
         .unwrap_or_else(|| Source::Attribute("cn".to_owned()));
     let definition = format!(
-        "{}{population:?}{nested_groups:?}{absent_groups:?}{linking:?}{}{}{}",
+        "{}{population:?}{nested_groups:?}{absent_groups:?}{linking:?}{}{}{}{}",
         serde_json::to_string(&(&rules.users, &group_name, &disabled)).unwrap_or_default(),
         roles(fields, scope.as_ref(), &rules, problems),
         match matching {
@@ -139,6 +138,10 @@ pub(super) fn profile(
         },
         match deprovisioning {
             Deprovisioning::Deactivate => String::new(),
+            other => format!("{other:?}"),
+        },
+        match conflict_policy {
+            ConflictPolicy::DirectoryWins => String::new(),
             other => format!("{other:?}"),
         }
     );
@@ -163,6 +166,7 @@ pub(super) fn profile(
         absent_groups,
         linking,
         matching,
+        conflict_policy,
         schedule,
         reconciling,
         change_detection,
@@ -171,19 +175,17 @@ pub(super) fn profile(
     })
 }
 
-/// There is one policy in this version, so nothing is kept of it; those of later versions are refused in words of their own.
-fn conflict_policy(fields: &mut Fields<'_>, problems: &mut Problems) {
-    fields.parsed("conflictPolicy", problems, |text| match text {
-        CONFLICT_POLICY => Ok(()),
-        "local_wins" | "manual_review" => Err(format!(
-            "is `{text}`, which is not in this version; write {CONFLICT_POLICY} or leave the field out: where the target \
-             holds something else, the directory's value is brought back"
-        )),
-        _ => Err(format!(
-            "is `{}`, but must be one of: {CONFLICT_POLICY}",
-            text.escape_debug()
-        )),
-    });
+fn conflict_policy(fields: &mut Fields<'_>, problems: &mut Problems) -> ConflictPolicy {
+    fields.choice(
+        "conflictPolicy",
+        ConflictPolicy::DirectoryWins,
+        &[
+            ("directory_wins", ConflictPolicy::DirectoryWins),
+            ("local_wins", ConflictPolicy::LocalWins),
+            ("manual_review", ConflictPolicy::ManualReview),
+        ],
+        problems,
+    )
 }
 
 fn matching_attribute(fields: &mut Fields<'_>, problems: &mut Problems) -> MatchingAttribute {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::directory::profile::Profile;
-use crate::directory::scope::{CONFLICT_POLICY, usual_groups, usual_users};
+use crate::directory::scope::{usual_groups, usual_users};
 use crate::directory::tenant::auth::{Auth, ClientAuthentication};
 use crate::directory::tenant::headers::{Header, HeaderValue};
 use crate::directory::tenant::{Tenant, dialect};
@@ -89,7 +89,7 @@ pub fn profile(profile: &Profile, written: &Written, directory_type: DirectoryTy
         "absentGroups": profile.absent_groups,
         "linking": profile.linking,
         "matchingAttribute": profile.matching,
-        "conflictPolicy": CONFLICT_POLICY,
+        "conflictPolicy": profile.conflict_policy,
         "syncSchedule": "",
         "syncInterval": null,
         "reconcileInterval": "1d",

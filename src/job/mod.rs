@@ -192,6 +192,8 @@ pub struct Counters {
     pub skipped: u64,
     /// Linked resources that were found to differ from what they shall be, where the target was read.
     pub drifted: u64,
+    /// Attributes of the directory that hold another value at the target, and wait for a person to say which one counts.
+    pub conflicts: u64,
 }
 
 /// How many requests a job sent to the target, repetitions included.

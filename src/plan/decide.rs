@@ -32,7 +32,7 @@ pub enum Population {
 
 impl Population {
     /// Whether a user belongs to it, as far as can be told.
-    fn takes(self, active: Option<bool>) -> bool {
+    pub fn takes(self, active: Option<bool>) -> bool {
         match self {
             Self::All => true,
             Self::Active => active == Some(true),

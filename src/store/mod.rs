@@ -3,6 +3,7 @@
 //! Every method is one transaction. No read stays open across a network call. Writes to a directory's rows carry a
 //! [`Lease`], which fences off a writer that has lost it.
 
+pub mod conflicts;
 pub mod feeds;
 pub mod holds;
 pub mod jobs;
@@ -26,6 +27,7 @@ use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::job::Job;
 use crate::plan::{Class, Plan, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row, RowError};
+use crate::store::conflicts::Conflicts;
 use crate::store::feeds::Feeds;
 use crate::store::holds::Holds;
 use crate::store::jobs::{Change, Drift, JobFilter, JournalLine, UnsentError};
@@ -127,7 +129,7 @@ pub struct Author {
 
 /// What outlives the process.
 #[async_trait]
-pub trait Store: Records + Feeds + Holds + Links + Repairs + Send + Sync {
+pub trait Store: Records + Feeds + Holds + Links + Repairs + Conflicts + Send + Sync {
     /// Takes the right to write a directory's rows; an earlier lease of it no longer works.
     async fn lease(&self, directory: DirectoryId) -> Result<Lease, Error>;
 

@@ -11,9 +11,10 @@ use crate::plan::Class;
 use crate::scim::path::AttributePath;
 use crate::scim::resource;
 use crate::scim::{AttributeChange, Attributes, Value};
-use crate::snapshot::{Applied, Repair, Row, Standing};
+use crate::snapshot::{Applied, Conflict, Repair, Row, Standing};
 use crate::store::jobs::Drift;
 use crate::store::{Effect, Lease, Settlement};
+use crate::sync::conflicts::{self, Judged};
 use crate::sync::repairs::{self, Unkept};
 use crate::sync::tracker::Tracker;
 use crate::sync::{Error, Relay, adopt};
@@ -46,6 +47,30 @@ pub(super) struct Comparison<'a> {
     unkept: Unkept,
 }
 
+/// What one reading makes of rows.
+#[derive(Default)]
+struct Correction {
+    /// What the target really holds.
+    observed: Vec<(RowKey, Option<Applied>)>,
+    /// What is brought back of it.
+    repairs: Vec<(RowKey, Vec<Repair>)>,
+    /// What is not, because of the profile's policy.
+    conflicts: Vec<(RowKey, Vec<Conflict>)>,
+    /// Rows of which less is in conflict than before.
+    over: Vec<RowKey>,
+}
+
+impl Correction {
+    fn judge(&mut self, key: &RowKey, judged: Judged, earlier: &[Conflict]) {
+        if judged.is_over(earlier) {
+            self.over.push(key.clone());
+        }
+        if judged.conflicts != earlier {
+            self.conflicts.push((key.clone(), judged.conflicts));
+        }
+    }
+}
+
 impl<'a> Comparison<'a> {
     /// Nothing is compared yet.
     pub(super) fn new(relay: &'a Relay, tracker: &'a Tracker, purpose: Purpose<'a>) -> Self {
@@ -64,20 +89,34 @@ impl<'a> Comparison<'a> {
     pub(super) async fn take(&mut self, known: Vec<(RowKey, String, Json)>) -> Result<(), Error> {
         let keys: Vec<RowKey> = known.iter().map(|(row, _, _)| row.clone()).collect();
         let repairs = self.repairs(&keys).await?;
+        let (store, directory) = (&self.relay.store, self.relay.directory.id);
+        let remembered = store.conflicts(directory, keys.clone()).await?;
         let rows = self.relay.rows(keys).await?;
-        let (mut observed, mut lines, mut repaired) = (Vec::new(), Vec::new(), Vec::new());
-        for (((key, id, resource), row), before) in known.into_iter().zip(rows).zip(repairs) {
+        let (mut found, mut lines) = (Correction::default(), Vec::new());
+        let known = known.into_iter().zip(rows).zip(repairs).zip(remembered);
+        for ((((key, id, resource), row), before), earlier) in known {
             let Some(((_, seen), applied)) = row.owner().zip(row.applied.as_ref()) else {
                 continue; // no profile sees it, so nothing is desired of it
             };
             let (mut held, mut changes) = compared(self.relay, &row, applied, &resource);
+            // Whoever asked for one of the two values knows of it.
+            changes.retain(|change| {
+                let is_known = |one: &Conflict| one.path == change.path && one.iam == change.before;
+                !earlier.iter().any(is_known)
+            });
+            let judged = conflicts::judged(self.relay, &row, applied, &resource, &earlier);
+            if let Some(judged) = judged.filter(|_| before.is_some()) {
+                held = judged.acknowledged(held);
+                changes.retain(|change| !judged.has(&change.path));
+                found.judge(&key, judged, &earlier);
+            }
             if let Some(before) = before {
                 let judged = repairs::judge(&before, changes);
                 held = repairs::believed(held, &applied.attributes, &judged.unkept);
                 changes = judged.changes;
                 self.unkept.count(key.kind, judged.unkept);
                 if judged.repairs != before {
-                    repaired.push((key.clone(), judged.repairs));
+                    found.repairs.push((key.clone(), judged.repairs));
                 }
             }
             let mut line = Drift {
@@ -94,7 +133,9 @@ impl<'a> Comparison<'a> {
             let differs = applied_differs(self.relay, &row, applied, &held);
             if differs {
                 let attributes = held;
-                observed.push((key.clone(), Some(Applied { id, attributes })));
+                found
+                    .observed
+                    .push((key.clone(), Some(Applied { id, attributes })));
             }
             if key.kind == Kind::Group {
                 line = match self.with_members(line, &resource).await? {
@@ -106,7 +147,7 @@ impl<'a> Comparison<'a> {
                 lines.push(line);
             }
         }
-        self.correct(observed, repaired).await?;
+        self.correct(found).await?;
         self.lost(&lines).await?;
         self.note(lines).await
     }
@@ -122,19 +163,22 @@ impl<'a> Comparison<'a> {
     }
 
     /// Writes what the target really holds, and what is brought back of it.
-    async fn correct(
-        &self,
-        observed: Vec<(RowKey, Option<Applied>)>,
-        repaired: Vec<(RowKey, Vec<Repair>)>,
-    ) -> Result<(), Error> {
+    async fn correct(&self, found: Correction) -> Result<(), Error> {
         let Purpose::Repair(lease) = self.purpose else {
             return Ok(());
         };
-        if !repaired.is_empty() {
-            self.relay.store.note_repairs(lease, repaired).await?;
+        let store = &self.relay.store;
+        if !found.repairs.is_empty() {
+            store.note_repairs(lease, found.repairs).await?;
         }
-        if !observed.is_empty() {
-            self.relay.store.record_observed(lease, observed).await?;
+        if !found.conflicts.is_empty() {
+            store.note_conflicts(lease, found.conflicts).await?;
+        }
+        if !found.observed.is_empty() {
+            store.record_observed(lease, found.observed).await?;
+        }
+        if !found.over.is_empty() {
+            store.mark_dirty(lease, found.over).await?;
         }
         Ok(())
     }

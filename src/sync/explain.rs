@@ -118,6 +118,8 @@ pub struct Outlook {
     pub is_unknown: bool,
     /// What the next run waits for, or looks at first; in words.
     pub waits: Vec<String>,
+    /// What waits for a person, or was rejected or undone by one; in words.
+    pub held: Vec<String>,
     /// Of a group: whom it names, by the keys of the names, and what becomes of each.
     pub members: Vec<(MemberKey, Belongs)>,
 }
@@ -171,6 +173,7 @@ pub async fn outlook(relay: &Relay, row: &Row, changed: bool) -> Result<Outlook,
         is_unknown: foreseen.is_unknown,
         verdict: foreseen.verdict,
         waits,
+        held: foreseen.held,
         members: members
             .map(|(member, belongs)| (member.name, belongs))
             .collect(),

@@ -5,6 +5,7 @@ mod adopt;
 mod apply;
 mod approved;
 mod breaker;
+mod conflicts;
 mod create;
 mod drift;
 pub mod explain;

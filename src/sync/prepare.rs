@@ -253,8 +253,7 @@ async fn is_proved(flight: &Flight<'_>, step: &Step, row: &Row) -> Result<bool, 
     let takes = step.class.is_removal() || step.takes_roles();
     // A plan that waited rests on a read that is long ago.
     let is_old = flight.part == Part::Approved;
-    let gives =
-        step.class.is_grant() && (is_old || flight.reader.may_have_missed(&step.key).await);
+    let gives = step.class.is_grant() && (is_old || flight.reader.may_have_missed(&step.key).await);
     if !takes && !gives {
         return Ok(true);
     }
@@ -346,6 +345,8 @@ async fn requests_of_step(
                 Vec::new(),
             )]
         }
+        // A plan that waited for days belongs to be compared here with what the target holds by now, under a policy that
+        // lets the target's values count: what it was planned from was looked at when it was made.
         (Action::Change { changes }, Some(applied)) => {
             let request = encode::update(kind, &applied.id, &applied.attributes, changes, dialect);
             vec![single(Task::Send(request), Vec::new())]

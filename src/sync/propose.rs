@@ -7,12 +7,12 @@ mod held;
 mod managers;
 mod matches;
 mod members;
+mod merge;
 mod names;
 mod policy;
 pub(super) mod undo;
 mod weigh;
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
@@ -25,16 +25,17 @@ use crate::plan::decide::{self, Policy, Verdict};
 use crate::plan::linking::Waits;
 use crate::plan::membership::{self, Named, NestedGroups};
 use crate::plan::{Action, Class, Plan, Reason, Step};
-use crate::snapshot::{Row, Seen, Standing};
+use crate::snapshot::{Row, Seen};
 use crate::store::Lease;
 use crate::sync::problems::Problems;
 use crate::sync::propose::held::HeldRows;
 use crate::sync::propose::managers::{Manager, Managers};
 use crate::sync::propose::matches::Waiting;
+use crate::sync::propose::merge::Merging;
 use crate::sync::propose::weigh::Weights;
 use crate::sync::roles::Roles;
 use crate::sync::tracker::{Tracker, row_error, target_error};
-use crate::sync::{Error, Relay, ownership};
+use crate::sync::{Error, Relay, conflicts, ownership};
 
 /// Rows looked at in one turn.
 const ROWS_PER_TURN: usize = 1_000;
@@ -73,6 +74,7 @@ pub(super) async fn make_plan(
     let withheld = draft.roles.told();
     let plan = draft.seal(is_about_all).await?;
     note_plan(&plan, withheld, tracker);
+    conflicts::tell(relay, tracker).await?;
     Ok(plan)
 }
 
@@ -133,6 +135,7 @@ struct Draft<'a> {
     held: HeldRows,
     members: Counters,
     waiting: Waiting,
+    merging: Merging,
     /// When the next row differs by the passing of time alone.
     next_due: Option<DateTime<Utc>>,
 }
@@ -146,6 +149,7 @@ impl<'a> Draft<'a> {
     ) -> Result<Self, Error> {
         let now = Utc::now();
         let linked = relay.store.linked_counts(relay.directory.id).await?;
+        let conflicts = relay.store.conflict_counts(relay.directory.id).await?;
         Ok(Self {
             relay,
             lease,
@@ -165,6 +169,7 @@ impl<'a> Draft<'a> {
             held: HeldRows::of(relay, tracker).await?,
             members: Counters::default(),
             waiting: Waiting::default(),
+            merging: Merging::new(conflicts),
             next_due: None,
         })
     }
@@ -238,8 +243,10 @@ impl<'a> Draft<'a> {
             let verdict = self.decide(row, seen, &around).await?;
             let (mut verdict, is_held) = self.held.without(&row.key, verdict);
             let waits = matches!(around.managers.get(&row.key), Some(Manager::Waits(_)));
-            let stays_marked =
-                is_held || self.stays_marked(seen) || self.roles.withholds_from(&row.key);
+            let stays_marked = is_held
+                || self.stays_marked(seen)
+                || self.roles.withholds_from(&row.key)
+                || self.merging.waits(&row.key);
             if waits && !stays_marked && verdict.is_clean() {
                 self.undecided.insert(short(&[&row.key.to_key()]));
             }
@@ -253,6 +260,7 @@ impl<'a> Draft<'a> {
             }
             self.take(row, seen, verdict, &mut steps).await;
         }
+        self.keep_merged().await?;
         let store = &self.relay.store;
         if !clean.is_empty() {
             store.clear_dirty(self.lease, clean).await?;
@@ -279,6 +287,7 @@ impl<'a> Draft<'a> {
         self.note_end_of_grace(seen, verdict.waits);
         match verdict.problem {
             Some(problem) => self.cannot_map(&row.key, &seen.identity.dn, problem).await,
+            None if self.merging.waits(&row.key) => {}
             None => self.problems.none(row),
         }
         let deletes = verdict.steps.iter().any(|step| step.class == Class::Delete);
@@ -334,6 +343,8 @@ impl<'a> Draft<'a> {
             self.add_manager(attributes, row, managers);
             self.relay.tenant.dialect.project(attributes);
         }
+        let merged = self.merged(row, seen, &mut desired).await?;
+        let row = merged.as_ref().unwrap_or(row);
         let verdict = decide::user(row, seen, desired, &self.policy_for(row, seen));
         let Some(step) = verdict.steps.first() else {
             return Ok(verdict);
@@ -357,20 +368,6 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// How a row is decided: of one that nobody sees any more its owner's word counts, whichever run finds it gone.
-    fn policy_for(&self, row: &Row, seen: &Seen) -> Cow<'_, Policy> {
-        if seen.standing == Standing::Present {
-            return Cow::Borrowed(&self.policy);
-        }
-        let owner = self.relay.profile_of(row);
-        Cow::Owned(Policy {
-            deprovisioning: owner.deprovisioning,
-            absent_groups: owner.absent_groups,
-            grace: self.grace_of(row),
-            ..self.policy.clone()
-        })
-    }
-
     async fn decide_group(
         &mut self,
         row: &Row,
@@ -380,9 +377,11 @@ impl<'a> Draft<'a> {
         if !self.relay.profile.scope.searches_for(&seen.identity) {
             return Ok(Verdict::nothing()); // not synchronized any more, so it stays as it is
         }
-        let desired = self
+        let mut desired = self
             .relay
             .desired(&self.relay.profile, &seen.identity, self.now);
+        let merged = self.merged(row, seen, &mut desired).await?;
+        let row = merged.as_ref().unwrap_or(row);
         let wanted = membership::membership(&row.key, self.relay.profile.nested_groups, named);
         let present = match &row.applied {
             Some(_) => {

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::mapping::resource_type;
-use crate::plan::{Action, Class, Reason, decide};
+use crate::plan::{Action, Class, Reason, conflict, decide};
 use crate::provider::Refusal;
 use crate::scim::path::AttributePath;
 use crate::scim::{Attributes, resource};
@@ -19,7 +19,7 @@ use crate::snapshot::{Applied, Row};
 use crate::store::jobs::Change;
 use crate::store::{Effect, Intent, Lease, Settlement};
 use crate::sync::tracker::{Tracker, target_error};
-use crate::sync::{Error, Relay, adopt, roles};
+use crate::sync::{Error, Relay, adopt, conflicts, roles};
 
 /// Settlements written in one transaction.
 const SETTLEMENTS_PER_WRITE: usize = 512;
@@ -212,7 +212,7 @@ async fn look_at_attributes(
     row: &Row,
     id: String,
     class: Class,
-) -> Result<Effect, Refusal> {
+) -> Result<Effect, Error> {
     let kind = resource_type(row.key.kind);
     let found = relay.provider.get(kind, &id).await?;
     let gone = match class {
@@ -220,10 +220,13 @@ async fn look_at_attributes(
         // What is gone is noticed by the next change, or by a reconcile.
         _ => Effect::Nothing,
     };
-    Ok(found.map_or(gone, |found| {
-        let attributes = held(relay, row, &found);
-        Effect::Applied(Applied { id, attributes })
-    }))
+    let Some(found) = found else {
+        return Ok(gone);
+    };
+    let mut attributes = held(relay, row, &found);
+    let conflicts = conflicts::of_row(relay, &row.key).await?;
+    conflict::without_known(&mut attributes, &conflicts);
+    Ok(Effect::Applied(Applied { id, attributes }))
 }
 
 /// What the target holds of the attributes that the relay maintains.

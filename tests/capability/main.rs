@@ -15,6 +15,7 @@ mod attributes;
 mod authorization;
 mod bad_input;
 mod command_line;
+mod conflicts;
 mod demo;
 mod deprovisioning;
 mod explain;

@@ -261,7 +261,18 @@ fn next(explanation: &Explanation, relay: &Relay, row: &Row, outlook: &Outlook) 
                 "nothing until a person decides whether the resource at the target is this entry's"
                     .to_owned()
             }
+            (Some(Waits::Grace(ends)), _) => format!(
+                "nothing until {}, when the grace period of the profile is over",
+                ends.format("%F %T UTC")
+            ),
+            (Some(Waits::GraceOfMembers(ends)), _) => format!(
+                "nothing until {}: members who are gone stay for the grace period of the profile",
+                ends.format("%F %T UTC")
+            ),
             (None, Some(problem)) => format!("nothing can be done: {problem}"),
+            (None, None) if !outlook.held.is_empty() => {
+                format!("nothing: {}", outlook.held.join("; "))
+            }
             (None, None) => idle(relay, row, explanation),
         },
     };
@@ -404,5 +415,6 @@ fn why(step: &Step, explanation: &Explanation) -> String {
         }
         Reason::Recovered => "an earlier run was cut off after it had sent this".to_owned(),
         Reason::Accepted => "a person accepted that it is the entry's".to_owned(),
+        Reason::Undone => "somebody wants it undone".to_owned(),
     }
 }

@@ -7,6 +7,7 @@ use redb::WriteTransaction;
 
 use super::audit;
 use super::codec;
+use super::conflicts;
 use super::failure::Failure;
 use super::holds;
 use super::jobs::Journal;
@@ -19,7 +20,7 @@ use crate::identity::{Kind, RowKey};
 use crate::plan::tally::Tally;
 use crate::plan::{Action, Reason};
 use crate::scim::path::AttributePath;
-use crate::snapshot::{Applied, LinkedCounts, Match};
+use crate::snapshot::{Applied, Conflict, LinkedCounts, Match};
 use crate::store::jobs::Change;
 use crate::store::{Author, Effect, Intent, Lease, Settlement};
 
@@ -232,6 +233,10 @@ impl<'t> Ledger<'t> {
             .insert(row.as_slice(), record.as_slice())?;
         self.directory.found.remove(row.as_slice())?;
         self.directory.decisions.remove(row.as_slice())?;
+        // The target acknowledged something else of the attribute, so that conflict is over.
+        let lasts =
+            |conflict: &Conflict| applied.attributes.get(&conflict.path) == conflict.base.as_ref();
+        conflicts::retain(&mut self.directory, self.lease.directory, &row, lasts)?;
         if before.is_none_or(|before| before.id != applied.id) {
             self.mark_rows_naming(&row)?;
         }
@@ -257,6 +262,7 @@ impl<'t> Ledger<'t> {
             self.drop_name(&holder, &theirs)?;
             self.count(holder.kind, &theirs, u64::saturating_sub);
             self.directory.applied.remove(row.as_slice())?;
+            conflicts::forget(&mut self.directory, self.lease.directory, &row)?;
             self.handed_on.insert(row, key.to_key());
         }
         Ok(())
@@ -276,6 +282,7 @@ impl<'t> Ledger<'t> {
         self.count(key.kind, &before, u64::saturating_sub);
         self.directory.applied.remove(row.as_slice())?;
         self.directory.repairs.remove(row.as_slice())?;
+        conflicts::forget(&mut self.directory, self.lease.directory, &row)?;
         self.forget_members(&row)?;
         self.mark_rows_naming(&row)?;
         self.gone.insert(row);

@@ -3,6 +3,7 @@
 use redb::{TableHandle as _, WriteTransaction};
 
 use super::codec;
+use super::conflicts;
 use super::failure::Failure;
 use super::jobs;
 use super::lease;
@@ -32,6 +33,10 @@ pub(super) fn profile(
                 let row = row.value();
                 let mut keepers = others.iter().map(|other| other.seen.has(row));
                 let is_seen = keepers.try_fold(false, |any, has| Ok::<_, Failure>(any || has?))?;
+                if !is_seen {
+                    // Whoever sees it next asks again.
+                    conflicts::forget(&mut directory, profile.directory, row)?;
+                }
                 if !is_seen && !directory.applied.has(row)? {
                     directory.decisions.remove(row)?;
                     directory.dirty.remove(row)?;

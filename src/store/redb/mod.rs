@@ -4,6 +4,7 @@ mod applied;
 mod audit;
 mod codec;
 mod commit;
+mod conflicts;
 mod definitions;
 mod failure;
 mod feed;

@@ -3,8 +3,8 @@
 use std::ops::Bound;
 
 use redb::{
-    AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, TableError,
-    WriteTransaction,
+    AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table,
+    TableDefinition, TableError, WriteTransaction,
 };
 
 use super::codec;
@@ -51,7 +51,7 @@ pub(super) type Entry<'a> = (AccessGuard<'a, Bytes>, AccessGuard<'a, Bytes>);
 /// A table that can be read. The first error of a scan is an error of the whole call.
 pub(super) trait Source {
     /// The table of the database.
-    type Table: ReadableTable<Bytes, Bytes>;
+    type Table: ReadableTable<Bytes, Bytes> + ReadableTableMetadata;
 
     /// The table, unless it is not there yet.
     fn table(&self) -> Option<&Self::Table>;
@@ -66,6 +66,12 @@ pub(super) trait Source {
             return Ok(None);
         };
         table.get(key)?.map(|value| read(value.value())).transpose()
+    }
+
+    /// How many entries it has; not counted one by one.
+    fn count(&self) -> Result<u64, Failure> {
+        let count = self.table().map(|table| table.len()).transpose()?;
+        Ok(count.unwrap_or(0))
     }
 
     /// Whether there is such a key.
@@ -172,6 +178,12 @@ pub(super) struct DirectoryTables<S> {
     pub applied: S,
     /// Group, member → nothing.
     pub applied_members: S,
+    /// Row → its conflicts, in order of their attributes.
+    pub conflicts: S,
+    /// Conflict → row; those that wait for a person.
+    pub conflicts_open: S,
+    /// Conflict → row; those of which one side was taken.
+    pub conflicts_taken: S,
     /// Row → what a person decided on a match.
     pub decisions: S,
     /// Row → nothing; the rows that differ.
@@ -199,6 +211,9 @@ impl<S> DirectoryTables<S> {
         Ok(Self {
             applied: open("applied")?,
             applied_members: open("applied_members")?,
+            conflicts: open("conflicts")?,
+            conflicts_open: open("conflicts_open")?,
+            conflicts_taken: open("conflicts_taken")?,
             decisions: open("decisions")?,
             dirty: open("dirty")?,
             found: open("found")?,

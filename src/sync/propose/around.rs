@@ -25,11 +25,13 @@ impl Draft<'_> {
     pub(super) async fn around(&mut self, rows: &[&Row]) -> Result<Around, Error> {
         let users = rows.iter().filter(|row| row.key.kind == Kind::User);
         let users = users.map(|row| row.key.clone()).collect();
-        Ok(Around {
+        let around = Around {
             named: self.named_members(rows).await?,
             groups: self.roles.groups_of(self.relay, users).await?,
             managers: self.managers_of(rows).await?,
-        })
+        };
+        self.look_at(rows, &around.managers).await?;
+        Ok(around)
     }
 
     /// What a row of the profile that runs needs.

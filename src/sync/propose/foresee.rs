@@ -24,6 +24,8 @@ use crate::sync::{Error, Relay};
 pub(in crate::sync) struct Foreseen {
     /// The steps, what is wrong, what is waited for.
     pub(in crate::sync) verdict: Verdict,
+    /// What of it waits for a person, or was rejected or undone by one; in words.
+    pub(in crate::sync) held: Vec<String>,
     /// Whether it depends on what the target has, and that could not be asked.
     pub(in crate::sync) is_unknown: bool,
     /// Why not.
@@ -39,6 +41,7 @@ impl Foreseen {
     fn nothing() -> Self {
         Self {
             verdict: Verdict::nothing(),
+            held: Vec::new(),
             is_unknown: false,
             refusal: None,
             manager_waits: false,
@@ -85,7 +88,10 @@ pub(in crate::sync) async fn foresee(
     }
     let fresh = draft.fresh_match(row, seen).await?;
     let row = fresh.as_ref().unwrap_or(row);
-    foreseen.verdict = draft.decide(row, seen, &around).await?;
+    let verdict = draft.decide(row, seen, &around).await?;
+    draft.held.load(relay, &[row]).await?;
+    (foreseen.verdict, _) = draft.held.without(&row.key, verdict);
+    foreseen.held = draft.held.told();
     foreseen.manager_waits = matches!(around.managers.get(&row.key), Some(Manager::Waits(_)));
     if let Some(named) = around.named.remove(&row.key) {
         foreseen.members = draft.belonging(named).await?;

@@ -82,6 +82,11 @@ impl HeldRows {
                 .await?;
             crate::sync::waiting::withdraw(relay).await?;
         }
+        Ok(self.told())
+    }
+
+    /// What waits, in words.
+    pub(super) fn told(&self) -> Vec<String> {
         let waiting = self.waiting.iter().map(|(job, count)| {
             format!("{count} users and groups wait for a decision on the plan of job {job}")
         });
@@ -92,6 +97,6 @@ impl HeldRows {
                 "{count} users and groups are left as they are, because somebody rejected or undid their changes"
             ));
         }
-        Ok(told)
+        told
     }
 }

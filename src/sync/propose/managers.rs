@@ -64,27 +64,17 @@ impl Draft<'_> {
         })
     }
 
-    /// Adds to what a user shall be whom he has as manager. While that one has no resource it stays as it is.
+    /// Adds to what a user shall be whom he has as manager.
     pub(super) fn add_manager(
         &mut self,
         attributes: &mut Attributes,
         row: &Row,
         managers: &Managers,
     ) {
-        let path = AttributePath::manager();
-        let value = match managers.get(&row.key) {
-            None => return,
-            Some(Manager::Known(id)) => Some(Value::Reference(id.clone())),
-            Some(Manager::Waits(_)) => {
-                let applied = row.applied.as_ref();
-                applied.and_then(|applied| applied.attributes.get(&path).cloned())
-            }
-            Some(Manager::Nobody) => {
-                self.members.managers_left_out += 1;
-                None
-            }
-        };
-        attributes.extend(value.map(|value| (path, value)));
+        if let Some(Manager::Nobody) = managers.get(&row.key) {
+            self.members.managers_left_out += 1;
+        }
+        attributes.extend(value_of(row, managers));
     }
 
     /// Plans the managers of all marked users who were not linked when these were decided.
@@ -114,6 +104,9 @@ impl Draft<'_> {
             if seen.standing != Standing::Present
                 || !(row.applied.is_some() || self.joins(&row.key))
             {
+                continue;
+            }
+            if !self.manager_is_as_acknowledged(row).await? {
                 continue;
             }
             let joins = self.joins(manager).then(|| manager.clone());
@@ -150,6 +143,17 @@ impl Draft<'_> {
     pub(super) fn joins(&self, row: &RowKey) -> bool {
         self.joining.contains(&short(&[&row.to_key()]))
     }
+}
+
+/// The manager that a user shall have. While that one has no resource it stays as it is.
+pub(super) fn value_of(row: &Row, managers: &Managers) -> Option<(AttributePath, Value)> {
+    let path = AttributePath::manager();
+    let value = match managers.get(&row.key)? {
+        Manager::Known(id) => Value::Reference(id.clone()),
+        Manager::Waits(_) => row.applied.as_ref()?.attributes.get(&path)?.clone(),
+        Manager::Nobody => return None,
+    };
+    Some((path, value))
 }
 
 /// The ids at the target of those of the rows that have one: that they are linked to, or that was found to be theirs.

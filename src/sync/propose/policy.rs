@@ -1,5 +1,7 @@
 //! How the profile that runs decides, with what its tenant's target can change.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 
 use crate::directory::profile::Linking;
@@ -7,7 +9,9 @@ use crate::identity::Kind;
 use crate::mapping::resource_type;
 use crate::plan::decide::Policy;
 use crate::plan::grace::Grace;
+use crate::snapshot::{Row, Seen, Standing};
 use crate::sync::Relay;
+use crate::sync::propose::Draft;
 
 /// The policy of a run.
 pub(super) fn of(relay: &Relay, now: DateTime<Utc>) -> Policy {
@@ -30,5 +34,21 @@ pub(super) fn of(relay: &Relay, now: DateTime<Utc>) -> Policy {
         },
         absent_groups: profile.absent_groups,
         members_with_create: dialect.members_per_create,
+    }
+}
+
+impl Draft<'_> {
+    /// How a row is decided: of one that nobody sees any more its owner's word counts, whichever run finds it gone.
+    pub(super) fn policy_for(&self, row: &Row, seen: &Seen) -> Cow<'_, Policy> {
+        if seen.standing == Standing::Present {
+            return Cow::Borrowed(&self.policy);
+        }
+        let owner = self.relay.profile_of(row);
+        Cow::Owned(Policy {
+            deprovisioning: owner.deprovisioning,
+            absent_groups: owner.absent_groups,
+            grace: self.grace_of(row),
+            ..self.policy.clone()
+        })
     }
 }

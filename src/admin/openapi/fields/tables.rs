@@ -71,7 +71,10 @@ pub(super) const PROFILE: &[Field] = &[
         "matchingAttribute",
         Kind::Words(&["userName", "email", "none"]),
     ),
-    field("conflictPolicy", Kind::Words(&["directory_wins"])),
+    field(
+        "conflictPolicy",
+        Kind::Words(&["directory_wins", "local_wins", "manual_review"]),
+    ),
     field("syncSchedule", Kind::Format("cron")),
     field("syncInterval", Kind::Format("interval")),
     field("reconcileInterval", Kind::Format("interval")),

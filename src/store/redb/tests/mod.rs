@@ -3,6 +3,7 @@
 
 mod applied;
 mod audit;
+mod conflicts;
 mod forgetting;
 mod listings;
 mod opening;
