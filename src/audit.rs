@@ -92,11 +92,13 @@ pub enum Deed {
     PlanReject,
     /// Changes that were rejected or undone were given free again.
     HoldRelease,
+    /// The quarantine of a profile was ended.
+    QuarantineClear,
 }
 
 impl Deed {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::DirectoryCreate,
         Self::DirectoryUpdate,
         Self::DirectoryDelete,
@@ -120,6 +122,7 @@ impl Deed {
         Self::PlanApprove,
         Self::PlanReject,
         Self::HoldRelease,
+        Self::QuarantineClear,
     ];
 
     /// Reads a deed from its word.
@@ -163,6 +166,7 @@ impl Deed {
             Self::PlanApprove => "plan.approve",
             Self::PlanReject => "plan.reject",
             Self::HoldRelease => "hold.release",
+            Self::QuarantineClear => "quarantine.clear",
         }
     }
 }
@@ -321,7 +325,7 @@ mod tests {
         }
         assert_eq!(
             Deed::ALL.last(),
-            Some(&Deed::HoldRelease),
+            Some(&Deed::QuarantineClear),
             "the last of the enum is the last of the list"
         );
         assert!(Deed::from_word("change.all").is_err_and(|error| error.contains("job.start")));

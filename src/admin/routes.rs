@@ -203,6 +203,8 @@ pub(super) const ROUTES: &[Route] = &[
         listHolds "Lists what waits on users and groups for a person, or was rejected or undone by one" ?["limit" "cursor" "state" "text"] => 200 List("Held")),
     route!(POST "/directories/{id}/holds/release" DirectoryWrite Tenant plans::release,
         releaseHolds "Lets rejected and undone changes be planned again" body "HoldChoice" => 200 One("HoldsReleased")),
+    route!(POST "/directories/{id}/quarantine" DirectoryWrite Tenant plans::clear_quarantine,
+        clearQuarantine "Ends the quarantine of a profile: it is tried by its schedule again" maybe "Test" => 200 One("Quarantined")),
     route!(GET "/tenants" Admin Relay tenants::list,
         listTenants "Lists tenants by name" ?["limit" "cursor"] => 200 List("Tenant")),
     route!(POST "/tenants" Admin Relay tenants::create,

@@ -1,6 +1,7 @@
 //! Jobs: one run of a profile, its state machine, its counters and its errors.
 
 pub mod health;
+pub mod quarantine;
 pub mod schedule;
 
 use chrono::{DateTime, Utc};

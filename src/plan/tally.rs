@@ -178,13 +178,15 @@ impl Values {
     }
 }
 
-/// What was done by itself in the last 24 hours, hour by hour, and what the guard keeps in mind besides.
+/// What was done by itself in the last 24 hours, hour by hour, and what is kept in mind of a profile besides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Each hour since 1970 in which something was done, in order.
     hours: Vec<(i64, Tally)>,
     /// Whether scope, filters or mapping were changed, and no plan of everything was made since.
     pub definition_changed: bool,
+    /// When somebody ended the profile's quarantine.
+    pub quarantine_cleared_at: Option<DateTime<Utc>>,
 }
 
 impl Ledger {

@@ -1,6 +1,7 @@
 //! Listening: a profile whose directory tells of changes runs when there is one, without waiting for its schedule.
 
 use async_trait::async_trait;
+use chrono::Utc;
 
 use crate::audit::Actor;
 use crate::id::ProfileKey;
@@ -57,6 +58,20 @@ impl Drop for ProfileRinger {
     }
 }
 
+impl ProfileRinger {
+    async fn is_in_quarantine(&self) -> bool {
+        let profiles = self.scheduler.0.runner.profiles();
+        let Some(profile) = profiles.iter().find(|profile| profile.key == self.key) else {
+            return false;
+        };
+        let held = self
+            .scheduler
+            .quarantine(&self.key, &profile.schedule)
+            .await;
+        held.is_ok_and(|held| held.is_some_and(|held| held.next_try_at > Utc::now()))
+    }
+}
+
 #[async_trait]
 impl Ringer for ProfileRinger {
     async fn idle(&self) {
@@ -65,6 +80,9 @@ impl Ringer for ProfileRinger {
 
     async fn ring(&self) -> Option<Status> {
         let mode = Mode::Incremental;
+        if self.is_in_quarantine().await {
+            return None; // the schedule tries it again
+        }
         loop {
             let queued = self
                 .scheduler

@@ -25,6 +25,7 @@ use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::fault::Fault;
 use crate::id::{DirectoryId, JobId, ProfileKey, TenantName};
+use crate::job::quarantine::{Quarantine, quarantine};
 use crate::job::schedule::Schedule;
 use crate::job::{Extent, Job, Mode, ObjectError, Status, Trigger};
 use crate::store::Store;
@@ -41,6 +42,9 @@ const JOBS_OF_A_TENANT: usize = JOBS_AT_ONCE - 1;
 
 /// Interrupted jobs that are looked at for an approved plan.
 const APPROVED_MAX: usize = 20;
+
+/// Jobs that are looked at for failures in a row.
+const FAILURES_COUNTED: usize = 50;
 
 /// How jobs are run; what stands behind it reads directories and speaks to targets.
 #[async_trait]
@@ -537,7 +541,38 @@ impl Scheduler {
             _ => last,
         };
         let since = since.unwrap_or(self.0.started);
-        Ok(profile.schedule.next_run(last, since))
+        let next = profile.schedule.next_run(last, since);
+        // Most are not due, and those who are due have hardly ever failed.
+        match next.filter(|next| *next <= Utc::now()) {
+            None => Ok(next),
+            Some(due) => {
+                let quarantine = self.quarantine(&profile.key, &profile.schedule).await?;
+                Ok(Some(
+                    quarantine.map_or(due, |held| due.max(held.next_try_at)),
+                ))
+            }
+        }
+    }
+
+    /// Whether a profile is tried less often, because its jobs fail.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn quarantine(
+        &self,
+        key: &ProfileKey,
+        schedule: &Schedule,
+    ) -> Result<Option<Quarantine>, crate::store::Error> {
+        let filter = JobFilter::of_profile(key);
+        let jobs = self.0.store.jobs(filter, None, FAILURES_COUNTED).await?;
+        if jobs
+            .first()
+            .is_none_or(|job| job.status == Status::Completed)
+        {
+            return Ok(None);
+        }
+        let ledger = self.0.store.ledger(key).await?;
+        Ok(quarantine(&jobs, schedule, ledger.quarantine_cleared_at))
     }
 
     /// Since when a profile has its schedule, where somebody gave it one after the start.

@@ -1,6 +1,7 @@
 //! What waits for a person or was refused by one, and what the guard counts over 24 hours.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use crate::audit::Event;
 use crate::id::{DirectoryId, JobId, ProfileKey};
@@ -43,6 +44,14 @@ pub trait Holds {
 
     /// Notes that a profile's first plan was settled in full; what was created until then does not count.
     async fn end_first_load(&self, lease: &Lease, profile: &ProfileKey) -> Result<(), Error>;
+
+    /// Notes that somebody ended a profile's quarantine.
+    async fn clear_quarantine(
+        &self,
+        profile: &ProfileKey,
+        at: DateTime<Utc>,
+        event: Event,
+    ) -> Result<(), Error>;
 
     /// What is held of rows, for each in the given order.
     async fn held(

@@ -13,6 +13,7 @@ use scim_relay::identity::observation::{
 };
 use scim_relay::identity::{Anchor, Identity, Kind, Member, MemberKey, RowKey, Value};
 use scim_relay::source::examination::{Examination, Questions, Server};
+use scim_relay::source::explanation::{Explained, Inquiry};
 use scim_relay::source::{Bell, Connector, Error, Names, Search, Settings, Source, Stage};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -398,6 +399,10 @@ impl Scripted {
 
 #[async_trait]
 impl Source for Scripted {
+    async fn explain(&self, _: &Inquiry) -> Result<Explained, Error> {
+        unreachable!("nobody asks why in a history")
+    }
+
     async fn read(
         &self,
         known: &mut Known,

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::admin::openapi::schemas::{list, object, of};
 use crate::admin::plans::HeldState;
 use crate::job::Decision;
+use crate::job::quarantine::Quarantine;
 use crate::plan::Class;
 
 /// All of them, by name.
@@ -62,6 +63,10 @@ pub(super) fn schemas(generator: &mut SchemaGenerator, job_id: &Value) -> Vec<(S
         ("HoldChoice", choice),
         ("HoldsReleased", object(json!({ "released": count }))),
         ("Operation", operation),
+        (
+            "Quarantined",
+            object(json!({ "quarantine": of::<Option<Quarantine>>(generator) })),
+        ),
     ]
     .map(|(name, schema)| (name.to_owned(), schema))
     .into()

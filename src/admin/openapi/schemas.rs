@@ -15,6 +15,7 @@ use crate::audit::Deed;
 use crate::fault::Fault;
 use crate::id::{DirectoryId, JobId};
 use crate::job::health::Colour;
+use crate::job::quarantine::Quarantine;
 use crate::job::{Job, ObjectError, Status};
 use crate::scim::evidence::Findings;
 
@@ -102,9 +103,13 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
     let mut issued = object(issued);
     let replaced = object(json!({ "id": token_id, "expiresAt": time_or_null() }));
     issued["properties"]["replaces"] = replaced;
+    let quarantine = of::<Option<Quarantine>>(generator);
     let deeds: Vec<&str> = Deed::ALL.iter().map(|deed| deed.as_str()).collect();
     let named = [
-        ("Health", health(&directory_id, &job_id, &colour)),
+        (
+            "Health",
+            health(&directory_id, &job_id, &colour, &quarantine),
+        ),
         ("Statistics", statistics(&directory_id, &status)),
         ("Token", object(token)),
         ("IssuedToken", issued),
@@ -150,7 +155,7 @@ fn merge(properties: &mut Value, more: Value) {
 }
 
 /// How each directory is, and each of its profiles.
-fn health(directory_id: &Value, job_id: &Value, colour: &Value) -> Value {
+fn health(directory_id: &Value, job_id: &Value, colour: &Value, quarantine: &Value) -> Value {
     let text = json!({ "type": "string" });
     let time_or_null = json!({ "type": ["string", "null"], "format": "date-time" });
     let of = |more: Value| {
@@ -164,6 +169,7 @@ fn health(directory_id: &Value, job_id: &Value, colour: &Value) -> Value {
         "lastAttempt": time_or_null, "lastCompleteRead": time_or_null, "nextRunAt": time_or_null,
         "runningJobId": { "anyOf": [job_id, { "type": "null" }] },
         "waitingJobIds": list(job_id.clone()),
+        "quarantine": quarantine,
     }));
     let of_directory = of(json!({ "id": directory_id, "profiles": list(of_profile) }));
     object(json!({ "status": colour, "directories": list(of_directory) }))

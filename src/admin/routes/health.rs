@@ -132,6 +132,7 @@ async fn profile_health(
         "nextRunAt": next_run,
         "runningJobId": running.map(|job| job.id),
         "waitingJobIds": waiting,
+        "quarantine": admin.scheduler.quarantine(&key, &profile.schedule).await?,
     });
     Ok((health, shown))
 }

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::Utc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -17,7 +18,8 @@ use crate::admin::plans::{self, Chosen, HeldState, Undecided};
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
 use crate::admin::routes::jobs::{found, refusal};
-use crate::admin::routes::{directory_id, job_id};
+use crate::admin::routes::{chosen_profile, directory_id, job_id};
+use crate::audit::Deed;
 use crate::document::{Fields, Problems};
 use crate::id::JobId;
 use crate::identity::RowKey;
@@ -234,4 +236,26 @@ pub(super) async fn release(
     let released =
         plans::release(admin.store.as_ref(), &directory, &chosen, &caller.hand()).await?;
     Ok(Json(json!({ "released": released })))
+}
+
+/// POST /directories/{id}/quarantine
+pub(super) async fn clear_quarantine(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Document(body): Document,
+) -> Result<Json<Value>, Problem> {
+    let directory = admin.directory(directory_id(&id)?, &caller.tenant)?;
+    let mut problems = Problems::default();
+    let mut fields = Fields::of(&body, "", &mut problems);
+    let profile = chosen_profile(&directory, &mut fields, &mut problems);
+    fields.finish(&mut problems);
+    let profile = problems.verdict(profile).map_err(Problem::invalid)?;
+    let key = directory.profile_key(&profile.name);
+    let subject = format!("profile {} of directory {}", profile.name, directory.name);
+    let at = Utc::now();
+    let event = caller.event(at, Deed::QuarantineClear, subject, Vec::new());
+    admin.store.clear_quarantine(&key, at, event).await?;
+    let quarantine = admin.scheduler.quarantine(&key, &profile.schedule).await?;
+    Ok(Json(json!({ "quarantine": quarantine })))
 }

@@ -52,6 +52,22 @@ impl Holds for RedbStore {
         .await
     }
 
+    async fn clear_quarantine(
+        &self,
+        profile: &ProfileKey,
+        at: DateTime<Utc>,
+        event: Event,
+    ) -> Result<(), Error> {
+        let profile = profile.clone();
+        self.write(Commit::Outbox, move |txn| {
+            change_ledger(txn, &profile, |ledger| {
+                ledger.quarantine_cleared_at = Some(at)
+            })?;
+            audit::append(txn, &[event])
+        })
+        .await
+    }
+
     async fn held(
         &self,
         directory: DirectoryId,
