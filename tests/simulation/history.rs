@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use scim_relay::audit::Actor;
+use scim_relay::audit::{Actor, Verdict};
 use scim_relay::id::JobId;
 use scim_relay::job::{Job, Mode, Status, Trigger};
 use scim_relay::provider::Provider as _;
@@ -18,7 +18,7 @@ use crate::directory::Way;
 use crate::disk::Crash;
 use crate::expected;
 use crate::random::Random;
-use crate::rules::{Rules, source_settings};
+use crate::rules::{Configuration, Rules, source_settings};
 use crate::site::Site;
 use crate::target::Scripted;
 
@@ -34,8 +34,10 @@ pub struct History {
     pub site: Site,
     random: Random,
     store: Option<Arc<dyn Store>>,
-    crashes: Vec<Crash>,
+    /// How processes of it may end before their time.
+    pub crashes: Vec<Crash>,
     jobs: u128,
+    configuration: Configuration,
 }
 
 /// How a run ended.
@@ -85,6 +87,7 @@ impl History {
             store: None,
             crashes: crashes.to_vec(),
             jobs: 0,
+            configuration: Configuration::default(),
         }
     }
 
@@ -99,6 +102,7 @@ impl History {
             store: None,
             crashes: Vec::new(),
             jobs: 0,
+            configuration: Configuration::default(),
         }
     }
 
@@ -124,7 +128,8 @@ impl History {
         self.come_to_rest().await
     }
 
-    /// What happens between two runs.
+    /// What happens between two runs. Plans that wait for a person are not among it yet: the guard's limits are out of the way
+    /// here, and whoever approves and rejects belongs to this place.
     fn something_happens(&mut self) {
         let random = &mut self.random;
         let mut state = self.site.lock();
@@ -165,7 +170,16 @@ impl History {
                 ));
             }
         }
-        Ok(())
+        self.prove_the_audit_log().await
+    }
+
+    /// I-9: the chain of the audit log holds.
+    async fn prove_the_audit_log(&mut self) -> Result<(), String> {
+        let verdict = self.store()?.verify_audit(None).await;
+        match verdict.map_err(|error| error.to_string())? {
+            Verdict::Intact { .. } => Ok(()),
+            broken => Err(format!("I-9: {broken:?}")),
+        }
     }
 
     fn judge(&self) -> Result<(), String> {
@@ -197,7 +211,7 @@ impl History {
             let mut state = self.site.lock();
             state.before = state.model.clone();
             state.writes.clear();
-            state.rules.read()
+            self.configuration.of(&state.rules)
         };
         let provider = Arc::new(Scripted::new(&self.site, directory.id));
         let profile = Arc::new(directory.profiles[0].clone());

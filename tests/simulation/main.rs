@@ -29,15 +29,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use scim_relay::job::Mode;
+use tokio::runtime::Runtime;
+
 use crate::disk::Crash;
-use crate::history::History;
+use crate::history::{Ended, History};
+use crate::rules::Nested;
+use crate::site::Site;
+use crate::stories::Story;
 
 /// Histories unless SEEDS says otherwise.
 const SEEDS: u64 = 2_000;
 /// Failures that are shown; the others are counted.
 const SHOWN: usize = 3;
-/// Seeds that once failed: each found a mistake.
-const FOUND: &[u64] = &[];
+/// More steps than any of the runs has that are ended at each of theirs.
+const STEPS_MAX: u64 = 2_000;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -47,16 +53,25 @@ fn number(variable: &str) -> Option<u64> {
     )
 }
 
-/// Lets one history happen; answers what is wrong, with the whole course.
-fn happen(seed: u64, crashes: &[Crash]) -> Result<(), String> {
-    let mut history = History::new(seed, crashes);
-    let site = history.site.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// A runtime whose clock runs as fast as it can.
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
-        .unwrap();
-    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(history.happen())));
+        .unwrap()
+}
+
+/// Lets one history happen; answers what is wrong, with the whole course.
+fn happen(seed: u64) -> Result<(), String> {
+    let mut history = History::new(seed, &[Crash::Kill, Crash::PowerLoss]);
+    let site = history.site.clone();
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime().block_on(history.happen())));
+    told(&site, ended)
+}
+
+/// What went wrong, with the whole course.
+fn told(site: &Site, ended: std::thread::Result<Result<(), String>>) -> Result<(), String> {
     let wrong = match ended {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(wrong)) => wrong,
@@ -65,8 +80,12 @@ fn happen(seed: u64, crashes: &[Crash]) -> Result<(), String> {
     Err(format!("{}\n\n{wrong}", site.trace()))
 }
 
-/// Lets the histories of many seeds happen on all processors.
-fn happen_all(name: &str, seeds: &[u64], crashes: &[Crash]) {
+/// Tries all cases on all processors; `again` says how one of them is tried again.
+fn try_all(
+    cases: &[u64],
+    again: impl Fn(u64) -> String,
+    attempt: impl Fn(u64) -> Result<(), String> + Sync,
+) {
     let next = AtomicU64::new(0);
     let failures = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -75,47 +94,89 @@ fn happen_all(name: &str, seeds: &[u64], crashes: &[Crash]) {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed) as usize;
-                    let Some(seed) = seeds.get(at) else { return };
-                    if let Err(wrong) = happen(*seed, crashes) {
-                        failures.lock().unwrap().push((*seed, wrong));
+                    let Some(case) = cases.get(at) else { return };
+                    if let Err(wrong) = attempt(*case) {
+                        failures.lock().unwrap().push((*case, wrong));
                     }
                 }
             });
         }
     });
     let failures = failures.into_inner().unwrap();
-    for (seed, wrong) in failures.iter().take(SHOWN) {
-        println!("{wrong}\n\nagain: SEED={seed} tests/run {name}\n");
+    for (case, wrong) in failures.iter().take(SHOWN) {
+        println!("{wrong}\n\nagain: {}\n", again(*case));
     }
-    for (seed, wrong) in &failures {
+    for (case, wrong) in &failures {
         let last = wrong.rsplit("\n\n").next().unwrap_or_default();
-        println!("seed {seed}: {last}");
+        println!("{case}: {last}");
     }
-    let failed: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
-    assert!(
-        failed.is_empty(),
-        "{} of {} histories went wrong: {failed:?}",
-        failed.len(),
-        seeds.len()
-    );
+    let failed: Vec<u64> = failures.iter().map(|(case, _)| *case).collect();
+    let (wrong, all) = (failed.len(), cases.len());
+    assert!(failed.is_empty(), "{wrong} of {all} went wrong: {failed:?}");
 }
 
-/// The seeds that are wanted: one, or so many and those that once failed.
+/// The seeds that are wanted: one, or so many.
 fn seeds() -> Vec<u64> {
     match number("SEED") {
         Some(seed) => vec![seed],
-        None => {
-            let many = 1..=number("SEEDS").unwrap_or(SEEDS);
-            many.chain(FOUND.iter().copied()).collect()
-        }
+        None => (1..=number("SEEDS").unwrap_or(SEEDS)).collect(),
     }
 }
 
 #[test]
-fn simulation_of_histories_with_faults_and_kills() {
-    happen_all(
-        "simulation_of_histories",
-        &seeds(),
-        &[Crash::Kill, Crash::PowerLoss],
-    );
+fn simulation_of_histories_with_faults_and_crashes() {
+    let again = |seed| format!("SEED={seed} tests/run simulation_of_histories");
+    try_all(&seeds(), again, happen);
+}
+
+/// A run that ends at its step of that number, as the first run of a relay or as a later one, and what follows.
+fn crashed_at(step: u64, crash: Crash, is_first: bool) -> Result<Ended, String> {
+    let mut story = Story::new(Nested::Flatten);
+    story.history.crashes = vec![crash];
+    let site = story.history.site.clone();
+    let mut how = Ended::Crashed;
+    let course = async {
+        if !is_first {
+            story.history.run(Mode::Full, None).await?;
+            story.goes_on();
+        }
+        how = story.history.run(Mode::Full, Some(step)).await?;
+        story.history.come_to_rest().await
+    };
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime().block_on(course)));
+    told(&site, ended).map(|()| how)
+}
+
+/// Lets the process end at each of its steps in turn, until there are no more.
+fn crash_at_every_step(name: &str, crash: Crash) {
+    for is_first in [true, false] {
+        let last = AtomicU64::new(0);
+        let again = |step| format!("STEP={step} tests/run {name}");
+        let steps = match number("STEP") {
+            Some(step) => vec![step],
+            None => (1..=STEPS_MAX).collect(),
+        };
+        try_all(&steps, again, |step| {
+            if last.load(Ordering::Relaxed) > 0 {
+                return Ok(()); // the run is shorter
+            }
+            if crashed_at(step, crash, is_first)? != Ended::Crashed {
+                last.store(step, Ordering::Relaxed);
+            }
+            Ok(())
+        });
+        let last = last.into_inner();
+        println!("first run: {is_first}; it has {last} steps");
+        assert!(last > 50 || steps.len() == 1, "a run of {last} steps");
+    }
+}
+
+#[test]
+fn simulation_of_a_kill_at_every_step() {
+    crash_at_every_step("simulation_of_a_kill", Crash::Kill);
+}
+
+#[test]
+fn simulation_of_a_power_loss_at_every_step() {
+    crash_at_every_step("simulation_of_a_power_loss", Crash::PowerLoss);
 }

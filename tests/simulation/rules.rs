@@ -124,13 +124,30 @@ guard = {{ deactivations = 1000, groupsEmptied = 1000, plausiblePercent = 1, fou
     }
 
     /// What the relay makes of it.
-    pub fn read(&self) -> (Arc<Tenant>, Arc<Directory>) {
+    fn read(&self) -> (Arc<Tenant>, Arc<Directory>) {
         let config = config::parse(&self.text(), |_| None);
         let mut config = config.unwrap_or_else(|problems| panic!("{problems:?}"));
         (
             Arc::new(config.tenants.remove(0)),
             Arc::new(config.directories.remove(0)),
         )
+    }
+}
+
+/// What was read last, because most runs have the rules of the one before.
+#[derive(Default)]
+pub struct Configuration(Option<(Rules, Arc<Tenant>, Arc<Directory>)>);
+
+impl Configuration {
+    /// What the relay makes of these rules.
+    pub fn of(&mut self, rules: &Rules) -> (Arc<Tenant>, Arc<Directory>) {
+        let known = self.0.take().filter(|(known, ..)| known == rules);
+        let known = known.unwrap_or_else(|| {
+            let (tenant, directory) = rules.read();
+            (rules.clone(), tenant, directory)
+        });
+        let (_, tenant, directory) = self.0.insert(known);
+        (tenant.clone(), directory.clone())
     }
 }
 

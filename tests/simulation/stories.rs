@@ -15,15 +15,17 @@ use crate::rules::{Nested, Rules};
 use crate::target::{Resource, resources};
 
 /// A company of three users and two groups, the first of them within the second.
-struct Story {
-    history: History,
+pub struct Story {
+    pub history: History,
 }
 
 const ANN: u128 = 1;
 const BOB: u128 = 2;
 const EVE: u128 = 3;
+const NEW: u128 = 4;
 const INNER: u128 = 11;
 const OUTER: u128 = 12;
+const NEW_GROUP: u128 = 13;
 
 fn anchor(number: u128) -> Uuid {
     Uuid::from_u128(0xA000_0000_0000_4000_8000_0000_0000_0000 + number)
@@ -49,7 +51,7 @@ fn dn(name: &str) -> String {
 }
 
 impl Story {
-    fn new(nested: Nested) -> Self {
+    pub fn new(nested: Nested) -> Self {
         let history = History::with(Rules {
             title: false,
             contractors: true,
@@ -92,6 +94,23 @@ impl Story {
         state.model.touch(anchor(number));
     }
 
+    /// Something of each kind happens: somebody comes, leaves, is disabled, renamed; groups gain and lose members.
+    pub fn goes_on(&self) {
+        self.delete(EVE);
+        self.put(user(NEW, "Kim"));
+        self.put(User {
+            disabled: true,
+            ..user(BOB, "Bob")
+        });
+        self.put(User {
+            uid: Some("anna".to_owned()),
+            ..user(ANN, "Ann")
+        });
+        self.put_group(INNER, "Inner", [dn("Kim")]);
+        self.put_group(OUTER, "Outermost", [dn("Ann")]);
+        self.put_group(NEW_GROUP, "New", [dn("Ann"), dn("Bob")]);
+    }
+
     async fn run(&mut self, mode: Mode) {
         self.history.run(mode, None).await.unwrap();
         let violations = self.history.site.violations();
@@ -123,7 +142,7 @@ impl Story {
             .collect()
     }
 
-    async fn comes_to_rest(mut self) {
+    pub async fn comes_to_rest(mut self) {
         let rested = self.history.come_to_rest().await;
         assert!(rested.is_ok(), "{}\n{rested:?}", self.history.site.trace());
     }
