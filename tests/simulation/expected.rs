@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use crate::directory::{Group, Model, User};
-use crate::rules::{Nested, Rules};
+use crate::rules::{Nested, ROLE, Rules};
 use crate::site::Site;
 use crate::target::{Resource, resources};
 
@@ -19,10 +19,29 @@ pub fn may_log_in(model: &Model, rules: &Rules, anchor: Uuid) -> bool {
 
 /// Who shall be in a group, as far as each has a resource; nobody where the group itself is not in scope.
 pub fn members(model: &Model, rules: &Rules, group: Uuid) -> BTreeSet<(Kind, Uuid)> {
+    members_in_style(model, rules, rules.nested, group)
+}
+
+/// Who shall have the role: the members of the group that gives it, and of groups within unless these do not count.
+pub fn have_the_role(model: &Model, rules: &Rules, group: Uuid) -> BTreeSet<Uuid> {
+    let style = match rules.nested {
+        Nested::Direct => Nested::Direct,
+        Nested::Flatten | Nested::Kept => Nested::Flatten,
+    };
+    let members = members_in_style(model, rules, style, group);
+    members.into_iter().map(|(_, anchor)| anchor).collect()
+}
+
+fn members_in_style(
+    model: &Model,
+    rules: &Rules,
+    style: Nested,
+    group: Uuid,
+) -> BTreeSet<(Kind, Uuid)> {
     let mut found = BTreeSet::new();
     let group = model.groups.get(&group);
     if let Some(group) = group.filter(|group| rules.has_group(group)) {
-        gather(model, rules, group, &mut BTreeSet::new(), &mut found);
+        gather(model, rules, style, group, &mut BTreeSet::new(), &mut found);
         found.remove(&(Kind::Group, group.anchor)); // nothing is a member of itself
     }
     found
@@ -31,6 +50,7 @@ pub fn members(model: &Model, rules: &Rules, group: Uuid) -> BTreeSet<(Kind, Uui
 fn gather(
     model: &Model,
     rules: &Rules,
+    style: Nested,
     group: &Group,
     met: &mut BTreeSet<Uuid>,
     found: &mut BTreeSet<(Kind, Uuid)>,
@@ -47,13 +67,13 @@ fn gather(
             }
             (Kind::Group, anchor) => {
                 let within = &model.groups[&anchor];
-                match rules.nested {
+                match style {
                     _ if !rules.has_group(within) => {}
                     Nested::Direct => {}
                     Nested::Kept => {
                         found.insert(member);
                     }
-                    Nested::Flatten => gather(model, rules, within, met, found),
+                    Nested::Flatten => gather(model, rules, style, within, met, found),
                 }
             }
         }
@@ -212,6 +232,14 @@ impl<'a> Comparison<'a> {
             let held = resource.body.pointer(path).cloned().unwrap_or_default();
             if held != value {
                 wrong.push(format!("{path} of {user:?} is {held} and shall be {value}"));
+            }
+        }
+        if let Some(group) = self.rules.giver() {
+            let shall = have_the_role(self.model, self.rules, group).contains(&user.anchor);
+            let roles = resource.body["roles"].as_array().into_iter().flatten();
+            let has = roles.into_iter().any(|role| role["value"] == ROLE);
+            if has != shall {
+                wrong.push(format!("the role of {user:?}: {has}, and shall be {shall}"));
             }
         }
         wrong

@@ -66,6 +66,7 @@ impl History {
         for _ in 0..2 + random.below(3) {
             changes::add_group(&mut state, &mut random);
         }
+        state.rules.role_group = state.model.groups.keys().next().copied();
         let told: Vec<String> = state
             .model
             .users

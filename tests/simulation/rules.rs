@@ -9,6 +9,8 @@ use scim_relay::directory::tenant::Tenant;
 use scim_relay::secret::Secret;
 use scim_relay::source::{MembershipAttribute, MembershipBy, Search, Security, Settings};
 
+use uuid::Uuid;
+
 use crate::directory::{GROUP_PLACES, Group, PLACES, ROOT, User};
 use crate::random::Random;
 
@@ -32,9 +34,16 @@ pub struct Rules {
     pub nested: Nested,
     /// Whether matches by name are linked without asking.
     pub automatic: bool,
+    /// The group whose members have the role.
+    pub role_group: Option<Uuid>,
+    /// Whether the role is mapped.
+    pub role: bool,
     /// Requests in flight.
     pub concurrency: usize,
 }
+
+/// The role that a group gives.
+pub const ROLE: &str = "staff";
 
 impl Rules {
     pub fn new(random: &mut Random) -> Self {
@@ -45,13 +54,16 @@ impl Rules {
             narrow: random.percent(20),
             nested: nested[random.below(nested.len())],
             automatic: random.percent(30),
+            role_group: None,
+            role: random.percent(50),
             concurrency: if random.percent(70) { 1 } else { 4 },
         }
     }
 
     /// Changes one of them; answers what was done.
     pub fn edit(&mut self, random: &mut Random) -> String {
-        match random.below(4) {
+        match random.below(5) {
+            3 => self.role = !self.role,
             0 => self.title = !self.title,
             1 => self.contractors = !self.contractors,
             2 => self.narrow = !self.narrow,
@@ -73,7 +85,16 @@ impl Rules {
         group.place == 0
     }
 
+    /// The group that gives the role, where it is mapped.
+    pub fn giver(&self) -> Option<Uuid> {
+        self.role_group.filter(|_| self.role)
+    }
+
     fn text(&self) -> String {
+        let role = match self.giver() {
+            Some(group) => format!("roleMapping = [{{ group = \"{group}\", role = \"{ROLE}\" }}]"),
+            None => String::new(),
+        };
         let users = match self.narrow {
             true => format!("ou={},{ROOT}", PLACES[0]),
             false => ROOT.to_owned(),
@@ -113,6 +134,7 @@ baseDN = "{ROOT}"
 usersDN = "{users}"
 groupsDN = "ou={groups},{ROOT}"
 {exclusion}
+{role}
 attributeMapping = {{ {title} }}
 nestedGroups = "{nested}"
 linking = "{linking}"

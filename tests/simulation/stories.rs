@@ -58,6 +58,8 @@ impl Story {
             narrow: false,
             nested,
             automatic: false,
+            role_group: None,
+            role: false,
             concurrency: 1,
         });
         let story = Self { history };

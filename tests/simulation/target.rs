@@ -315,6 +315,7 @@ impl Scripted {
         }
         if let Some(anchor) = anchor {
             check_user(&mut state, request, kind, anchor, &held);
+            check_role(&mut state, request, anchor);
             check_members(&mut state, request, anchor, &held);
         }
         anchor
@@ -381,6 +382,31 @@ fn check_user(state: &mut State, request: &Request, kind: Kind, anchor: Uuid, he
     });
     if request.method == Method::Post && twice {
         state.violated(format!("I-2: {anchor} is created a second time"));
+    }
+}
+
+/// The same for the role.
+fn check_role(state: &mut State, request: &Request, anchor: Uuid) {
+    let Some(group) = state.rules.giver() else {
+        return;
+    };
+    let of_role = |op: &str| {
+        operations(request).iter().any(|operation| {
+            let path = operation["path"].as_str().unwrap_or_default();
+            path.starts_with("roles") && operation["op"] == op
+        })
+    };
+    let created = request.body.as_ref().map(|body| &body["roles"]);
+    let gives = of_role("add") || created.is_some_and(|roles| roles.is_array());
+    let takes = of_role("remove");
+    let models = [&state.before, &state.model];
+    let have =
+        models.map(|model| expected::have_the_role(model, &state.rules, group).contains(&anchor));
+    if takes && have == [true; 2] {
+        state.violated(format!("I-3: {anchor} loses the role, and is in its group"));
+    }
+    if gives && have == [false; 2] && state.source_faults.tell_all() {
+        state.violated(format!("{anchor} gets the role, and is not in its group"));
     }
 }
 
