@@ -94,11 +94,15 @@ pub enum Deed {
     HoldRelease,
     /// The quarantine of a profile was ended.
     QuarantineClear,
+    /// One side of a conflict was taken.
+    ConflictResolve,
+    /// A decision on a conflict was taken back.
+    ConflictRelease,
 }
 
 impl Deed {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::DirectoryCreate,
         Self::DirectoryUpdate,
         Self::DirectoryDelete,
@@ -123,6 +127,8 @@ impl Deed {
         Self::PlanReject,
         Self::HoldRelease,
         Self::QuarantineClear,
+        Self::ConflictResolve,
+        Self::ConflictRelease,
     ];
 
     /// Reads a deed from its word.
@@ -167,6 +173,8 @@ impl Deed {
             Self::PlanReject => "plan.reject",
             Self::HoldRelease => "hold.release",
             Self::QuarantineClear => "quarantine.clear",
+            Self::ConflictResolve => "conflict.resolve",
+            Self::ConflictRelease => "conflict.release",
         }
     }
 }
@@ -325,7 +333,7 @@ mod tests {
         }
         assert_eq!(
             Deed::ALL.last(),
-            Some(&Deed::QuarantineClear),
+            Some(&Deed::ConflictRelease),
             "the last of the enum is the last of the list"
         );
         assert!(Deed::from_word("change.all").is_err_and(|error| error.contains("job.start")));

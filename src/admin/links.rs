@@ -337,7 +337,7 @@ fn read(request: &Node, problems: &mut Problems) -> (Option<Vec<Chosen>>, Option
     (named.then_some(chosen), kind)
 }
 
-fn kind_of(word: &str) -> Result<Kind, String> {
+pub(super) fn kind_of(word: &str) -> Result<Kind, String> {
     match word {
         "user" => Ok(Kind::User),
         "group" => Ok(Kind::Group),

@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+pub mod conflicts;
 pub mod explanation;
 pub mod links;
 mod middleware;

@@ -84,6 +84,10 @@ fn in_path(name: &str) -> Value {
         "id" => ("The directory", named("DirectoryId")),
         "jobId" => ("The job", named("JobId")),
         "tokenId" => ("The token", named("TokenId")),
+        "conflictId" => (
+            "The conflict, which has another id when it is about other values",
+            json!({ "type": "string", "format": "uuid" }),
+        ),
         "profileId" => (
             "The profile's name",
             json!({ "type": "string", "pattern": "^[a-z0-9_-]{1,64}$" }),
@@ -114,6 +118,8 @@ fn in_query(route: &str, name: &str) -> Value {
         "since" => ("From this time on", time()),
         "until" => ("Before this time", time()),
         "state" if route == "listLinks" => ("Proposals that stand so", named("ProposalState")),
+        "state" if route == "listConflicts" => ("Conflicts that stand so", named("ConflictState")),
+        "attribute" => ("Conflicts of this SCIM attribute", text(VALUE_CHARS_MAX)),
         "kind" => (
             "Entries of this kind",
             json!({ "type": "string", "enum": ["user", "group"] }),
@@ -159,6 +165,7 @@ fn body_schema(body: &Body) -> Value {
             json!({ "preview": { "type": "boolean", "default": false, "description": "Only shows what would be put back" } }),
             json!([]),
         ),
+        "Take" => object(json!({ "take": named("Side") }), json!(["take"])),
         "Test" => object(json!({ "profile": profile }), json!([])),
         "PreviewMapping" => object(
             json!({ "profile": profile, "entry": entry }),

@@ -1,6 +1,7 @@
 //! The table of routes, from which dispatch and the API's description are made.
 
 mod audit;
+mod conflicts;
 mod directories;
 mod events;
 mod health;
@@ -41,6 +42,9 @@ use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::document::{Fields, Problems};
 use crate::id::{DirectoryId, JobId, ProfileName};
+
+/// Turns of one call through the rows of a directory, so that a filter that nothing passes ends.
+const TURNS_PER_CALL: usize = 8;
 
 /// What a route concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +183,14 @@ pub(super) const ROUTES: &[Route] = &[
         refuseLinks "Refuses proposals; they are not made again" body "LinkChoice" => 200 One("LinksDecided")),
     route!(POST "/directories/{id}/links/release" DirectoryWrite Tenant links::release,
         releaseLinks "Takes decisions on proposals back" body "LinkChoice" => 200 One("LinksDecided")),
+    route!(GET "/directories/{id}/conflicts" DirectoryRead Tenant conflicts::list,
+        listConflicts "Lists attributes that somebody changed at the target, and what is made of that" ?["limit" "cursor" "kind" "state" "attribute" "text"] => 200 List("Conflict")),
+    route!(POST "/directories/{id}/conflicts/{conflictId}/resolve" DirectoryWrite Tenant conflicts::resolve_one,
+        resolveConflict "Takes one side of a conflict" body "Take" => 200 One("Conflict")),
+    route!(POST "/directories/{id}/conflicts/resolve" DirectoryWrite Tenant conflicts::resolve,
+        resolveConflicts "Takes one side of conflicts; the next run sends the directory's values" body "ConflictChoice" => 200 One("ConflictsDecided")),
+    route!(POST "/directories/{id}/conflicts/release" DirectoryWrite Tenant conflicts::release,
+        releaseConflicts "Takes decisions on conflicts back" body "ConflictRelease" => 200 One("ConflictsDecided")),
     route!(GET "/directories/{id}/jobs" DirectoryRead Tenant jobs::list,
         listJobs "Lists jobs, newest first" ?["limit" "cursor" "profile" "status" "mode" "trigger" "since" "until"] => 200 List("Job")),
     route!(GET "/directories/{id}/jobs/{jobId}" DirectoryRead Tenant jobs::read,

@@ -12,7 +12,7 @@ use crate::admin::plans::{self, Chosen, Undecided};
 use crate::app::Relays;
 use crate::audit::Actor;
 use crate::catalog::Hand;
-use crate::cli::links::Which;
+use crate::cli::place::Which;
 use crate::cli::output::{Output, line};
 use crate::cli::progress::Progress;
 use crate::cli::remote::{self, Api};

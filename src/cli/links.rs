@@ -4,17 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::Utc;
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::admin::links::{self, Place, Undecided, Verb};
-use crate::app::Relays;
+use crate::admin::links::{self, Place, Verb};
 use crate::audit::Actor;
 use crate::catalog::Hand;
 use crate::cli::output::{Output, line};
-use crate::cli::remote::{self, Api};
-use crate::cli::{Ending, Failure, Owner, Reach, alone, owner};
+use crate::cli::place::{EntryKind, Which, decided, of_entry};
+use crate::cli::{Ending, Failure, Owner, owner};
 use crate::config::Config;
 use crate::document::Node;
 use crate::store::Store;
@@ -30,19 +29,6 @@ Examples:
   scim-relay links release --directory hq ann
 
 What is accepted is linked by the next run. What is refused is left alone until it is released.";
-
-/// Which directory is meant, and which relay.
-#[derive(Debug, clap::Args)]
-pub(super) struct Which {
-    /// The directory; not needed when there is only one.
-    #[arg(long, global = true)]
-    pub(super) directory: Option<String>,
-    /// The directory's tenant; not needed when there is only one.
-    #[arg(long, global = true)]
-    pub(super) tenant: Option<String>,
-    #[command(flatten)]
-    pub(super) relay: Reach,
-}
 
 /// What is done with proposals.
 #[derive(Debug, Subcommand)]
@@ -77,12 +63,6 @@ pub(super) struct Chosen {
     /// With --all: of this kind.
     #[arg(long, value_enum, requires = "all")]
     kind: Option<EntryKind>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum EntryKind {
-    User,
-    Group,
 }
 
 impl Deed {
@@ -120,10 +100,8 @@ pub(super) async fn run(
 }
 
 async fn through(config: &Config, deed: &Deed, which: &Which) -> Result<Value, Failure> {
-    let mut api: Api = remote::connect(config, &which.relay)?;
-    api.tenant.clone_from(&which.tenant);
-    let directory = remote::chosen(&api, which.directory.as_deref()).await?;
-    let path = format!("/directories/{directory}/links");
+    let (api, directory) = which.there(config).await?;
+    let path = format!("{directory}/links");
     let Some((_, word, chosen)) = deed.chosen() else {
         let state = match deed {
             Deed::List { state: Some(state) } => format!("?state={state}"),
@@ -148,12 +126,8 @@ async fn here(
     deed: &Deed,
     which: &Which,
 ) -> Result<Value, Failure> {
-    let relays = Relays::open(config, file, store.clone(), None)
-        .await
-        .map_err(|problems| Failure::new(Ending::Wrong, problems.join("\n")))?;
+    let (relays, directory) = which.here(config, file, store.clone()).await?;
     let contents = relays.catalog().contents();
-    let (name, tenant) = (which.directory.as_deref(), which.tenant.as_deref());
-    let directory = alone::directory(&contents, name, tenant)?;
     let protected = contents.tenant(&directory.tenant);
     let protected = protected.map(|entry| entry.definition.protected.clone());
     let place = Place {
@@ -175,14 +149,7 @@ async fn here(
         actor: Actor::CommandLine,
         at: Utc::now(),
     };
-    match links::decide(&place, verb, &body, &hand).await {
-        Ok(count) => Ok(json!({ "decided": count })),
-        Err(Undecided::Store(error)) => Err(error.into()),
-        Err(Undecided::Invalid(problems)) => {
-            let lines: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
-            Err(Failure::new(Ending::Wrong, lines.join("\n")))
-        }
-    }
+    decided(links::decide(&place, verb, &body, &hand).await)
 }
 
 /// What is asked for, as the API takes it: each entry together with the resource that is listed for it.
@@ -190,23 +157,13 @@ fn request(chosen: &Chosen, listed: &[Value]) -> Result<Value, Failure> {
     if chosen.all {
         let mut all = json!({ "all": true });
         if let Some(kind) = chosen.kind {
-            all["kind"] = match kind {
-                EntryKind::User => json!("user"),
-                EntryKind::Group => json!("group"),
-            };
+            all["kind"] = kind.to_json();
         }
         return Ok(all);
     }
     let mut links = Vec::new();
     for entry in &chosen.entries {
-        let is_meant = |item: &&Value| {
-            let mut names = ["anchor", "dn", "name"].iter();
-            names.any(|name| {
-                let held = item[name].as_str().unwrap_or_default();
-                held.to_lowercase() == entry.to_lowercase()
-            })
-        };
-        let found: Vec<&Value> = listed.iter().filter(is_meant).collect();
+        let found = of_entry(listed, entry);
         let why = match found.as_slice() {
             [one] => {
                 let (kind, anchor, id) = (&one["kind"], &one["anchor"], &one["resource"]["id"]);

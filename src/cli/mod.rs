@@ -1,13 +1,16 @@
-//! The command line: `serve`, `check`, `sync`, `preview`, `explain`, `links`, `secret`, `token`, `audit`, `openapi`, `demo`.
+//! The command line: `serve`, `check`, `sync`, `preview`, `explain`, `jobs`, `links`, `conflicts`, `secret`, `token`, `audit`,
+//! `openapi`, `demo`.
 
 mod alone;
 mod audit;
 mod check;
+mod conflicts;
 mod demo;
 mod explain;
 mod jobs;
 mod links;
 mod output;
+mod place;
 mod probe;
 mod progress;
 mod remote;
@@ -44,6 +47,7 @@ Examples:
   scim-relay --config relay.toml sync           one run now
   scim-relay --config relay.toml explain ann    why somebody is in scope or not, and what comes next
   scim-relay --config relay.toml links list     accounts that the target already has, to accept or refuse
+  scim-relay --config relay.toml conflicts list attributes that somebody changed at the target
   scim-relay --config relay.toml serve          run by schedule, with the admin endpoint
   scim-relay --config relay.toml audit verify   check that nobody changed the audit log
   scim-relay --config relay.toml token list     who may call the admin endpoint
@@ -122,7 +126,15 @@ enum Command {
         #[command(subcommand)]
         deed: links::Deed,
         #[command(flatten)]
-        which: links::Which,
+        which: place::Which,
+    },
+    /// Decides on attributes that somebody changed at the target; through a running relay where there is one.
+    #[command(after_help = conflicts::EXAMPLES)]
+    Conflicts {
+        #[command(subcommand)]
+        deed: conflicts::Deed,
+        #[command(flatten)]
+        which: place::Which,
     },
     /// Lists jobs, reads their plans, approves, rejects and undoes; through a running relay where there is one.
     #[command(after_help = jobs::EXAMPLES)]
@@ -130,7 +142,7 @@ enum Command {
         #[command(subcommand)]
         deed: jobs::Deed,
         #[command(flatten)]
-        which: links::Which,
+        which: place::Which,
     },
     /// Checks the audit log.
     #[command(after_help = "Example: scim-relay audit verify")]
@@ -322,6 +334,7 @@ fn runtime(command: &Command) -> tokio::runtime::Builder {
         | Command::Explain(_)
         | Command::Links { .. }
         | Command::Jobs { .. }
+        | Command::Conflicts { .. }
         | Command::Audit { .. }
         | Command::Secret { .. }
         | Command::Openapi
@@ -382,6 +395,9 @@ async fn run(arguments: Arguments) -> Result<Ending, Failure> {
         Command::Explain(which) => explain::run(&config, file, &which, output).await,
         Command::Links { deed, which } => links::run(&config, file, &deed, &which, output).await,
         Command::Jobs { deed, which } => jobs::run(&config, file, &deed, &which, output).await,
+        Command::Conflicts { deed, which } => {
+            conflicts::run(&config, file, &deed, &which, output).await
+        }
         Command::Audit { command } => audit::run(&config, command, output).await,
         Command::Secret {
             command: SecretCommand::Rotate { new_key },

@@ -64,6 +64,12 @@ impl Company {
             ("id", ours.0, theirs.0),
             ("jobId", ours.1, theirs.1),
             ("tokenId", ours.2, theirs.2),
+            // Nobody has one here: what belongs to whom is shown with the conflicts themselves.
+            (
+                "conflictId",
+                Uuid::now_v7().to_string(),
+                Uuid::now_v7().to_string(),
+            ),
             ("name", "acme".to_owned(), "globex".to_owned()),
             ("profileId", "default".to_owned(), "of-globex".to_owned()),
         ];

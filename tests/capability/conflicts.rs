@@ -1,5 +1,6 @@
 //! Conflicts: somebody changed at the target what the directory says too, and the profile says whose value counts.
 
+mod decisions;
 mod table;
 
 use serde_json::{Value, json};

@@ -5,6 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::access::{Permission, TokenId};
+use crate::admin::conflicts::ConflictState;
 use crate::admin::explanation::Explanation;
 use crate::admin::links::ProposalState;
 use crate::admin::openapi::{fields, plans};
@@ -18,6 +19,7 @@ use crate::job::health::Colour;
 use crate::job::quarantine::Quarantine;
 use crate::job::{Job, ObjectError, Status};
 use crate::scim::evidence::Findings;
+use crate::snapshot::Side;
 
 /// All schemas, by name.
 pub(super) fn schemas() -> Map<String, Value> {
@@ -129,12 +131,16 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
             })),
         ),
         ("Change", change(generator)),
+        ("Conflict", conflict(generator)),
+        (
+            "ConflictChoice",
+            conflict_choice(json!({ "take": of::<Side>(generator) })),
+        ),
+        ("ConflictRelease", conflict_choice(json!({}))),
+        ("ConflictsDecided", decided()),
         ("LinkProposal", proposal(generator)),
         ("LinkChoice", link_choice()),
-        (
-            "LinksDecided",
-            object(json!({ "decided": { "type": "integer", "minimum": 0 } })),
-        ),
+        ("LinksDecided", decided()),
         ("LinkedUser", linked(generator, "userName")),
         ("LinkedGroup", linked(generator, "displayName")),
     ];
@@ -171,7 +177,9 @@ fn health(directory_id: &Value, job_id: &Value, colour: &Value, quarantine: &Val
         "waitingJobIds": list(job_id.clone()),
         "quarantine": quarantine,
     }));
-    let of_directory = of(json!({ "id": directory_id, "profiles": list(of_profile) }));
+    let open = json!({ "type": "integer", "minimum": 0, "description": "Conflicts that wait for a person" });
+    let of_directory =
+        of(json!({ "id": directory_id, "openConflicts": open, "profiles": list(of_profile) }));
     object(json!({ "status": colour, "directories": list(of_directory) }))
 }
 
@@ -184,6 +192,7 @@ fn statistics(directory_id: &Value, status: &Value) -> Value {
             "users": object(json!({ "linked": count, "active": count, "inactive": count })),
             "groups": object(json!({ "linked": count })),
             "memberships": count,
+            "openConflicts": count,
             "jobsLast24Hours": { "type": "object", "propertyNames": status, "additionalProperties": count },
             "lastAttempt": time,
             "lastCompleteRead": time,
@@ -227,6 +236,48 @@ fn proposal(generator: &mut SchemaGenerator) -> Value {
         "state": of::<ProposalState>(generator), "obstacle": text_or_null,
         "decidedAt": { "type": ["string", "null"], "format": "date-time" }, "decidedBy": text_or_null,
     }))
+}
+
+/// An attribute that somebody changed at the target.
+fn conflict(generator: &mut SchemaGenerator) -> Value {
+    let text = json!({ "type": "string" });
+    let text_or_null = json!({ "type": ["string", "null"] });
+    let time = json!({ "type": "string", "format": "date-time" });
+    object(json!({
+        "id": { "type": "string", "format": "uuid" }, "kind": { "type": "string", "enum": ["user", "group"] },
+        "anchor": text, "dn": text, "name": text_or_null, "profile": text, "resourceId": text, "attribute": text,
+        "base": true, "directory": true, "iam": true, "state": of::<ConflictState>(generator), "since": time,
+        "takenAt": { "type": ["string", "null"], "format": "date-time" }, "takenBy": text_or_null,
+    }))
+}
+
+/// How many were decided.
+fn decided() -> Value {
+    object(json!({ "decided": { "type": "integer", "minimum": 0 } }))
+}
+
+/// Which conflicts are decided on: some by their ids, or all that wait.
+fn conflict_choice(more: Value) -> Value {
+    let choice = |mut properties: Value, named: &str| {
+        merge(&mut properties, more.clone());
+        let mut choice = object(properties);
+        let mut required = vec![json!(named)];
+        required.extend(more.get("take").map(|_| json!("take")));
+        choice["required"] = required.into();
+        choice
+    };
+    let id = json!({ "type": "string", "format": "uuid" });
+    let some = choice(
+        json!({ "conflicts": list(id), "all": { "const": false } }),
+        "conflicts",
+    );
+    let kind = json!({ "type": "string", "enum": ["user", "group"] });
+    let attribute = json!({ "type": "string", "minLength": 1 });
+    let all = choice(
+        json!({ "all": { "const": true }, "kind": kind, "attribute": attribute }),
+        "all",
+    );
+    json!({ "oneOf": [some, all] })
 }
 
 /// Which proposals are decided on: some by name, or all that wait.

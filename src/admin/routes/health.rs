@@ -55,7 +55,7 @@ pub(super) async fn health(
         };
         worst = Colour::Red;
         let reason = format!("its definition cannot be used: {problem}");
-        directories.push(json!({ "id": id, "name": name, "status": worst, "reason": reason, "since": null, "profiles": [] }));
+        directories.push(json!({ "id": id, "name": name, "status": worst, "reason": reason, "since": null, "openConflicts": 0, "profiles": [] }));
     }
     Ok(Json(json!({ "status": worst, "directories": directories })))
 }
@@ -86,12 +86,14 @@ async fn directory_health(
             (health.status, reason, health.since)
         }
     };
+    let conflicts = admin.store.conflict_counts(directory.id).await?;
     let shown = json!({
         "id": directory.id,
         "name": directory.name,
         "status": status,
         "reason": reason,
         "since": since,
+        "openConflicts": conflicts.open,
         "profiles": profiles,
     });
     Ok((status, shown))
@@ -153,6 +155,7 @@ struct Counts {
     directories: usize,
     profiles: usize,
     linked: LinkedCounts,
+    open_conflicts: u64,
     jobs: BTreeMap<&'static str, u64>,
     last_attempt: Option<DateTime<Utc>>,
     last_complete_read: Option<DateTime<Utc>>,
@@ -162,6 +165,7 @@ impl Counts {
     fn of(
         directory: &Directory,
         linked: LinkedCounts,
+        open_conflicts: u64,
         states: &[ProfileState],
         jobs: &[Job],
     ) -> Self {
@@ -173,6 +177,7 @@ impl Counts {
             directories: 1,
             profiles: directory.profiles.len(),
             linked,
+            open_conflicts,
             jobs: by_status,
             last_attempt: states.iter().filter_map(|state| state.last_attempt).max(),
             last_complete_read: states
@@ -189,6 +194,7 @@ impl Counts {
         self.linked.active_users += other.linked.active_users;
         self.linked.groups += other.linked.groups;
         self.linked.members += other.linked.members;
+        self.open_conflicts += other.open_conflicts;
         for (status, count) in &other.jobs {
             *self.jobs.entry(status).or_default() += count;
         }
@@ -207,6 +213,7 @@ impl Counts {
             },
             "groups": { "linked": users.groups },
             "memberships": users.members,
+            "openConflicts": self.open_conflicts,
             "jobsLast24Hours": self.jobs,
             "lastAttempt": self.last_attempt,
             "lastCompleteRead": self.last_complete_read,
@@ -234,7 +241,8 @@ pub(super) async fn statistics(
             ..JobFilter::of(directory.id)
         };
         let jobs = admin.store.jobs(filter, None, JOBS_MAX).await?;
-        let counts = Counts::of(&directory, linked, &states, &jobs);
+        let open = admin.store.conflict_counts(directory.id).await?.open;
+        let counts = Counts::of(&directory, linked, open, &states, &jobs);
         total.add(&counts);
         let mut shown = counts.shown();
         shown["id"] = json!(directory.id);

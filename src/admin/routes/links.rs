@@ -14,12 +14,9 @@ use crate::admin::body::Document;
 use crate::admin::links::{self, Filter, Place, ProposalState, Undecided, Verb};
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
-use crate::admin::routes::directory_id;
+use crate::admin::routes::{TURNS_PER_CALL, directory_id};
 use crate::document::Node;
 use crate::identity::{Kind, RowKey};
-
-/// Turns of one call, so that a filter that nothing passes ends.
-const TURNS_PER_CALL: usize = 8;
 
 /// GET /directories/{id}/links
 pub(super) async fn list(
