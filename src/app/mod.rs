@@ -23,7 +23,7 @@ use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::directory::tenant::Tenant;
 use crate::fault::Fault;
-use crate::id::{JobId, ProfileKey, ProfileName, TenantName};
+use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName, TenantName};
 use crate::job::{Extent, Job, ObjectError, Status, Trigger};
 use crate::provider::{Provider, RequestCounts};
 use crate::scheduler::{Runner, Scheduled};
@@ -33,6 +33,7 @@ use crate::source;
 use crate::store::Store;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::{Feed, Listener, Tracker};
+use crate::sync::traffic::Traffic;
 use crate::sync::watch::Ringer;
 use crate::sync::{self, Relay};
 use crate::vault::{self, Vault};
@@ -44,6 +45,8 @@ pub struct Relays {
     providers: Mutex<HashMap<TenantName, Reached>>,
     store: Arc<dyn Store>,
     listener: Option<Listener>,
+    /// What the jobs of each directory that run at the same time know of each other.
+    traffic: Mutex<HashMap<DirectoryId, Arc<Traffic>>>,
 }
 
 /// How often it is looked whether a definition is still the one that is listened for.
@@ -158,6 +161,7 @@ impl Relays {
             providers: Mutex::default(),
             store,
             listener,
+            traffic: Mutex::default(),
         })
     }
 
@@ -268,7 +272,13 @@ impl Relays {
             others: connected.others,
             provider: connected.provider,
             store: self.store.clone(),
+            traffic: self.traffic_of(key.directory),
         })
+    }
+
+    fn traffic_of(&self, directory: DirectoryId) -> Arc<Traffic> {
+        let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        traffic.entry(directory).or_default().clone()
     }
 
     /// Runs one job of a profile by itself, without a scheduler, for whoever sits at the machine; answers the job at its
@@ -374,6 +384,10 @@ impl Runner for Relays {
                 () = tokio::time::sleep(SECRETS_LOOK) => {}
             },
         }
+    }
+
+    fn can_be_overtaken(&self, directory: DirectoryId) -> bool {
+        self.traffic_of(directory).lease().is_some()
     }
 
     async fn run(&self, job: Feed, stop: Stop) -> Status {

@@ -19,10 +19,10 @@ use crate::store::Store;
 pub(super) struct Which {
     /// The directory; not needed when there is only one.
     #[arg(long, global = true)]
-    directory: Option<String>,
+    pub(super) directory: Option<String>,
     /// The directory's tenant; not needed when there is only one.
     #[arg(long, global = true)]
-    tenant: Option<String>,
+    pub(super) tenant: Option<String>,
     #[command(flatten)]
     pub(super) relay: Reach,
 }

@@ -30,11 +30,19 @@ pub enum Trigger {
     Resume,
     /// The directory told of a change.
     Feed,
+    /// A longer job of the directory sends, and by schedule or feed whoever leaves must not wait for its end.
+    Urgent,
 }
 
 impl Trigger {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Manual, Self::Schedule, Self::Resume, Self::Feed];
+    pub const ALL: [Self; 5] = [
+        Self::Manual,
+        Self::Schedule,
+        Self::Resume,
+        Self::Feed,
+        Self::Urgent,
+    ];
 }
 
 /// How much a job reads, and whether it sends.
@@ -439,6 +447,11 @@ impl Job {
             completed_at: None,
             progress: Progress::default(),
         }
+    }
+
+    /// Whether it runs beside a longer one, and is about nothing but whoever leaves.
+    pub fn is_urgent(&self) -> bool {
+        self.trigger == Trigger::Urgent
     }
 
     /// Whether it may send changes to the target.

@@ -6,7 +6,9 @@
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler};
 
-use crate::scheduler::Scheduler;
+use crate::audit::Actor;
+use crate::job::{Mode, Trigger};
+use crate::scheduler::{Refused, Scheduled, Scheduler};
 
 /// Every second, in the clock's own notation.
 const EVERY_SECOND: &str = "* * * * * *";
@@ -42,4 +44,29 @@ pub(super) async fn start(scheduler: Scheduler) -> Result<(), String> {
         }
     });
     Ok(())
+}
+
+impl Scheduler {
+    /// Queues what is due by now. Missed times coalesce: however many there were, a profile runs once.
+    async fn queue_what_is_due(&self) {
+        let profiles = self.0.runner.profiles().into_iter();
+        for profile in profiles.filter(|profile| profile.enabled) {
+            if let Err(error) = self.queue_if_due(&profile).await {
+                tracing::error!(profile = %profile.key, error = %error, "a scheduled job could not be queued");
+            }
+        }
+    }
+
+    async fn queue_if_due(&self, profile: &Scheduled) -> Result<(), Refused> {
+        if !self.due(profile, None).await? {
+            return Ok(());
+        }
+        let (key, mode) = (&profile.key, Mode::Incremental);
+        let queued = self.enqueue(key, Trigger::Schedule, mode, &Actor::Relay);
+        match queued.await {
+            Ok(_) | Err(Refused::Running(_)) => self.overtake_if_due(profile).await,
+            Err(Refused::Stopping) => Ok(()),
+            Err(refused) => Err(refused),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use tracing::Instrument as _;
 
 use crate::id::{DirectoryId, ProfileKey};
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Scheduler, lock};
 use crate::store::Error;
 
 /// What was deleted.
@@ -37,6 +37,11 @@ impl Scheduler {
     pub fn forget(&self, deleted: Deleted) {
         for (_, running) in self.table().iter().filter(|(key, _)| deleted.includes(key)) {
             running.stop.cancel();
+        }
+        for running in lock(&self.0.urgent).values() {
+            if deleted.includes(&running.feed.borrow().profile_key()) {
+                running.stop.cancel();
+            }
         }
         let scheduler = self.clone();
         let span = tracing::info_span!("forget", directory = %deleted.directory());

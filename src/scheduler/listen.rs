@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 
 use crate::audit::Actor;
-use crate::id::ProfileKey;
+use crate::id::{JobId, ProfileKey};
 use crate::job::schedule::Schedule;
 use crate::job::{Mode, Status, Trigger};
 use crate::scheduler::{Inner, Refused, Scheduler, lock};
@@ -31,18 +31,25 @@ impl Scheduler {
         }
     }
 
-    /// Waits until no job of a profile runs.
-    async fn idle(&self, key: &ProfileKey) {
-        loop {
-            let left = self.0.left.notified();
-            tokio::pin!(left);
-            // Counted before the table is read, so that a job which leaves in between is not missed.
-            left.as_mut().enable();
-            if !self.table().contains_key(key) {
+    /// Waits until no job of a profile runs, or one that sends for long can be overtaken.
+    async fn ready(&self, key: &ProfileKey) {
+        let is_over = || !self.table().contains_key(key);
+        while !is_over() {
+            if !self.one_left(is_over).await && self.is_overtakable(key.directory) {
                 return;
             }
-            left.await;
         }
+    }
+
+    /// Waits for the end of a job, or until it, or the one that it waits for, can be overtaken; answers how it stands then.
+    async fn awaited(&self, key: &ProfileKey, job: JobId) -> Option<Status> {
+        self.ready(key).await;
+        let stored = self.0.store.job(job).await.ok().flatten();
+        let status = self.watch(job).map(|feed| feed.borrow().status);
+        if status == Some(Status::Queued) && self.overtake(key).await.is_err() {
+            return None;
+        }
+        status.or_else(|| stored.map(|job| job.status))
     }
 }
 
@@ -74,32 +81,35 @@ impl ProfileRinger {
 
 #[async_trait]
 impl Ringer for ProfileRinger {
-    async fn idle(&self) {
-        self.scheduler.idle(&self.key).await;
+    async fn ready(&self) {
+        self.scheduler.ready(&self.key).await;
     }
 
     async fn ring(&self) -> Option<Status> {
-        let mode = Mode::Incremental;
         if self.is_in_quarantine().await {
             return None; // the schedule tries it again
         }
+        let (scheduler, key) = (&self.scheduler, &self.key);
         loop {
-            let queued = self
-                .scheduler
-                .enqueue(&self.key, Trigger::Feed, mode, &Actor::Relay)
+            let queued = scheduler
+                .enqueue(key, Trigger::Feed, Mode::Incremental, &Actor::Relay)
                 .await;
-            match queued {
-                Ok(job) => {
-                    self.idle().await;
-                    let ended = self.scheduler.0.store.job(job.id).await;
-                    return ended.ok().flatten().map(|job| job.status);
+            let error = match queued {
+                Ok(job) => return scheduler.awaited(key, job.id).await,
+                Err(Refused::Running(_)) => {
+                    scheduler.ready(key).await;
+                    if !scheduler.table().contains_key(key) {
+                        continue;
+                    }
+                    match scheduler.overtake(key).await {
+                        Ok(()) => return Some(Status::Running),
+                        Err(error) => error,
+                    }
                 }
-                Err(Refused::Running(_)) => self.idle().await,
-                Err(error) => {
-                    tracing::debug!(profile = %self.key, error = %error, "a change could not be followed at once");
-                    return None;
-                }
-            }
+                Err(error) => error,
+            };
+            tracing::debug!(profile = %key, error = %error, "a change could not be followed at once");
+            return None;
         }
     }
 }

@@ -8,14 +8,15 @@
 mod clock;
 pub mod forget;
 mod listen;
+mod overtake;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -27,7 +28,7 @@ use crate::fault::Fault;
 use crate::id::{DirectoryId, JobId, ProfileKey, TenantName};
 use crate::job::quarantine::{Quarantine, quarantine};
 use crate::job::schedule::Schedule;
-use crate::job::{Extent, Job, Mode, ObjectError, Status, Trigger};
+use crate::job::{Extent, Job, ObjectError, Status, Trigger};
 use crate::store::Store;
 use crate::store::jobs::JobFilter;
 use crate::sync::stop::Stop;
@@ -46,6 +47,9 @@ const APPROVED_MAX: usize = 20;
 /// Jobs that are looked at for failures in a row.
 const FAILURES_COUNTED: usize = 50;
 
+/// Jobs that are read in one turn when the newest one is looked for.
+const JOBS_PER_LOOK: usize = 100;
+
 /// How jobs are run; what stands behind it reads directories and speaks to targets.
 #[async_trait]
 pub trait Runner: Send + Sync {
@@ -55,6 +59,9 @@ pub trait Runner: Send + Sync {
     /// Listens for changes in a profile's directory, and rings at each that concerns it. Ends when the profile's
     /// definition is not what it was.
     async fn listen(&self, key: &ProfileKey, ringer: &dyn Ringer);
+
+    /// Whether a job of the directory sends, and nobody who leaves goes with it any more.
+    fn can_be_overtaken(&self, directory: DirectoryId) -> bool;
 
     /// Runs a job to its end, and stores that end; what becomes of it on the way goes to those who watch the feed.
     async fn run(&self, job: Feed, stop: Stop) -> Status;
@@ -120,6 +127,14 @@ struct Inner {
     running: Mutex<HashMap<ProfileKey, Running>>,
     /// A directory's profiles share its rows, so that one of them runs at a time.
     directories: Mutex<HashMap<DirectoryId, Arc<tokio::sync::Mutex<()>>>>,
+    /// The right under which a job of each directory runs, for those that overtake it.
+    turns: Mutex<HashMap<DirectoryId, Weak<Turn>>>,
+    /// The urgent job of each directory that runs beside a longer one.
+    urgent: Mutex<HashMap<DirectoryId, Running>>,
+    /// When an urgent job of each profile was last asked for.
+    overtook: Mutex<HashMap<ProfileKey, DateTime<Utc>>>,
+    /// Profiles whose directory told of a change that is not followed in full yet.
+    owed: Mutex<HashSet<ProfileKey>>,
     places: Arc<Semaphore>,
     /// When a job of each profile was last queued: one that ends before it can note its attempt, for want of a secret,
     /// say, is not due again at once.
@@ -166,6 +181,10 @@ impl Scheduler {
             runner,
             running: Mutex::default(),
             directories: Mutex::default(),
+            turns: Mutex::default(),
+            urgent: Mutex::default(),
+            overtook: Mutex::default(),
+            owed: Mutex::default(),
             places: Arc::new(Semaphore::new(JOBS_AT_ONCE)),
             queued: Mutex::default(),
             schedules: Mutex::default(),
@@ -316,25 +335,6 @@ impl Scheduler {
         self.0.left.notify_waiters();
     }
 
-    /// Stops a running job after the requests in flight; it is not resumed. Answers whether it was running.
-    pub fn cancel(&self, job: JobId) -> bool {
-        let table = self.table();
-        let running = table.values().find(|running| running.job == job);
-        running.is_some_and(|running| {
-            running.stop.cancel();
-            true
-        })
-    }
-
-    /// A job that is queued or runs, as it is now and at each change; no job that has ended.
-    pub fn watch(&self, job: JobId) -> Option<watch::Receiver<Job>> {
-        let table = self.table();
-        let running = table.values().find(|running| running.job == job)?;
-        let receiver = running.feed.subscribe();
-        let ended = receiver.borrow().status.is_final();
-        (!ended).then_some(receiver)
-    }
-
     /// Waits until no other profile of the directory runs, then for one of the tenant's places, and then for a place among
     /// all jobs.
     async fn turn(&self, directory: DirectoryId, tenant: &TenantName) -> Turn {
@@ -372,11 +372,20 @@ impl Scheduler {
                 return;
             }
         };
+        let turn = Arc::new(turn);
+        lock(&self.0.turns).insert(key.directory, Arc::downgrade(&turn));
+        self.run_now(&feed, stop).await;
+        drop(turn);
+        self.leave_place(&key, job);
+        self.follow(key.directory);
+    }
+
+    /// Runs a job that has its turn.
+    async fn run_now(&self, feed: &Feed, stop: Stop) {
         feed.send_modify(|job| job.start(Utc::now()));
         let runner = self.0.runner.clone();
         let started = feed.clone();
         let ended = tokio::spawn(async move { runner.run(started, stop).await }).await;
-        drop(turn);
         if let Err(panic) = ended {
             let mut job = feed.borrow().clone();
             let detail = "the run ended by a defect of the relay; please report it with the log";
@@ -386,7 +395,6 @@ impl Scheduler {
             self.save(&job).await;
             feed.send_replace(job);
         }
-        self.leave_place(&key, job);
     }
 
     async fn save(&self, job: &Job) {
@@ -405,12 +413,7 @@ impl Scheduler {
             if self.resume_approved(&profile.key).await? {
                 continue;
             }
-            let newest = self
-                .0
-                .store
-                .jobs(JobFilter::of_profile(&profile.key), None, 1)
-                .await?
-                .pop();
+            let newest = self.newest_job(&profile.key).await?;
             let Some(job) = newest.filter(|job| job.status == Status::Interrupted && job.applies())
             else {
                 continue;
@@ -463,54 +466,44 @@ impl Scheduler {
         Ok(false)
     }
 
-    /// Queues what is due by now. Missed times coalesce: however many there were, a profile runs once.
-    async fn queue_what_is_due(&self) {
-        for profile in self
-            .0
-            .runner
-            .profiles()
-            .into_iter()
-            .filter(|profile| profile.enabled)
-        {
-            match self.due(&profile).await {
-                Ok(true) => {
-                    match self
-                        .enqueue(
-                            &profile.key,
-                            Trigger::Schedule,
-                            Mode::Incremental,
-                            &Actor::Relay,
-                        )
-                        .await
-                    {
-                        Ok(_) | Err(Refused::Running(_) | Refused::Stopping) => {}
-                        Err(error) => {
-                            tracing::error!(profile = %profile.key, error = %error, "a scheduled job could not be queued");
-                        }
-                    }
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(profile = %profile.key, error = %error, "the schedule could not be read")
-                }
+    /// The newest job of a profile that is about everything.
+    async fn newest_job(&self, key: &ProfileKey) -> Result<Option<Job>, crate::store::Error> {
+        let mut before = None;
+        loop {
+            let filter = JobFilter::of_profile(key);
+            let jobs = self.0.store.jobs(filter, before, JOBS_PER_LOOK).await?;
+            before = jobs.last().map(|job| job.id);
+            let newest = jobs.into_iter().find(|job| !job.is_urgent());
+            if newest.is_some() || before.is_none() {
+                return Ok(newest);
             }
         }
     }
 
     /// Whether a profile is to run now: by its schedule, or because the time has come at which an account expires.
-    async fn due(&self, profile: &Scheduled) -> Result<bool, crate::store::Error> {
+    /// `also` is a later try that counts, too.
+    async fn due(
+        &self,
+        profile: &Scheduled,
+        also: Option<DateTime<Utc>>,
+    ) -> Result<bool, crate::store::Error> {
         let now = Utc::now();
-        let Some(next) = self.next_run(profile).await? else {
+        let last = self.last_try(&profile.key).await?.max(also);
+        let Some(next) = self.next_run_after(profile, last) else {
             return Ok(false);
         };
         let state = self.0.store.feed_state(&profile.key).await?;
         let expires = state.next_due.filter(|due| *due <= now);
-        let Some(expired) = expires.filter(|_| next > now) else {
-            return Ok(next <= now);
+        let due = match expires.filter(|_| next > now) {
+            None => next <= now,
+            // Once for each time: a run that could do nothing about it is not asked for again before its turn.
+            Some(expired) => last.is_none_or(|last| last < expired),
         };
-        // Once for each time: a run that could do nothing about it is not asked for again before its turn.
-        let last = self.last_try(&profile.key).await?;
-        Ok(last.is_none_or(|last| last < expired))
+        if !due {
+            return Ok(false);
+        }
+        let quarantine = self.quarantine(&profile.key, &profile.schedule).await?;
+        Ok(quarantine.is_none_or(|held| held.next_try_at <= now))
     }
 
     /// When a job of a profile was last tried.
@@ -531,27 +524,28 @@ impl Scheduler {
         &self,
         profile: &Scheduled,
     ) -> Result<Option<DateTime<Utc>>, crate::store::Error> {
-        if !profile.enabled || profile.schedule == Schedule::Manual {
-            return Ok(None);
-        }
         let last = self.last_try(&profile.key).await?;
+        let next = self.next_run_after(profile, last);
+        let quarantine = self.quarantine(&profile.key, &profile.schedule).await?;
+        Ok(next.map(|next| quarantine.map_or(next, |held| next.max(held.next_try_at))))
+    }
+
+    /// The same after a try.
+    fn next_run_after(
+        &self,
+        profile: &Scheduled,
+        last: Option<DateTime<Utc>>,
+    ) -> Option<DateTime<Utc>> {
+        if !profile.enabled || profile.schedule == Schedule::Manual {
+            return None;
+        }
         let since = self.scheduled_since(profile);
         let last = match profile.schedule {
             Schedule::Cron(_) => last.max(since),
             _ => last,
         };
         let since = since.unwrap_or(self.0.started);
-        let next = profile.schedule.next_run(last, since);
-        // Most are not due, and those who are due have hardly ever failed.
-        match next.filter(|next| *next <= Utc::now()) {
-            None => Ok(next),
-            Some(due) => {
-                let quarantine = self.quarantine(&profile.key, &profile.schedule).await?;
-                Ok(Some(
-                    quarantine.map_or(due, |held| due.max(held.next_try_at)),
-                ))
-            }
-        }
+        profile.schedule.next_run(last, since)
     }
 
     /// Whether a profile is tried less often, because its jobs fail.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::plan::held::{Held, HeldBy};
 use crate::plan::{Class, Plan, undo};
 use crate::store::Lease;
-use crate::sync::flight::{Flight, Part};
+use crate::sync::flight::{Flight, Mandate};
 use crate::sync::proof::Reader;
 use crate::sync::tracker::Tracker;
 use crate::sync::{Error, Relay, prepare, send, settle};
@@ -36,6 +36,9 @@ const WAVES: [&[Class]; 6] = [
     &[Class::Group],
     &[Class::AddMembers, Class::SetManager],
 ];
+
+/// The first wave that leavers overtake; before it they go with the others.
+const AFTER_LEAVERS: usize = 3;
 
 /// The same where groups refer to users who are created in the same request. Who is linked has no such reference, so all links
 /// are settled before.
@@ -62,7 +65,7 @@ pub(super) async fn carry_out(
     tracker.update(|job| job.counters.skipped += held);
     if plan.steps() > held {
         let capabilities = relay.provider.discover().await?;
-        let part = Part::WhatNothingHolds;
+        let mandate = Mandate::WhatNothingHolds;
         let flight = Flight::new(
             relay,
             lease,
@@ -71,9 +74,11 @@ pub(super) async fn carry_out(
             tracker,
             capabilities,
             stop,
-            part,
+            mandate,
         );
-        fly(&flight).await?;
+        let flown = fly(&flight).await;
+        tell_left_out(&flight);
+        flown?;
     }
     if held == 0 && !stop.is_cancelled() {
         relay.store.drop_plan(lease, plan.job).await?;
@@ -82,12 +87,27 @@ pub(super) async fn carry_out(
     Ok(())
 }
 
+/// Says how much was left out because the directory said something else in the meantime.
+pub(super) fn tell_left_out(flight: &Flight<'_>) {
+    let count = flight.left_out();
+    if count > 0 {
+        flight.tracker.update(|job| {
+            job.counters.skipped += count;
+            job.warnings.push(format!(
+                "{count} steps were left out, because the directory changed after they were planned; the next run plans them anew"
+            ));
+        });
+    }
+}
+
 /// The first load ends with the first plan that was settled in full (specification page 8, 7).
 async fn note_first_load(relay: &Relay, lease: &Lease, tracker: &Tracker) -> Result<(), Error> {
     let job = tracker.job();
-    if job.error_count > 0 || job.only.is_some() || job.undoes.is_some() {
+    let is_part = job.only.is_some() || job.undoes.is_some() || job.is_urgent();
+    if job.error_count > 0 || is_part {
         return Ok(());
     }
+    let _alone = relay.traffic.alone().await;
     let state = relay.store.profile_state(&relay.key()).await?;
     if !state.first_load_done {
         relay.store.end_first_load(lease, &relay.key()).await?;
@@ -137,7 +157,11 @@ pub(super) async fn fly(flight: &Flight<'_>) -> Result<(), Error> {
         true => &WAVES_WITH_REFERENCES,
         false => &WAVES,
     };
-    for wave in waves {
+    let mut overtakable = None;
+    for (number, wave) in waves.iter().enumerate() {
+        if number == AFTER_LEAVERS && !flight.urgent {
+            overtakable = Some(flight.relay.traffic.overtakable(flight.lease));
+        }
         let (prepared, to_send) = mpsc::channel(PREPARED_MAX);
         let (sent, to_settle) = mpsc::channel(OUTCOMES_MAX);
         tokio::try_join!(
@@ -153,6 +177,7 @@ pub(super) async fn fly(flight: &Flight<'_>) -> Result<(), Error> {
             break;
         }
     }
+    drop(overtakable);
     flight
         .refusal()
         .map_or(Ok(()), |refusal| Err(Error::Target(refusal)))

@@ -4,7 +4,7 @@ use crate::job::Status;
 use crate::plan::Plan;
 use crate::store::Lease;
 use crate::store::holds::Waiting;
-use crate::sync::flight::{Flight, Part};
+use crate::sync::flight::{Flight, Mandate};
 use crate::sync::proof::Reader;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::Tracker;
@@ -46,9 +46,10 @@ pub(super) async fn carry_out(
         tracker,
         capabilities,
         stop.token(),
-        Part::Approved,
+        Mandate::Approved,
     );
     let flown = apply::fly(&flight).await;
+    apply::tell_left_out(&flight);
     reader.close().await;
     if !stop.token().is_cancelled() || stop.status() == Status::Cancelled {
         job = tracker.job();

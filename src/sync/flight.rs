@@ -1,6 +1,7 @@
 //! A flight: what the stages of one apply share.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ const MEMBERS_MAX: u32 = 40_000;
 
 /// Which part of a plan a flight carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum Mandate {
     /// What does not wait.
     WhatNothingHolds,
     /// What waited for a person and was approved.
@@ -38,10 +39,12 @@ pub(super) struct Flight<'a> {
     pub(super) relay: &'a Relay,
     pub(super) lease: &'a Lease,
     pub(super) plan: &'a Plan,
-    pub(super) part: Part,
+    pub(super) mandate: Mandate,
     pub(super) reader: &'a Reader<'a>,
     pub(super) tracker: &'a Tracker,
     pub(super) capabilities: Capabilities,
+    /// Whether it flies beside a longer one.
+    pub(super) urgent: bool,
     /// On whose behalf changes are settled.
     pub(super) author: Author,
     /// Ends the flight after the requests under way.
@@ -60,6 +63,8 @@ pub(super) struct Flight<'a> {
     unfinished: Mutex<HashSet<RowKey>>,
     /// Changes that wait for values of others.
     conflicts: Mutex<Vec<Conflict>>,
+    /// How many steps, or requests of steps, were left out as stale.
+    left_out: AtomicU64,
     /// Room for members.
     room: Arc<Semaphore>,
     /// The names by which groups refer to users who are created with them; absent where they are not.
@@ -81,20 +86,21 @@ impl<'a> Flight<'a> {
         tracker: &'a Tracker,
         capabilities: Capabilities,
         stop: &CancellationToken,
-        part: Part,
+        mandate: Mandate,
     ) -> Self {
         let author = relay.author(plan.job);
         Self {
-            part,
+            mandate,
             relay,
             lease,
             plan,
             reader,
             tracker,
             capabilities,
+            urgent: tracker.job().is_urgent(),
             author: Author {
                 // What a person wanted does not count against what goes by itself (specification page 8, 7).
-                ledger: author.ledger.filter(|_| part != Part::Approved),
+                ledger: author.ledger.filter(|_| mandate != Mandate::Approved),
                 ..author
             },
             stop: stop.child_token(),
@@ -105,6 +111,7 @@ impl<'a> Flight<'a> {
             created: Mutex::default(),
             unfinished: Mutex::default(),
             conflicts: Mutex::default(),
+            left_out: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(MEMBERS_MAX as usize)),
             promised: refers(relay, plan).then(Mutex::default),
         }
@@ -112,9 +119,9 @@ impl<'a> Flight<'a> {
 
     /// Whether the flight carries a step out.
     pub(super) fn takes(&self, step: &Step) -> bool {
-        match self.part {
-            Part::WhatNothingHolds => !self.plan.holds(step),
-            Part::Approved => self.plan.asks_for(step),
+        match self.mandate {
+            Mandate::WhatNothingHolds => !self.plan.holds(step),
+            Mandate::Approved => self.plan.asks_for(step),
         }
     }
 
@@ -238,6 +245,22 @@ impl<'a> Flight<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(row.clone());
+    }
+
+    /// Leaves out what the directory may not say any more, and notes that its row stays different.
+    pub(super) fn leave_out(&self, row: &RowKey) {
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+        self.leave_unfinished(row);
+    }
+
+    /// How much was left out so.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+
+    /// Whether the directory may say something else by now than it said when the plan was made.
+    pub(super) fn may_be_stale(&self) -> bool {
+        self.relay.traffic.is_read_beside() && !self.urgent
     }
 
     /// Whether a step of the row was held, dropped or refused.

@@ -12,7 +12,7 @@ use crate::identity::observation::{Coverage, Observation, ReadEnd, Statement, Un
 use crate::identity::{Identity, Kind, RowKey};
 use crate::job::{ObjectError, Trigger};
 use crate::plan::guard;
-use crate::snapshot::{Baseline, FeedState, ProfileState};
+use crate::snapshot::{Baseline, FeedState};
 use crate::source::Source;
 use crate::store::Lease;
 use crate::sync::feed::{self, FullScan, Way, changes};
@@ -62,7 +62,6 @@ async fn read_everything(
     mut scan: FullScan,
 ) -> Result<(), Error> {
     let source = reader.source().await?; // a feed may have cost the connection
-    let mut state = relay.store.profile_state(&relay.key()).await?;
     let mut known = relay.store.known(&relay.key()).await?;
     let (sink, observations) = mpsc::channel(OBSERVATIONS_WAITING_MAX);
     let read = async { source.read(&mut known, sink).await.map_err(Error::from) };
@@ -97,17 +96,13 @@ async fn read_everything(
         Coverage::Complete => {
             let now = Utc::now();
             is_sound = mark_absent(relay, lease, reader, tracker, known, now).await?;
-            note_complete_read(relay, &mut state, &end, now);
+            note_complete_read(relay, lease, &end, now).await?;
         }
     }
     let after = scan.ended(end.coverage.is_complete() && is_sound);
     relay
         .store
         .save_feed_state(lease, &relay.key(), &after)
-        .await?;
-    relay
-        .store
-        .save_profile_state(lease, &relay.key(), &state)
         .await?;
     Ok(())
 }
@@ -158,6 +153,13 @@ pub(super) async fn note_attempt(
         .save_profile_state(lease, &relay.key(), &state)
         .await?;
     Ok(())
+}
+
+/// Whether scope and mapping are what they were when the profile was last read.
+pub(super) async fn is_defined_as_before(relay: &Relay) -> Result<bool, Error> {
+    let state = relay.store.profile_state(&relay.key()).await?;
+    let names = relay.directory.owners();
+    Ok(state.fingerprint == Some(fingerprint(relay, &names)))
 }
 
 /// The profile's fingerprint, and whom units have as members in any of the directory's profiles: each entry has names for
@@ -324,7 +326,14 @@ async fn settle_missing(
 }
 
 /// A complete read becomes the baseline that later ones are measured by, if it is plausible itself.
-fn note_complete_read(relay: &Relay, state: &mut ProfileState, end: &ReadEnd, now: DateTime<Utc>) {
+async fn note_complete_read(
+    relay: &Relay,
+    lease: &Lease,
+    end: &ReadEnd,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let _alone = relay.traffic.alone().await;
+    let mut state = relay.store.profile_state(&relay.key()).await?;
     let met = Baseline {
         users: end.users,
         groups: end.groups,
@@ -336,4 +345,6 @@ fn note_complete_read(relay: &Relay, state: &mut ProfileState, end: &ReadEnd, no
     } else {
         state.implausible = Some(met);
     }
+    let (store, key) = (&relay.store, relay.key());
+    Ok(store.save_profile_state(lease, &key, &state).await?)
 }

@@ -29,6 +29,8 @@ mod swap;
 mod target;
 mod together;
 pub mod tracker;
+pub mod traffic;
+mod urgent;
 mod waiting;
 pub mod watch;
 
@@ -52,6 +54,7 @@ use crate::sync::proof::Reader;
 use crate::sync::propose::Rows;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::Tracker;
+use crate::sync::traffic::Traffic;
 
 /// Everything that a run of one profile needs.
 pub struct Relay {
@@ -71,6 +74,8 @@ pub struct Relay {
     pub provider: Arc<dyn Provider>,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// What else is sent for the directory at the same time.
+    pub traffic: Arc<Traffic>,
 }
 
 impl Relay {
@@ -127,9 +132,12 @@ pub async fn run(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Status {
 /// The flights of one run; answers whether something waits for a person.
 async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, Error> {
     let job = tracker.job();
+    if job.is_urgent() {
+        return Box::pin(urgent::flights(relay, tracker, stop)).await;
+    }
     let lease = relay.store.lease(relay.directory.id).await?;
     if job.is_approved() {
-        return approved::carry_out(relay, &lease, tracker, stop).await;
+        return Box::pin(approved::carry_out(relay, &lease, tracker, stop)).await;
     }
     let Job {
         mode, only, repair, ..
@@ -149,7 +157,15 @@ async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, 
         () = stop.token().cancelled() => return Ok(false),
     };
     if mode.applies() {
-        apply::carry_out(relay, &lease, &plan, &reader, tracker, stop.token()).await?;
+        Box::pin(apply::carry_out(
+            relay,
+            &lease,
+            &plan,
+            &reader,
+            tracker,
+            stop.token(),
+        ))
+        .await?;
     }
     reader.close().await;
     Ok(plan.waits_for_approval())

@@ -2,6 +2,7 @@
 
 mod manager;
 mod members;
+pub(super) mod stale;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,12 +20,13 @@ use crate::scim::{Attributes, Value};
 use crate::snapshot::{Applied, Row};
 use crate::store::{Intent, Position};
 use crate::sync::Error;
-use crate::sync::flight::{Flight, Part};
+use crate::sync::flight::{Flight, Mandate};
 use crate::sync::prepare::members::{
     additions, ids, known, provably_gone, resolved, resolved_or_promised, with_those_there,
 };
 use crate::sync::proof::{self, Proof};
 use crate::sync::tracker::row_error;
+use crate::sync::traffic::Part;
 
 /// Steps taken from the plan in one turn; their intents are one transaction.
 pub(super) const STEPS_PER_TURN: usize = 256;
@@ -48,11 +50,18 @@ pub(super) struct Operation {
     pub(super) members: Vec<(RowKey, String)>,
     /// What to do.
     pub(super) task: Task,
+    /// How often the directory had been read beside the flight when it was prepared.
+    pub(super) news: u64,
     /// The room that its turn takes; absent where it takes none.
     pub(super) room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Operation {
+    /// Which request of which step it is.
+    pub(super) fn part(&self) -> Part {
+        (self.step.key.clone(), self.step.class, self.part)
+    }
+
     /// Gives the request what the resource is known to hold, apart from the members that it takes out.
     fn will_be_put(&mut self, known: &Known) {
         let Task::Send(request) = &mut self.task else {
@@ -88,6 +97,7 @@ pub(super) async fn feed(
     classes: &[Class],
     prepared: mpsc::Sender<Operation>,
 ) -> Result<(), Error> {
+    let mut waiting = Vec::new();
     for &class in classes {
         let mut after = before(class);
         loop {
@@ -109,6 +119,8 @@ pub(super) async fn feed(
             let (taken, left): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(takes);
             left.iter()
                 .for_each(|step| flight.leave_unfinished(&step.key));
+            let (taken, late) = flight.take_over(taken);
+            waiting.extend(late);
             for turn in in_turns(taken) {
                 if !take(flight, turn, &prepared).await? {
                     return Ok(());
@@ -116,6 +128,14 @@ pub(super) async fn feed(
             }
             if ended || flight.stop.is_cancelled() {
                 break;
+            }
+        }
+        if !flight.once_settled(&waiting).await {
+            return Ok(());
+        }
+        for turn in in_turns(std::mem::take(&mut waiting)) {
+            if !take(flight, turn, &prepared).await? {
+                return Ok(());
             }
         }
     }
@@ -164,11 +184,13 @@ async fn take(
         0 => None,
         members => flight.room_for(members).await,
     };
+    let news = flight.relay.traffic.news();
     let operations = operations(flight, steps).await?;
     write_intents(flight, &operations).await?;
     // Once the flight ends these pass through as well, and are settled as never sent.
     for mut operation in operations {
         operation.room.clone_from(&room);
+        operation.news = news;
         if prepared.send(operation).await.is_err() {
             return Ok(false);
         }
@@ -210,9 +232,14 @@ async fn write_intents(flight: &Flight<'_>, operations: &[Operation]) -> Result<
 async fn operations(flight: &Flight<'_>, steps: Vec<Step>) -> Result<Vec<Operation>, Error> {
     let keys: Vec<RowKey> = steps.iter().map(|step| step.key.clone()).collect();
     let rows = flight.relay.rows(keys).await?;
+    let doubtful = stale::doubtful_roles(flight, &steps, &rows).await?;
     let mut operations = Vec::with_capacity(steps.len());
     for (step, row) in steps.into_iter().zip(rows) {
-        if flight.part == Part::Approved && !is_current(flight, &step, &row).await {
+        if flight.mandate == Mandate::Approved && !is_current(flight, &step, &row).await {
+            continue;
+        }
+        if stale::is_stale(flight, &step, &row) || doubtful.contains(&step.key) {
+            flight.leave_out(&step.key);
             continue;
         }
         if !is_proved(flight, &step, &row).await? {
@@ -252,7 +279,7 @@ async fn is_current(flight: &Flight<'_>, step: &Step, row: &Row) -> bool {
 async fn is_proved(flight: &Flight<'_>, step: &Step, row: &Row) -> Result<bool, Error> {
     let takes = step.class.is_removal() || step.takes_roles();
     // A plan that waited rests on a read that is long ago.
-    let is_old = flight.part == Part::Approved;
+    let is_old = flight.mandate == Mandate::Approved;
     let gives = step.class.is_grant() && (is_old || flight.reader.may_have_missed(&step.key).await);
     if !takes && !gives {
         return Ok(true);
@@ -321,6 +348,7 @@ async fn requests_of_step(
         failed_before: row.last.failed(),
         members,
         task,
+        news: 0,
         room: None,
     };
     Ok(match (&step.action, &row.applied) {
@@ -332,18 +360,13 @@ async fn requests_of_step(
             },
             None,
         ) => {
-            let members = resolved_or_promised(flight, members).await?;
+            let members = resolved_or_promised(flight, &step.key, members).await?;
             let create = create(flight, &step.key, attributes, &ids(&members));
             vec![single(Task::Send(create), members)]
         }
         (Action::Link { id, attributes }, None) => {
-            vec![single(
-                Task::Adopt {
-                    id: id.clone(),
-                    attributes: attributes.clone(),
-                },
-                Vec::new(),
-            )]
+            let (id, attributes) = (id.clone(), attributes.clone());
+            vec![single(Task::Adopt { id, attributes }, Vec::new())]
         }
         // A plan that waited for days belongs to be compared here with what the target holds by now, under a policy that
         // lets the target's values count: what it was planned from was looked at when it was made.
@@ -413,6 +436,7 @@ fn in_parts(
             failed_before: row.last.failed(),
             members,
             task: Task::Settle,
+            news: 0,
             room: None,
         }];
     }
@@ -428,6 +452,7 @@ fn in_parts(
             failed_before: row.last.failed(),
             members: members.to_vec(),
             task: Task::Send(request(&ids(members))),
+            news: 0,
             room: None,
         })
         .collect()

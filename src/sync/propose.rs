@@ -4,6 +4,7 @@ mod around;
 mod due;
 pub(super) mod foresee;
 mod held;
+mod leavers;
 mod managers;
 mod matches;
 mod members;
@@ -46,6 +47,10 @@ pub(super) enum Rows {
     AllThatDiffer,
     /// These; the others keep their marks.
     These(Vec<RowKey>),
+    /// All that differ and are linked, as far as something is taken away.
+    Leavers,
+    /// The same of these.
+    LeaversAmong(Vec<RowKey>),
 }
 
 /// Plans what differs, and stores the plan.
@@ -70,6 +75,8 @@ pub(super) async fn make_plan(
             draft.add_all(Kind::Group, &mut after).await?;
         }
         Rows::These(keys) => draft.add_these(keys).await?,
+        Rows::Leavers => draft.add_leavers().await?,
+        Rows::LeaversAmong(keys) => draft.add_leavers_among(keys).await?,
     }
     let withheld = draft.roles.told();
     let plan = draft.seal(is_about_all).await?;
@@ -161,7 +168,10 @@ impl<'a> Draft<'a> {
             linking: HashMap::new(),
             colliding: BTreeSet::new(),
             undecided: HashSet::new(),
-            roles: Roles::find(relay, tracker).await?,
+            roles: match tracker.job().is_urgent() {
+                true => Roles::of_now(relay).await?, // what is wrong with the mapping is for the others to tell
+                false => Roles::find(relay, tracker).await?,
+            },
             problems: Problems::new(relay, lease, tracker),
             in_doubt,
             anybody_linked: linked.users > 0,
@@ -290,15 +300,20 @@ impl<'a> Draft<'a> {
             None if self.merging.waits(&row.key) => {}
             None => self.problems.none(row),
         }
-        let deletes = verdict.steps.iter().any(|step| step.class == Class::Delete);
-        for step in &verdict.steps {
+        self.count_all(row, &verdict.steps);
+        steps.extend(verdict.steps);
+    }
+
+    /// Counts the steps of a row, and weighs them.
+    fn count_all(&mut self, row: &Row, steps: &[Step]) {
+        let deletes = steps.iter().any(|step| step.class == Class::Delete);
+        for step in steps {
             // Whoever is deactivated and deleted leaves once.
             if !deletes || step.class != Class::Deactivate {
                 self.count(step);
                 self.weigh(row, step);
             }
         }
-        steps.extend(verdict.steps);
     }
 
     async fn cannot_map(&mut self, key: &RowKey, dn: &str, problem: String) {

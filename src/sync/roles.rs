@@ -8,7 +8,7 @@ use crate::identity::digest::short;
 use crate::identity::dn::Dn;
 use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::job::ObjectError;
-use crate::mapping::roles::{Grants, Group, GroupName, concerned, keep};
+use crate::mapping::roles::{Grants, Group, GroupName, RoleRule, concerned, keep};
 use crate::plan::membership::{AbsentGroups, NestedGroups};
 use crate::scim::Attributes;
 use crate::scim::path::AttributePath;
@@ -35,34 +35,51 @@ pub(super) struct Roles {
 impl Roles {
     /// Looks for the groups that the mapping names. One that cannot be found is told of in each run.
     pub(super) async fn find(relay: &Relay, tracker: &Tracker) -> Result<Self, Error> {
+        let (roles, unknown) = Self::look(relay).await?;
+        for rule in unknown {
+            let detail = format!(
+                "roleMapping names the group {}, which is not among the groups in scope; whoever has {} `{}` by it \
+                     keeps it, and nobody gets it. Correct the name, or take the row out; an anchor in place of a DN \
+                     survives a rename",
+                rule.group.text(),
+                rule.path,
+                rule.value
+            );
+            tracker
+                .record(ObjectError::of_job("map", Fault::Rejected, detail))
+                .await;
+        }
+        let withholds = proves_nothing(relay, tracker).await?;
+        Ok(Self { withholds, ..roles })
+    }
+
+    /// The same in the middle of a flight, where nothing is told a second time.
+    pub(super) async fn of_now(relay: &Relay) -> Result<Self, Error> {
+        Ok(Self::look(relay).await?.0)
+    }
+
+    /// Looks for the groups; answers the rules whose group cannot be found.
+    async fn look(relay: &Relay) -> Result<(Self, Vec<&RoleRule>), Error> {
         let rules = relay.profile.mapping.roles();
         let mut groups = Vec::with_capacity(rules.len());
+        let mut unknown = Vec::new();
         for rule in rules {
             let group = group(relay, &rule.group).await?;
             if group == Group::Unknown {
-                let detail = format!(
-                    "roleMapping names the group {}, which is not among the groups in scope; whoever has {} `{}` by it \
-                     keeps it, and nobody gets it. Correct the name, or take the row out; an anchor in place of a DN \
-                     survives a rename",
-                    rule.group.text(),
-                    rule.path,
-                    rule.value
-                );
-                tracker
-                    .record(ObjectError::of_job("map", Fault::Rejected, detail))
-                    .await;
+                unknown.push(rule);
             }
             groups.push(match group {
                 Group::Gone if relay.profile.absent_groups == AbsentGroups::Keep => Group::Unknown,
                 group => group,
             });
         }
-        Ok(Self {
+        let roles = Self {
             grants: Grants::new(rules.iter().zip(groups)),
             holders: HashMap::new(),
-            withholds: proves_nothing(relay, tracker).await?,
+            withholds: false,
             withheld: HashSet::new(),
-        })
+        };
+        Ok((roles, unknown))
     }
 
     /// The groups that each of these users belongs to, at any depth where groups within groups count.

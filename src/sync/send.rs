@@ -66,7 +66,7 @@ pub(super) async fn all(
 /// where this was sent already.
 pub(super) async fn send_one(
     flight: &Flight<'_>,
-    operation: Operation,
+    mut operation: Operation,
     outcome: Option<Outcome>,
     sent: &mpsc::Sender<Settled>,
 ) {
@@ -74,6 +74,8 @@ pub(super) async fn send_one(
     let ended = flight.stop.is_cancelled() || flight.is_given_up(operation.step.class);
     let settled = if ended && outcome.is_none() {
         Some(untouched(operation))
+    } else if outcome.is_none() && !flight.departs(&mut operation).await {
+        Some(left_out(flight, operation))
     } else {
         carry_out(flight, operation, outcome).await
     };
@@ -101,6 +103,24 @@ fn untouched(operation: Operation) -> Settled {
         status: None,
         scim_type: None,
         message: "not sent, because the run ended or too many like it failed".to_owned(),
+    };
+    Settled {
+        operation,
+        effect: Effect::Nothing,
+        refusal: Some(refusal),
+        sent: false,
+    }
+}
+
+/// An operation that was prepared and not sent, because the directory does not say any more what it was prepared from, or because an
+/// urgent flight has taken its row over.
+pub(super) fn left_out(flight: &Flight<'_>, operation: Operation) -> Settled {
+    flight.leave_out(&operation.step.key);
+    let refusal = Refusal {
+        fault: Fault::Drifted,
+        status: None,
+        scim_type: None,
+        message: "not sent, because the directory changed after it was planned".to_owned(),
     };
     Settled {
         operation,

@@ -14,6 +14,7 @@ use crate::sync::Error;
 use crate::sync::flight::Flight;
 use crate::sync::send::Settled;
 use crate::sync::tracker::target_error;
+use crate::sync::traffic::Part;
 
 /// Outcomes committed in one transaction at the most.
 pub(super) const OUTCOMES_PER_WRITE: usize = 512;
@@ -34,13 +35,34 @@ pub(super) async fn all(
                 Ok(None) | Err(_) => break,
             }
         }
-        flight
-            .relay
-            .store
-            .settle(flight.lease, &flight.author, settlements)
-            .await?;
+        commit(flight, settlements).await?;
         flight.tracker.progressed();
     }
+    Ok(())
+}
+
+async fn commit(flight: &Flight<'_>, mut settlements: Vec<Settlement>) -> Result<(), Error> {
+    let traffic = &flight.relay.traffic;
+    let part = |settlement: &Settlement| {
+        let Settlement {
+            key, class, part, ..
+        } = settlement;
+        (key.clone(), *class, *part)
+    };
+    let parts: Vec<Part> = settlements.iter().map(part).collect();
+    let alone = traffic.alone().await;
+    // A mark may be there for a reason that is no part of the row's own entry; the next run sees what is left of it.
+    if flight.urgent || traffic.is_read_beside() {
+        settlements
+            .iter_mut()
+            .for_each(|settlement| settlement.clean = None);
+    }
+    let store = &flight.relay.store;
+    store
+        .settle(flight.lease, &flight.author, settlements)
+        .await?;
+    drop(alone);
+    traffic.arrive(&parts);
     Ok(())
 }
 

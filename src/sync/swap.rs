@@ -46,6 +46,8 @@ pub(super) fn keep(
     if !changes_user || refusal.status == Some(404) || !create::is_conflict(&refusal) {
         return Some((operation, refusal));
     }
+    // It waits for others, and who leaves must not wait for those.
+    flight.relay.traffic.arrive(&[operation.part()]);
     flight.keep(Conflict {
         operation,
         refusal,
@@ -74,9 +76,13 @@ pub(super) async fn settle(flight: &Flight<'_>, sent: &mpsc::Sender<Settled>) {
         && !flight.stop.is_cancelled()
     {
         let (Turn::Free(at) | Turn::Circle(at)) = turn;
-        let Some(conflict) = kept[at].take() else {
+        let Some(mut conflict) = kept[at].take() else {
             continue;
         };
+        if !flight.departs(&mut conflict.operation).await {
+            give_up(flight, conflict, sent).await;
+            continue;
+        }
         let lets_go = match turn {
             Turn::Free(_) if may_pass(&conflict) => again(flight, conflict, sent).await,
             Turn::Free(_) => {

@@ -44,6 +44,7 @@ pub(super) async fn all(
         if batch.is_empty() {
             return swap::settle(flight, &sent).await;
         }
+        let batch = departing(flight, batch, &mut made, &sent).await;
         let (to_send, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|operation| {
             let given_up = flight.is_given_up(operation.step.class);
             matches!(operation.task, Task::Send(_)) && !given_up
@@ -52,6 +53,29 @@ pub(super) async fn all(
         each(flight, others.collect(), &sent).await;
         send_batch(flight, to_send, &mut made, &sent).await;
     }
+}
+
+/// Those of a batch that may still be sent. A resource that is not created after all is none that others may refer to.
+async fn departing(
+    flight: &Flight<'_>,
+    batch: Vec<Operation>,
+    made: &mut Made,
+    sent: &mpsc::Sender<Settled>,
+) -> Vec<Operation> {
+    let mut departing = Vec::with_capacity(batch.len());
+    for mut operation in batch {
+        if flight.departs(&mut operation).await {
+            departing.push(operation);
+            continue;
+        }
+        if let Task::Send(request) = &operation.task
+            && let Some(name) = &request.bulk_id
+        {
+            made.insert(name.clone(), None);
+        }
+        send::pass_on(flight, send::left_out(flight, operation), sent).await;
+    }
+    departing
 }
 
 /// As many operations as there are, up to a number; none when there will be no more. The stage before may wait for room

@@ -40,10 +40,10 @@ const REFUSED: Duration = Duration::from_secs(30 * 60);
 /// Asks for runs.
 #[async_trait]
 pub trait Ringer: Send + Sync {
-    /// Waits until no job of the profile runs.
-    async fn idle(&self);
+    /// Waits until no job of the profile runs, or one that can be overtaken.
+    async fn ready(&self);
 
-    /// Asks for a run, and waits for its end; `None` when there was none.
+    /// Asks for a run, and waits for its end, or until it can be overtaken itself; `None` when there was none.
     async fn ring(&self) -> Option<Status>;
 }
 
@@ -128,7 +128,7 @@ async fn listen(relay: &Relay, ringer: &dyn Ringer, mut bell: Box<dyn Bell>) -> 
             let mut gathered = Gathered::default();
             gathered.add(ring);
             gather(&mut rings, &mut gathered).await;
-            ringer.idle().await;
+            ringer.ready().await;
             while let Ok(ring) = rings.try_recv() {
                 gathered.add(ring);
             }

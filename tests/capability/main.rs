@@ -27,6 +27,7 @@ mod guard;
 mod http2;
 mod incomplete_reads;
 mod kill_loop;
+mod leavers;
 mod linking;
 mod main_job;
 mod managers;

@@ -224,6 +224,7 @@ impl History {
             tenant: tenant.clone(),
             provider: provider.clone(),
             store: store.clone(),
+            traffic: Default::default(),
             directory,
         };
         self.jobs += 1;

@@ -107,7 +107,9 @@ async fn profile_health(
 ) -> Result<(Health, Value), Problem> {
     let key = directory.profile_key(&profile.name);
     let filter = JobFilter::of_profile(&key);
-    let jobs = admin.store.jobs(filter, None, JOBS_MAX).await?;
+    let mut jobs = admin.store.jobs(filter, None, JOBS_MAX).await?;
+    // What stands in the way of a profile is said by those of its jobs that are about everything.
+    jobs.retain(|job| !job.is_urgent());
     let state = admin.store.profile_state(&key).await?;
     let feed = admin.store.feed_state(&key).await?;
     let scheduled = Scheduled::of(directory, profile);

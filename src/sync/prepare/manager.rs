@@ -51,6 +51,7 @@ pub(super) async fn set(
         failed_before,
         members: Vec::new(),
         task,
+        news: 0,
         room: None,
     }])
 }

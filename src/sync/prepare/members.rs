@@ -7,8 +7,8 @@ use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::plan::{Reason, Step};
 use crate::scim::encode::Known;
 use crate::snapshot::{Applied, Row, Standing};
-use crate::sync::flight::{Flight, Part};
-use crate::sync::prepare::{Operation, Task};
+use crate::sync::flight::{Flight, Mandate};
+use crate::sync::prepare::{Operation, Task, stale};
 use crate::sync::proof::Whereabouts;
 use crate::sync::tracker::row_error;
 use crate::sync::{Error, adopt, together};
@@ -36,7 +36,7 @@ pub(super) async fn provably_gone(
     let is_unit = there.is_some_and(Identity::is_unit);
     // A plan that waited rests on a read that is long ago.
     let all_was_read =
-        flight.tracker.job().complete_read.is_some() && flight.part != Part::Approved;
+        flight.tracker.job().complete_read.is_some() && flight.mandate != Mandate::Approved;
     let mut gone = Vec::with_capacity(members.len());
     let (mut kept, mut elsewhere) = (0, 0);
     for row in flight.relay.rows(members.to_vec()).await? {
@@ -91,12 +91,9 @@ pub(super) async fn additions(
 ) -> Result<(Vec<(RowKey, String)>, Vec<(RowKey, String)>), Error> {
     let directory = flight.relay.directory.id;
     let ours = flight.relay.store.applied_members(directory, group).await?;
+    let mut missing = stale::without_leavers(flight, group, members).await?;
     // A part of the step may have been done by an adoption.
-    let missing: Vec<RowKey> = members
-        .iter()
-        .filter(|row| ours.binary_search(row).is_err())
-        .cloned()
-        .collect();
+    missing.retain(|row| ours.binary_search(row).is_err());
     let members = resolved(flight, &missing).await?;
     let present = match ours.is_empty() && !members.is_empty() {
         true => adopt::members_shown(flight.relay, id).await,
@@ -134,8 +131,10 @@ pub(super) fn with_those_there(
 /// reference to it (RFC 7644 §3.7.2).
 pub(super) async fn resolved_or_promised(
     flight: &Flight<'_>,
+    group: &RowKey,
     members: &[RowKey],
 ) -> Result<Vec<(RowKey, String)>, Error> {
+    let members = &stale::without_leavers(flight, group, members).await?;
     if !flight.refers() {
         return resolved(flight, members).await;
     }

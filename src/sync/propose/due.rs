@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::identity::RowKey;
+use crate::job::Job;
 use crate::plan::grace::Grace;
 use crate::plan::linking::Waits;
 use crate::snapshot::{FeedState, Row, Seen, Standing};
@@ -37,15 +38,18 @@ impl Draft<'_> {
         self.next_due = self.next_due.into_iter().chain(due).min();
     }
 
-    /// Keeps when the next row is due, for the scheduler, and answers where the profile stands in the feed. A run about one entry
-    /// knows nothing of the others.
-    pub(super) async fn keep_next_due(&self, is_about_all: bool) -> Result<FeedState, Error> {
+    /// Keeps when the next row is due, for the scheduler, and answers where the profile stands in the feed. A run about some entries
+    /// knows nothing of the others; an urgent one has looked at all that were due.
+    pub(super) async fn keep_next_due(&self, job: &Job) -> Result<FeedState, Error> {
         let (store, key) = (&self.relay.store, self.relay.key());
         let mut feed = store.feed_state(&key).await?;
-        let due = match is_about_all {
-            true => self.next_due,
-            false => feed.next_due.into_iter().chain(self.next_due).min(),
+        let known = match job.is_urgent() {
+            true => feed.next_due.filter(|due| *due > self.now),
+            false => feed
+                .next_due
+                .filter(|_| job.only.is_some() || job.undoes.is_some()),
         };
+        let due = known.into_iter().chain(self.next_due).min();
         if feed.next_due != due {
             feed.next_due = due;
             store.save_feed_state(self.lease, &key, &feed).await?;

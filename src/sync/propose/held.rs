@@ -22,20 +22,22 @@ pub(super) struct HeldRows {
     waiting: BTreeMap<JobId, u64>,
     /// How many rows a person left alone.
     refused: u64,
-    is_preview: bool,
+    /// Whether what means nothing any more is kept: the run sends nothing, or has not looked at all that a row needs.
+    keeps: bool,
 }
 
 impl HeldRows {
     /// Of a run that plans what a profile is now.
     pub(super) async fn of(relay: &Relay, tracker: &Tracker) -> Result<Self, Error> {
         let state = relay.store.profile_state(&relay.key()).await?;
+        let job = tracker.job();
         Ok(Self {
             fingerprint: state.fingerprint,
             held: HashMap::new(),
             released: Vec::new(),
             waiting: BTreeMap::new(),
             refused: 0,
-            is_preview: !tracker.job().applies(),
+            keeps: !job.applies() || job.is_urgent(),
         })
     }
 
@@ -75,7 +77,7 @@ impl HeldRows {
     /// Forgets what means nothing any more, and tells what waits.
     pub(super) async fn settle(&mut self, relay: &Relay) -> Result<Vec<String>, Error> {
         let released = std::mem::take(&mut self.released);
-        if !released.is_empty() && !self.is_preview {
+        if !released.is_empty() && !self.keeps {
             let store = &relay.store;
             store
                 .release(relay.directory.id, released, Vec::new())

@@ -119,7 +119,7 @@ impl Draft<'_> {
     async fn evidence(&mut self, is_about_all: bool) -> Result<Evidence, Error> {
         let (relay, job) = (self.relay, self.tracker.job());
         let state = relay.store.profile_state(&relay.key()).await?;
-        let feed = self.keep_next_due(is_about_all).await?;
+        let feed = self.keep_next_due(&job).await?;
         let ledger = relay.store.ledger(&relay.key()).await?;
         let limits = &relay.profile.limits;
         let weights = std::mem::take(&mut self.weights);
