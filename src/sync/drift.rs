@@ -19,6 +19,8 @@ use crate::sync::repairs::{self, Unkept};
 use crate::sync::tracker::Tracker;
 use crate::sync::{Error, Relay, adopt};
 
+/// Groups looked at in one turn.
+const GROUPS_PER_TURN: usize = 1_000;
 /// Members of others that a line of the journal names; of more it gives the number.
 const MEMBERS_NAMED: usize = 1_000;
 /// A part that no intent has, so that what is learnt of memberships here settles none.
@@ -42,7 +44,7 @@ pub(super) struct Comparison<'a> {
     members_shown: bool,
     /// Groups that showed no members at all, with those whom the relay put there.
     emptied: Vec<(Drift, Vec<RowKey>)>,
-    /// Groups that lack members and differed before they were compared.
+    /// Groups that differed before anything was compared.
     differing: HashSet<RowKey>,
     unkept: Unkept,
 }
@@ -82,6 +84,27 @@ impl<'a> Comparison<'a> {
             emptied: Vec::new(),
             differing: HashSet::new(),
             unkept: Unkept::default(),
+        }
+    }
+
+    /// Notes which groups differ before anything is compared, because what is found marks groups as well: their names, and
+    /// members whose resources are gone.
+    pub(super) async fn note_differing(&mut self) -> Result<(), Error> {
+        let (store, directory) = (&self.relay.store, self.relay.directory.id);
+        let names = self.relay.counted();
+        let mut after = None;
+        loop {
+            let rows = store.listed_rows(directory, &names, Kind::Group, after, GROUPS_PER_TURN);
+            let rows = rows.await?;
+            let groups: Vec<RowKey> = rows.into_iter().map(|row| row.key).collect();
+            let Some(last) = groups.last() else {
+                return Ok(());
+            };
+            after = Some(last.clone());
+            let differ = store.are_dirty(directory, groups.clone()).await?;
+            let differing = groups.into_iter().zip(differ);
+            self.differing
+                .extend(differing.filter_map(|(group, differs)| differs.then_some(group)));
         }
     }
 
@@ -217,15 +240,6 @@ impl<'a> Comparison<'a> {
         line.foreign_count = foreign.count() as u64;
         let missing = ours.iter().filter(|(_, id)| !held.contains(*id));
         let missing: Vec<RowKey> = missing.map(|(row, _)| row.clone()).collect();
-        // Asked now, because what is written of its attributes marks it, too.
-        if !missing.is_empty()
-            && store
-                .are_dirty(directory, vec![line.key.clone()])
-                .await?
-                .contains(&true)
-        {
-            self.differing.insert(line.key.clone());
-        }
         if held.is_empty() && !missing.is_empty() {
             self.emptied.push((line, missing));
             return Ok(None);
