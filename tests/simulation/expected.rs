@@ -124,11 +124,8 @@ impl<'a> Comparison<'a> {
                 user.is_some_and(|user| self.rules.has(user))
             };
             let gone = resource.anchor().is_some_and(|anchor| !in_scope(&anchor));
-            if gone && resource.is_active() {
-                wrong.push(format!(
-                    "the account of a leaver is active: {}",
-                    resource.body
-                ));
+            if gone && (resource.is_active() || self.rules.deletes()) {
+                wrong.push(format!("a leaver has an account: {}", resource.body));
             }
         }
         for group in self.model.groups.values() {

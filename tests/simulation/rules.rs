@@ -34,6 +34,8 @@ pub struct Rules {
     pub nested: Nested,
     /// Whether matches by name are linked without asking.
     pub automatic: bool,
+    /// What becomes of the account of a leaver, as the configuration calls it.
+    pub deprovisioning: &'static str,
     /// The group whose members have the role.
     pub role_group: Option<Uuid>,
     /// Whether the role is mapped.
@@ -54,6 +56,7 @@ impl Rules {
             narrow: random.percent(20),
             nested: nested[random.below(nested.len())],
             automatic: random.percent(30),
+            deprovisioning: ["deactivate", "deactivate", "delete", "both"][random.below(4)],
             role_group: None,
             role: random.percent(50),
             concurrency: if random.percent(70) { 1 } else { 4 },
@@ -83,6 +86,11 @@ impl Rules {
     /// Whether a group is in scope.
     pub fn has_group(&self, group: &Group) -> bool {
         group.place == 0
+    }
+
+    /// Whether the account of a leaver is deleted.
+    pub fn deletes(&self) -> bool {
+        self.deprovisioning != "deactivate"
     }
 
     /// The group that gives the role, where it is mapped.
@@ -138,9 +146,11 @@ groupsDN = "ou={groups},{ROOT}"
 attributeMapping = {{ {title} }}
 nestedGroups = "{nested}"
 linking = "{linking}"
+deprovisioning = "{deprovisioning}"
 guard = {{ deactivations = 1000, groupsEmptied = 1000, plausiblePercent = 1, foundPercent = 1 }}
 "#,
             concurrency = self.concurrency,
+            deprovisioning = self.deprovisioning,
             groups = GROUP_PLACES[0],
         )
     }

@@ -58,6 +58,7 @@ impl Story {
             narrow: false,
             nested,
             automatic: false,
+            deprovisioning: "deactivate",
             role_group: None,
             role: false,
             concurrency: 1,
@@ -206,5 +207,28 @@ async fn simulation_story_a_reconcile_brings_back_the_name_of_a_group_and_its_me
     story.run(Mode::Reconcile).await;
     assert_eq!(story.members(INNER), ["ann"]);
     assert_eq!(story.resource(INNER).unwrap().body["displayName"], "Inner");
+    story.comes_to_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn simulation_story_a_reconcile_brings_back_a_lost_account_and_another_member_of_its_group_at_once()
+ {
+    let mut story = Story::new(Nested::Direct);
+    story.put_group(INNER, "Inner", [dn("Ann"), dn("Eve")]);
+    story.run(Mode::Full).await;
+    let group = story.resource(INNER).unwrap();
+    let (ann, eve) = (story.resource(ANN).unwrap(), story.resource(EVE).unwrap());
+    let removal = json!({ "op": "remove", "path": format!("members[value eq \"{}\"]", ann.id) });
+    let call = Call::new("PATCH", &format!("/Groups/{}", group.id));
+    let removed = changes::patch(call, removal);
+    let deleted = Call::new("DELETE", &format!("/Users/{}", eve.id));
+    for call in [removed, deleted] {
+        assert_eq!(story.history.site.target().handle(call).status, 204);
+    }
+    story.run(Mode::Reconcile).await;
+    story.run(Mode::Full).await;
+    let mut members = story.members(INNER);
+    members.sort();
+    assert_eq!(members, ["ann", "eve"]);
     story.comes_to_rest().await;
 }
