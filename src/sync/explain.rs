@@ -114,7 +114,7 @@ pub struct Outlook {
     pub target: AtTarget,
     /// What the next run would do.
     pub verdict: Verdict,
-    /// Whether that is not known, because the target did not answer.
+    /// Whether that is not known; `waits` says why.
     pub is_unknown: bool,
     /// What the next run waits for, or looks at first; in words.
     pub waits: Vec<String>,
@@ -140,11 +140,18 @@ pub async fn outlook(relay: &Relay, row: &Row, changed: bool) -> Result<Outlook,
     };
     let state = relay.store.profile_state(&relay.key()).await?;
     let mut row = row.clone();
-    if let AtTarget::Unlinked(found) = &target
-        && state.last_observed.is_none()
-    {
-        // First contact looks for what is there already.
-        row.found.clone_from(found);
+    // First contact looks for what is there already.
+    match &target {
+        AtTarget::Unlinked(found) if state.last_observed.is_none() => {
+            row.found.clone_from(found);
+        }
+        AtTarget::Silent(_) if state.last_observed.is_none() && row.applied.is_none() => {
+            waits.push(
+                "the first run looks for an account that is there already, and the target could not be asked for one"
+                    .to_owned(),
+            );
+        }
+        _ => {}
     }
     let foreseen = match timeout(PATIENCE, foresee(relay, &row, changed)).await {
         Ok(Err(Error::Target(refusal))) => Foreseen::unknown(Some(refusal)),
@@ -152,14 +159,14 @@ pub async fn outlook(relay: &Relay, row: &Row, changed: bool) -> Result<Outlook,
         Err(_) => Foreseen::unknown(None),
     };
     if foreseen.is_unknown {
-        let why = foreseen
-            .refusal
-            .as_ref()
-            .map(|refusal| format!(": {refusal}"));
-        waits.push(format!(
-            "the target did not say what it has for the entry, on which it depends what the next run does{}",
-            why.unwrap_or_default()
-        ));
+        waits.push(match &foreseen.refusal {
+            Some(refusal) => {
+                format!("it depends on what the target has for the entry, and {refusal}")
+            }
+            None => {
+                "it could not be worked out in time; try again, or see `preview --only`".to_owned()
+            }
+        });
     }
     if foreseen.manager_waits {
         waits.push(

@@ -247,7 +247,7 @@ fn next(explanation: &Explanation, relay: &Relay, row: &Row, outlook: &Outlook) 
     let told: Vec<&str> = steps.iter().map(|step| step.message.as_str()).collect();
     let message = match (told.is_empty(), outlook.is_unknown) {
         (false, _) => told.join("; then "),
-        (true, true) => "that depends on what the target has, which could not be asked".to_owned(),
+        (true, true) => "that could not be told".to_owned(),
         (true, false) => match (outlook.verdict.waits, &problem) {
             (Some(Waits::Protected), _) => {
                 "nothing: its resource is on the tenant's protected list".to_owned()
