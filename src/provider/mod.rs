@@ -18,6 +18,16 @@ use crate::scim::pace::{Rate, Rates};
 use crate::scim::resource::{Found, ListPage};
 use crate::secret::Secret;
 
+/// The door for fuzzers (`tests/fuzz`).
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Reads an answer of a target to every kind of request.
+    pub fn answer(status: u16, body: &[u8]) {
+        super::http::fuzzing::answer(status, body);
+    }
+}
+
 /// Everything that is needed to speak to one tenant's IAM.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -22,6 +22,21 @@ use crate::secret::Secret;
 use crate::source::examination::{Examination, Questions, Server};
 use crate::source::explanation::{Explained, Inquiry};
 
+/// The door for fuzzers (`tests/fuzz`).
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Reads a stream of LDAP messages, and each as everything that it may be.
+    pub fn answers(stream: &[u8]) {
+        super::ldap::fuzzing::answers(stream);
+    }
+
+    /// Reads a filter, and writes it again.
+    pub fn filter(text: &str) {
+        super::ldap::fuzzing::filter(text);
+    }
+}
+
 /// Everything that is needed to read one profile of one directory.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -35,6 +35,16 @@ use crate::store::links::Links;
 use crate::store::records::Records;
 use crate::store::repairs::Repairs;
 
+/// The door for fuzzers (`tests/fuzz`).
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Reads bytes as a record of every kind, and as a key.
+    pub fn records(bytes: &[u8]) {
+        super::redb::fuzzing::records(bytes);
+    }
+}
+
 /// Where the store is, and how much memory it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

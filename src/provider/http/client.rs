@@ -346,7 +346,7 @@ impl Reading<'_> {
 }
 
 /// Reads a body; in refusals, where it ends up in messages, secrets that the target repeats are taken out.
-fn body(bytes: &[u8], secrets: &[&Secret]) -> Body {
+pub(super) fn body(bytes: &[u8], secrets: &[&Secret]) -> Body {
     let mut text = String::from_utf8_lossy(bytes);
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(secret.expose(), "***").into();

@@ -5,6 +5,8 @@ mod auth;
 mod bulk;
 mod call;
 mod client;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod lists;
 mod outcome;
 mod pacing;

@@ -24,6 +24,8 @@ mod explain;
 mod feed;
 mod find;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod listen;
 mod look;
 mod missing;

@@ -10,6 +10,8 @@ mod failure;
 mod feed;
 mod file;
 mod forget;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod holds;
 mod jobs;
 mod lease;
