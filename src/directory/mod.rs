@@ -3,6 +3,7 @@
 //! The same definitions come from the configuration file and from the API. Absent on purpose: the values of secrets
 //! (only references to them are here) and anything that connects.
 
+mod limits;
 pub mod profile;
 pub mod read;
 mod rules;

@@ -123,9 +123,8 @@ pub fn is_small(limits: &Limits, plan: &Tally, spent: &Tally) -> bool {
         && plan.attributes.iter().all(|(path, values)| {
             let before = spent.attributes.get(path);
             let blanked = before.map_or(0, |before| before.blanked);
-            let alike = before.map_or(0, super::tally::Values::alike);
             values.blanked + blanked <= limits.attribute_changes
-                && values.alike() + alike <= limits.attribute_changes
+                && values.alike(before) <= limits.attribute_changes
         })
 }
 
@@ -186,7 +185,8 @@ fn rights_in_doubt(evidence: &Evidence) -> Option<Hold> {
     })
 }
 
-fn implausible_read(limits: &Limits, evidence: &Evidence) -> Option<Hold> {
+/// Removals wait after a read that met few entries; until one that is plausible, or until somebody approves.
+pub fn implausible_read(limits: &Limits, evidence: &Evidence) -> Option<Hold> {
     let met = evidence.implausible?;
     let then = evidence.baseline.unwrap_or_default();
     Some(Hold {
@@ -392,14 +392,14 @@ accepts: None,
 fn attributes(limits: &Limits, evidence: &Evidence) -> Option<Hold> {
     let users = evidence.linked.users;
     let allowed = share(users, limits.attribute_changes_percent).max(limits.attribute_changes);
-    let none = super::tally::Values::default();
     let mut paths: Vec<AttributePath> = Vec::new();
     let mut told = Vec::new();
     for (path, values) in &evidence.plan.attributes {
-        let spent = evidence.spent.attributes.get(path).unwrap_or(&none);
-        let (blanked, alike) = (values.blanked, values.alike());
-        let lose = blanked > 0 && blanked + spent.blanked > allowed;
-        let same = alike > 0 && alike + spent.alike() > allowed;
+        let spent = evidence.spent.attributes.get(path);
+        let (blanked, alike) = (values.blanked, values.alike(spent));
+        let before = spent.map_or(0, |spent| spent.blanked);
+        let lose = blanked > 0 && blanked + before > allowed;
+        let same = alike > allowed;
         if lose {
             told.push(format!("{blanked} of {users} users would lose {path}"));
         }

@@ -171,10 +171,18 @@ impl Values {
         }
     }
 
-    /// How many got the same value at the most: the most frequent one.
-    pub fn alike(&self) -> u64 {
-        let most = self.given.iter().map(|(_, count)| *count).max();
-        most.map_or(0, |most| most + self.missed)
+    /// How many got the same value at the most, together with those who got it before.
+    pub fn alike(&self, before: Option<&Self>) -> u64 {
+        let times = |value: &Digest| {
+            let mut given = before.into_iter().flat_map(|before| &before.given);
+            given
+                .find(|(known, _)| known == value)
+                .map_or(0, |(_, count)| *count)
+        };
+        let together = |(value, count): &(Digest, u64)| count + times(value);
+        let most = self.given.iter().map(together).max();
+        let missed = self.missed + before.map_or(0, |before| before.missed);
+        most.map_or(0, |most| most + missed)
     }
 }
 
@@ -231,6 +239,7 @@ fn is_recent(then: i64, now: i64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::identity::Anchor;
 
@@ -270,13 +279,21 @@ mod tests {
             0 => Some("same".to_owned()),
             _ => Some(format!("value {at}")),
         });
-        let alike = updated(values).alike();
+        let alike = updated(values).alike(None);
         assert!((3_334..=3_334 + 10_000 / 60).contains(&alike), "{alike}");
-        let different = updated((0..10_000).map(|at| Some(at.to_string()))).alike();
+        let different = updated((0..10_000).map(|at| Some(at.to_string()))).alike(None);
         assert!(different <= 10_000 / 60, "{different}");
         let few = updated((0..90).map(|at| Some((at % 3).to_string())));
-        assert_eq!((few.alike(), few.blanked), (30, 0), "few values: exact");
+        assert_eq!((few.alike(None), few.blanked), (30, 0), "few values: exact");
         assert_eq!(updated([None, None]).blanked, 2);
+        let (x, y) = (|| Some("x".to_owned()), || Some("y".to_owned()));
+        let before = updated([x(), x(), y()]);
+        assert_eq!(
+            updated([y(), y()]).alike(Some(&before)),
+            3,
+            "of the same value only"
+        );
+        assert_eq!(updated([Some("z".to_owned())]).alike(Some(&before)), 1);
     }
 
     #[test]
@@ -299,7 +316,10 @@ mod tests {
             let user = key(Kind::User, &own);
             tally.add(&user, Class::Update, &action, Reason::Changed, 0);
         }
-        assert_eq!(tally.attributes[&AttributePath::display_name()].alike(), 10);
+        assert_eq!(
+            tally.attributes[&AttributePath::display_name()].alike(None),
+            10
+        );
     }
 
     #[test]

@@ -6,9 +6,11 @@
 //! belongs to one process; the jobs themselves are in the store.
 
 mod clock;
+mod due;
 pub mod forget;
 mod listen;
 mod overtake;
+mod resume;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -26,11 +28,9 @@ use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::fault::Fault;
 use crate::id::{DirectoryId, JobId, ProfileKey, TenantName};
-use crate::job::quarantine::{Quarantine, quarantine};
 use crate::job::schedule::Schedule;
 use crate::job::{Extent, Job, ObjectError, Status, Trigger};
 use crate::store::Store;
-use crate::store::jobs::JobFilter;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::Feed;
 use crate::sync::watch::Ringer;
@@ -40,15 +40,6 @@ const JOBS_AT_ONCE: usize = 4;
 
 /// Jobs of one tenant that run at the same time: there is always a place for another one's.
 const JOBS_OF_A_TENANT: usize = JOBS_AT_ONCE - 1;
-
-/// Interrupted jobs that are looked at for an approved plan.
-const APPROVED_MAX: usize = 20;
-
-/// Jobs that are looked at for failures in a row.
-const FAILURES_COUNTED: usize = 50;
-
-/// Jobs that are read in one turn when the newest one is looked for.
-const JOBS_PER_LOOK: usize = 100;
 
 /// How jobs are run; what stands behind it reads directories and speaks to targets.
 #[async_trait]
@@ -264,49 +255,6 @@ impl Scheduler {
         Ok(job)
     }
 
-    /// Goes on with a job that waited for a person, once it was decided that it shall: `decide` makes the decision and stores
-    /// it, when no other job of the profile can come in between.
-    ///
-    /// # Errors
-    /// When a job of that profile runs, when there is no such profile, when the relay shuts down, or when `decide` refuses.
-    pub async fn go_on<E, D>(
-        &self,
-        waiting: &Job,
-        decide: impl FnOnce() -> D + Send,
-    ) -> Result<Result<Job, E>, Refused>
-    where
-        D: Future<Output = Result<Job, E>> + Send,
-    {
-        if self.0.stop.is_cancelled() {
-            return Err(Refused::Stopping);
-        }
-        let key = waiting.profile_key();
-        let profiles = self.0.runner.profiles().into_iter();
-        let profile = profiles.into_iter().find(|profile| profile.key == key);
-        let Some(Scheduled { tenant, .. }) = profile else {
-            return Err(Refused::Unknown);
-        };
-        let running = Running {
-            job: waiting.id,
-            stop: Stop::with(&self.0.stop),
-            feed: Feed::new(waiting.clone()),
-        };
-        self.take_place(&key, &running).await?;
-        let job = match decide().await {
-            Ok(job) => job,
-            Err(error) => {
-                self.leave_place(&key, waiting.id);
-                return Ok(Err(error));
-            }
-        };
-        running.feed.send_replace(job.clone());
-        let scheduler = self.clone();
-        self.0
-            .tasks
-            .spawn(async move { scheduler.run(key, tenant, running).await });
-        Ok(Ok(job))
-    }
-
     /// One job runs for each profile. A job whose end is stored no longer counts, though its task may be about to go.
     async fn take_place(&self, key: &ProfileKey, running: &Running) -> Result<(), Refused> {
         let other = self.table().get(key).map(|running| running.job);
@@ -400,185 +348,6 @@ impl Scheduler {
     async fn save(&self, job: &Job) {
         if let Err(error) = self.0.store.save_job(job).await {
             tracing::error!(job = %job.id, error = %error, "the job's end could not be stored");
-        }
-    }
-
-    /// Jobs that were cut off are interrupted, and their profiles run again.
-    async fn resume(&self) -> Result<(), crate::store::Error> {
-        for mut job in self.0.store.unfinished_jobs().await? {
-            job.end(Status::Interrupted, Utc::now());
-            self.0.store.save_job(&job).await?;
-        }
-        for profile in self.0.runner.profiles() {
-            if self.resume_approved(&profile.key).await? {
-                continue;
-            }
-            let newest = self.newest_job(&profile.key).await?;
-            let Some(job) = newest.filter(|job| job.status == Status::Interrupted && job.applies())
-            else {
-                continue;
-            };
-            tracing::info!(job = %job.id, directory = %job.directory_id, "an interrupted job is resumed");
-            let extent = Extent {
-                mode: job.mode,
-                only: job.only,
-                report: false,
-                undoes: job.undoes,
-            };
-            if let Err(refused) = self
-                .enqueue(&profile.key, Trigger::Resume, extent, &Actor::Relay)
-                .await
-            {
-                tracing::warn!(job = %job.id, error = %refused, "an interrupted job could not be resumed");
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes on with an approved plan that was cut off; answers whether there was one. What else is to be done follows by
-    /// the schedule.
-    async fn resume_approved(&self, key: &ProfileKey) -> Result<bool, crate::store::Error> {
-        let filter = JobFilter {
-            status: Some(Status::Interrupted),
-            ..JobFilter::of_profile(key)
-        };
-        let cut_off = self.0.store.jobs(filter, None, APPROVED_MAX).await?;
-        for mut job in cut_off.into_iter().filter(Job::is_approved) {
-            if self.0.store.plan(job.id).await?.is_none() {
-                continue;
-            }
-            tracing::info!(job = %job.id, directory = %job.directory_id, "an approved plan is gone on with");
-            let waiting = job.clone();
-            job.again();
-            let decide = || async {
-                self.0.store.save_job(&job).await?;
-                Ok::<_, crate::store::Error>(job.clone())
-            };
-            match self.go_on(&waiting, decide).await {
-                Ok(gone_on) => gone_on?,
-                Err(refused) => {
-                    tracing::warn!(job = %waiting.id, error = %refused, "an approved plan could not be gone on with");
-                    continue;
-                }
-            };
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    /// The newest job of a profile that is about everything.
-    async fn newest_job(&self, key: &ProfileKey) -> Result<Option<Job>, crate::store::Error> {
-        let mut before = None;
-        loop {
-            let filter = JobFilter::of_profile(key);
-            let jobs = self.0.store.jobs(filter, before, JOBS_PER_LOOK).await?;
-            before = jobs.last().map(|job| job.id);
-            let newest = jobs.into_iter().find(|job| !job.is_urgent());
-            if newest.is_some() || before.is_none() {
-                return Ok(newest);
-            }
-        }
-    }
-
-    /// Whether a profile is to run now: by its schedule, or because the time has come at which an account expires.
-    /// `also` is a later try that counts, too.
-    async fn due(
-        &self,
-        profile: &Scheduled,
-        also: Option<DateTime<Utc>>,
-    ) -> Result<bool, crate::store::Error> {
-        let now = Utc::now();
-        let last = self.last_try(&profile.key).await?.max(also);
-        let Some(next) = self.next_run_after(profile, last) else {
-            return Ok(false);
-        };
-        let state = self.0.store.feed_state(&profile.key).await?;
-        let expires = state.next_due.filter(|due| *due <= now);
-        let due = match expires.filter(|_| next > now) {
-            None => next <= now,
-            // Once for each time: a run that could do nothing about it is not asked for again before its turn.
-            Some(expired) => last.is_none_or(|last| last < expired),
-        };
-        if !due {
-            return Ok(false);
-        }
-        let quarantine = self.quarantine(&profile.key, &profile.schedule).await?;
-        Ok(quarantine.is_none_or(|held| held.next_try_at <= now))
-    }
-
-    /// When a job of a profile was last tried.
-    async fn last_try(
-        &self,
-        key: &ProfileKey,
-    ) -> Result<Option<DateTime<Utc>>, crate::store::Error> {
-        let state = self.0.store.profile_state(key).await?;
-        let queued = lock(&self.0.queued).get(key).copied();
-        Ok(state.last_attempt.max(queued))
-    }
-
-    /// When a profile is due next; may lie in the past.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn next_run(
-        &self,
-        profile: &Scheduled,
-    ) -> Result<Option<DateTime<Utc>>, crate::store::Error> {
-        let last = self.last_try(&profile.key).await?;
-        let next = self.next_run_after(profile, last);
-        let quarantine = self.quarantine(&profile.key, &profile.schedule).await?;
-        Ok(next.map(|next| quarantine.map_or(next, |held| next.max(held.next_try_at))))
-    }
-
-    /// The same after a try.
-    fn next_run_after(
-        &self,
-        profile: &Scheduled,
-        last: Option<DateTime<Utc>>,
-    ) -> Option<DateTime<Utc>> {
-        if !profile.enabled || profile.schedule == Schedule::Manual {
-            return None;
-        }
-        let since = self.scheduled_since(profile);
-        let last = match profile.schedule {
-            Schedule::Cron(_) => last.max(since),
-            _ => last,
-        };
-        let since = since.unwrap_or(self.0.started);
-        profile.schedule.next_run(last, since)
-    }
-
-    /// Whether a profile is tried less often, because its jobs fail.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn quarantine(
-        &self,
-        key: &ProfileKey,
-        schedule: &Schedule,
-    ) -> Result<Option<Quarantine>, crate::store::Error> {
-        let filter = JobFilter::of_profile(key);
-        let jobs = self.0.store.jobs(filter, None, FAILURES_COUNTED).await?;
-        if jobs
-            .first()
-            .is_none_or(|job| job.status == Status::Completed)
-        {
-            return Ok(None);
-        }
-        let ledger = self.0.store.ledger(key).await?;
-        Ok(quarantine(&jobs, schedule, ledger.quarantine_cleared_at))
-    }
-
-    /// Since when a profile has its schedule, where somebody gave it one after the start.
-    fn scheduled_since(&self, profile: &Scheduled) -> Option<DateTime<Utc>> {
-        let mut schedules = lock(&self.0.schedules);
-        match schedules.get(&profile.key) {
-            Some(known) if known.schedule == profile.schedule => known.since,
-            _ => {
-                let (schedule, since) = (profile.schedule.clone(), Some(Utc::now()));
-                schedules.insert(profile.key.clone(), InForce { schedule, since });
-                since
-            }
         }
     }
 

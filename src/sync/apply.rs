@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::plan::held::{Held, HeldBy};
 use crate::plan::{Class, Plan, undo};
 use crate::store::Lease;
-use crate::sync::flight::{Flight, Mandate};
+use crate::sync::flight::Flight;
 use crate::sync::proof::Reader;
 use crate::sync::tracker::Tracker;
 use crate::sync::{Error, Relay, prepare, send, settle};
@@ -65,17 +65,7 @@ pub(super) async fn carry_out(
     tracker.update(|job| job.counters.skipped += held);
     if plan.steps() > held {
         let capabilities = relay.provider.discover().await?;
-        let mandate = Mandate::WhatNothingHolds;
-        let flight = Flight::new(
-            relay,
-            lease,
-            plan,
-            reader,
-            tracker,
-            capabilities,
-            stop,
-            mandate,
-        );
+        let flight = Flight::new(relay, lease, plan, reader, tracker, capabilities, stop);
         let flown = fly(&flight).await;
         tell_left_out(&flight);
         flown?;

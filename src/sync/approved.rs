@@ -4,7 +4,7 @@ use crate::job::Status;
 use crate::plan::Plan;
 use crate::store::Lease;
 use crate::store::holds::Waiting;
-use crate::sync::flight::{Flight, Mandate};
+use crate::sync::flight::Flight;
 use crate::sync::proof::Reader;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::Tracker;
@@ -46,7 +46,6 @@ pub(super) async fn carry_out(
         tracker,
         capabilities,
         stop.token(),
-        Mandate::Approved,
     );
     let flown = apply::fly(&flight).await;
     apply::tell_left_out(&flight);

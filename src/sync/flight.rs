@@ -86,8 +86,11 @@ impl<'a> Flight<'a> {
         tracker: &'a Tracker,
         capabilities: Capabilities,
         stop: &CancellationToken,
-        mandate: Mandate,
     ) -> Self {
+        let mandate = match tracker.job().is_approved() {
+            true => Mandate::Approved,
+            false => Mandate::WhatNothingHolds,
+        };
         let author = relay.author(plan.job);
         Self {
             mandate,
@@ -260,7 +263,10 @@ impl<'a> Flight<'a> {
 
     /// Whether the directory may say something else by now than it said when the plan was made.
     pub(super) fn may_be_stale(&self) -> bool {
-        self.relay.traffic.is_read_beside() && !self.urgent
+        let is_old = self.mandate == Mandate::Approved;
+        // What a person wants undone is not what the directory says.
+        let is_undo = self.tracker.job().undoes.is_some();
+        (is_old || self.relay.traffic.is_read_beside()) && !self.urgent && !is_undo
     }
 
     /// Whether a step of the row was held, dropped or refused.

@@ -298,6 +298,8 @@ async fn keep_groups_that_are_there(
             Err(error) => format!("whether the group is still there is not known: {error}"),
         };
         absent.retain(|row| *row != group);
+        // What else was missed is not known, so members are looked at one by one before they leave.
+        tracker.update(|job| job.suspicious = true);
         let detail = format!("{why}; the next run reads everything again");
         let error = row_error(&group, "", "read", Fault::Drifted, detail);
         tracker.record(error).await;

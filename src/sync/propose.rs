@@ -7,7 +7,7 @@ mod held;
 mod leavers;
 mod managers;
 mod matches;
-mod members;
+pub(super) mod members;
 mod merge;
 mod names;
 mod policy;

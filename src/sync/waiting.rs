@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use chrono::Utc;
 
 use crate::id::JobId;
-use crate::job::{Job, Status, Verdict};
+use crate::job::decision::Verdict;
+use crate::job::{Job, Status};
 use crate::plan::held::HeldBy;
 use crate::store::Error;
 use crate::store::holds::Waiting;

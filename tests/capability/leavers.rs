@@ -56,7 +56,8 @@ impl Load {
         let target = FaultTarget::start(Vec::new()).await;
         let relay = relay(&slapd, &target)
             .tenant("rateLimit = 50")
-            .directory(lines);
+            .directory(lines)
+            .directory("guard = { creations = 10000 }");
         relay.sync().completed();
         slapd.add(&ldif(&world.people[FEW..]));
         let (serving, api, directory) = Self::serve(&relay);

@@ -270,7 +270,7 @@ async fn organizational_units_follow_the_settings() {
     slapd.add(&group("board", &below("uid=support0,ou=support")));
     slapd.add(&group("everybody", PEOPLE));
     let mut relay = relay.directory("organizationalUnits = \"ignore\"");
-    relay.sync().completed();
+    relay.sync_approved().completed();
     assert_eq!(target.groups().len(), 2);
     // Switched on after a first load: every entry is taken in anew, and no user is written.
     relay = relay.directory(ON);
@@ -283,7 +283,7 @@ async fn organizational_units_follow_the_settings() {
         Nesting::Direct,
     ] {
         relay = relay.directory(nesting.line());
-        let run = relay.sync().completed();
+        let run = relay.sync_approved().completed();
         assert_eq!(run.count("usersUpdated"), 0, "{run:?}");
         groups_of_people += run.count("groupsCreated");
         assert_eq!(members(&target, "board"), ["support0"]);
@@ -309,21 +309,21 @@ async fn organizational_units_follow_the_settings() {
     // Switched off: what is there stays as it is, whatever happens in the directory.
     let before = writes(&target).len();
     relay = relay.directory("organizationalUnits = \"ignore\"");
-    let run = relay.sync().completed();
+    let run = relay.sync_approved().completed();
     assert_eq!(run.writes(), 0, "{run:?}");
     slapd.modrdn(&below("uid=sales0,ou=sales"), "uid=sales0", Some(PEOPLE));
-    relay.sync().completed();
+    relay.sync_approved().completed();
     assert_eq!(writes(&target).len(), before);
     assert_quiet(&relay);
     // And on again: what happened in between is caught up with.
     relay = relay.directory(ON);
-    let run = relay.sync().completed();
+    let run = relay.sync_approved().completed();
     assert_members(&run, 1, 1);
     assert_quiet(&relay);
     // Groups that are not synchronized any more stay as they are as well, though units are searched for.
     relay = relay.directory(UNITS_ALONE);
     slapd.delete(&format!("cn=board,{GROUPS}"));
-    relay.sync().completed();
+    relay.sync_approved().completed();
     assert_eq!(members(&target, "board"), ["support0"]);
     assert_quiet(&relay);
 }
@@ -545,10 +545,10 @@ async fn organizational_units_give_and_take_roles() {
     assert_quiet(&relay);
     // Units within count where groups within do.
     let relay = relay.directory(Nesting::Nested.line());
-    relay.sync().completed();
+    relay.sync_approved().completed();
     assert_eq!(["sales0", "emea0", "rome0"].map(has), [false, true, false]);
     let relay = relay.directory(Nesting::Flatten.line());
-    relay.sync().completed();
+    relay.sync_approved().completed();
     assert_eq!(["sales0", "emea0", "rome0"].map(has), [false, true, true]);
     assert_quiet(&relay);
     // Units that are not searched for any more take no role away.

@@ -87,7 +87,8 @@ impl Site {
             "--profile",
             profile,
         ];
-        self.relay.spawn(&asked).wait()
+        let run = self.relay.spawn(&asked).wait();
+        self.relay.with_change_approved(run)
     }
 
     /// Runs a profile, and tells what it sent.

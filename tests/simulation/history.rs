@@ -32,12 +32,12 @@ const STEPS_OF_A_RUN: usize = 400;
 /// A site with a relay at it.
 pub struct History {
     pub site: Site,
-    random: Random,
+    pub random: Random,
     store: Option<Arc<dyn Store>>,
     /// How processes of it may end before their time.
     pub crashes: Vec<Crash>,
     jobs: u128,
-    configuration: Configuration,
+    pub configuration: Configuration,
 }
 
 /// How a run ended.
@@ -125,12 +125,13 @@ impl History {
             });
             self.run(mode, steps).await?;
             self.judge()?;
+            self.decide_some(steps).await?;
+            self.judge()?;
         }
         self.come_to_rest().await
     }
 
-    /// What happens between two runs. Plans that wait for a person are not among it yet: the guard's limits are out of the way
-    /// here, and whoever approves and rejects belongs to this place.
+    /// What happens between two runs.
     fn something_happens(&mut self) {
         let random = &mut self.random;
         let mut state = self.site.lock();
@@ -153,9 +154,11 @@ impl History {
     /// sent (I-5).
     pub async fn come_to_rest(&mut self) -> Result<(), String> {
         changes::no_more(&self.site);
+        self.decide_all().await?;
         for mode in RUNS_TO_REST {
             self.run(mode, None).await?;
             self.judge()?;
+            self.decide_all().await?;
         }
         let wrong = expected::differences(&self.site);
         if !wrong.is_empty() {
@@ -183,7 +186,7 @@ impl History {
         }
     }
 
-    fn judge(&self) -> Result<(), String> {
+    pub fn judge(&self) -> Result<(), String> {
         let violations = self.site.violations();
         match violations.is_empty() {
             true => Ok(()),
@@ -192,7 +195,7 @@ impl History {
     }
 
     /// The store of the process that runs now, opened if it is a new one.
-    fn store(&mut self) -> Result<Arc<dyn Store>, String> {
+    pub fn store(&mut self) -> Result<Arc<dyn Store>, String> {
         if let Some(store) = &self.store {
             return Ok(store.clone());
         }
@@ -207,6 +210,17 @@ impl History {
 
     /// One run; with a number of steps the process does not survive that one.
     pub async fn run(&mut self, mode: Mode, steps: Option<u64>) -> Result<Ended, String> {
+        let (_, directory) = self.configuration.of(&self.site.lock().rules);
+        let profile = directory.profile_key(&directory.profiles[0].name);
+        self.jobs += 1;
+        let id = JobId(Uuid::from_u128(self.jobs));
+        let job = Job::queued(id, &profile, Trigger::Manual, mode, Utc::now());
+        self.run_job(job, steps).await
+    }
+
+    /// The same of a job that is there already.
+    pub async fn run_job(&mut self, mut job: Job, steps: Option<u64>) -> Result<Ended, String> {
+        let mode = job.mode;
         let store = self.store()?;
         let (tenant, directory) = {
             let mut state = self.site.lock();
@@ -227,9 +241,6 @@ impl History {
             traffic: Default::default(),
             directory,
         };
-        self.jobs += 1;
-        let id = JobId(Uuid::from_u128(self.jobs));
-        let mut job = Job::queued(id, &relay.key(), Trigger::Manual, mode, Utc::now());
         job.start(Utc::now());
         let fuse = self.site.disk().fuse().clone();
         fuse.set(steps);
@@ -263,7 +274,7 @@ impl History {
             .collect();
         self.site.lock().note(format!(
             "run {}: {mode:?} {ended:?} after {} steps, {:?} {:?}",
-            self.jobs,
+            job.id.0.as_u128(),
             fuse.steps(),
             job.holds,
             errors

@@ -6,6 +6,7 @@
 //!
 //! `SEEDS=50000 tests/run simulation` tries more of them, `SEED=123 tests/run simulation` one again.
 #![allow(
+    clippy::too_many_lines,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -15,10 +16,12 @@
 )]
 
 mod changes;
+mod decisions;
 mod directory;
 mod disk;
 mod expected;
 mod history;
+mod masses;
 mod random;
 mod rules;
 mod site;

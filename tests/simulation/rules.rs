@@ -22,6 +22,17 @@ pub enum Nested {
     Kept,
 }
 
+/// How much goes without a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Everything.
+    Open,
+    /// Next to nothing.
+    Tight,
+    /// What goes where nobody says otherwise.
+    Usual,
+}
+
 /// The configuration of a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -40,6 +51,7 @@ pub struct Rules {
     pub role_group: Option<Uuid>,
     /// Whether the role is mapped.
     pub role: bool,
+    pub guard: Guard,
     /// Requests in flight.
     pub concurrency: usize,
 }
@@ -59,6 +71,11 @@ impl Rules {
             deprovisioning: ["deactivate", "deactivate", "delete", "both"][random.below(4)],
             role_group: None,
             role: random.percent(50),
+            guard: if random.percent(40) {
+                Guard::Tight
+            } else {
+                Guard::Open
+            },
             concurrency: if random.percent(70) { 1 } else { 4 },
         }
     }
@@ -122,6 +139,17 @@ impl Rules {
         } else {
             "propose"
         };
+        let guard = match self.guard {
+            Guard::Tight => {
+                "deactivations = 1, groupsEmptied = 0, groupMembersRemoved = 1, membersRemoved = 2, creations = 2, \
+                 attributeChanges = 2, plausiblePercent = 1, foundPercent = 1"
+            }
+            Guard::Open => {
+                "deactivations = 1000, groupsEmptied = 1000, groupMembersRemoved = 1000, membersRemoved = 1000, \
+                 creations = 1000, attributeChanges = 1000, plausiblePercent = 1, foundPercent = 1"
+            }
+            Guard::Usual => "foundPercent = 1",
+        };
         format!(
             r#"
 [[tenants]]
@@ -147,9 +175,10 @@ attributeMapping = {{ {title} }}
 nestedGroups = "{nested}"
 linking = "{linking}"
 deprovisioning = "{deprovisioning}"
-guard = {{ deactivations = 1000, groupsEmptied = 1000, plausiblePercent = 1, foundPercent = 1 }}
+guard = {{ {guard} }}
 "#,
             concurrency = self.concurrency,
+            guard = guard,
             deprovisioning = self.deprovisioning,
             groups = GROUP_PLACES[0],
         )

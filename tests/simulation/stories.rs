@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::changes;
 use crate::directory::{GROUP_PLACES, Group, PLACES, ROOT, User};
 use crate::history::History;
-use crate::rules::{Nested, Rules};
+use crate::rules::{Guard, Nested, Rules};
 use crate::target::{Resource, resources};
 
 /// A company of three users and two groups, the first of them within the second.
@@ -61,6 +61,7 @@ impl Story {
             deprovisioning: "deactivate",
             role_group: None,
             role: false,
+            guard: Guard::Open,
             concurrency: 1,
         });
         let story = Self { history };

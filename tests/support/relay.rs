@@ -309,7 +309,27 @@ impl Relay {
     /// # Panics
     /// When the plan cannot be read.
     pub fn sync_approved(&self) -> Finished {
-        let run = self.sync();
+        self.approved(self.sync())
+    }
+
+    /// Approves what waits only because the profile is another one than before, as whoever changed it.
+    pub fn with_change_approved(&self, run: Finished) -> Finished {
+        let holds = run.job["holds"].as_array().cloned().unwrap_or_default();
+        let of_change = |hold: &Value| {
+            hold.to_string()
+                .contains("scope, filters or mapping were changed")
+        };
+        match holds.iter().all(of_change) {
+            true => self.approved(run),
+            false => run,
+        }
+    }
+
+    /// Approves the plan of a run if it waits.
+    ///
+    /// # Panics
+    /// When the plan cannot be read.
+    pub fn approved(&self, run: Finished) -> Finished {
         if run.job["status"] != "awaiting_approval" {
             return run;
         }

@@ -51,6 +51,8 @@ SOUND = {
 # Of two that contradict each other, the one to leave out.
 CONTRADICTIONS = {"url": "host", "syncSchedule": "syncInterval", "expiresInDays": "expiresAt"}
 OBJECTS = json.loads(os.environ["OBJECTS"])
+# Of what there is none, the id of one that is not there.
+NOBODY = "01a20000-0000-7000-8000-000000000000"
 
 FORMATS = {
     "ldap-dn": [SUFFIX, f"ou=people,{SUFFIX}", f"ou=groups,{SUFFIX}"],
@@ -104,12 +106,14 @@ def before_call(context, case, kwargs):
     # A cursor is only what an earlier answer gave, which no schema can say.
     if case.query and meta.generation.mode.is_positive:
         case.query.pop("cursor", None)
+        if "attribute" in case.query:
+            case.query["attribute"] = "displayName"
     # Ids of what is there; requests that follow from others have them already.
     if meta.phase.name != TestPhase.STATEFUL and not meta.is_negative_at(ParameterLocation.PATH):
         # What is deleted is not what the other requests are about.
         objects = OBJECTS["doomed" if case.method == "DELETE" else "kept"]
         for name in case.path_parameters:
-            case.path_parameters[name] = objects[name]
+            case.path_parameters[name] = objects.get(name, NOBODY)
     if not meta.is_negative_at(ParameterLocation.HEADER):
         case.headers["X-Tenant-ID"] = "acme"
 

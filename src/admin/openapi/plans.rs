@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::admin::openapi::schemas::{list, object, of};
 use crate::admin::plans::HeldState;
-use crate::job::Decision;
+use crate::job::decision::Decision;
 use crate::job::quarantine::Quarantine;
 use crate::plan::Class;
 

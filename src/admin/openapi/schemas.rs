@@ -92,19 +92,7 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
     let text = || json!({ "type": "string" });
     let text_or_null = || json!({ "type": ["string", "null"] });
     let time = || json!({ "type": "string", "format": "date-time" });
-    let time_or_null = || json!({ "type": ["string", "null"], "format": "date-time" });
-    let token = json!({
-        "id": token_id, "name": text(), "tenants": list(text()), "permissions": list(permission),
-        "createdAt": time(), "expiresAt": time_or_null(), "lastUsedAt": time_or_null(),
-    });
-    let mut issued = token.clone();
-    merge(
-        &mut issued,
-        json!({ "token": { "type": "string", "pattern": "^srt_" } }),
-    );
-    let mut issued = object(issued);
-    let replaced = object(json!({ "id": token_id, "expiresAt": time_or_null() }));
-    issued["properties"]["replaces"] = replaced;
+    let (token, issued) = tokens(&token_id, &permission);
     let quarantine = of::<Option<Quarantine>>(generator);
     let deeds: Vec<&str> = Deed::ALL.iter().map(|deed| deed.as_str()).collect();
     let named = [
@@ -113,7 +101,7 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
             health(&directory_id, &job_id, &colour, &quarantine),
         ),
         ("Statistics", statistics(&directory_id, &status)),
-        ("Token", object(token)),
+        ("Token", token),
         ("IssuedToken", issued),
         (
             "StartedJob",
@@ -147,6 +135,26 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
     let named = named.map(|(name, schema)| (name.to_owned(), schema));
     let plans = plans::schemas(generator, &job_id);
     named.into_iter().chain(plans).collect()
+}
+
+/// A token as it is shown, and as it is issued.
+fn tokens(token_id: &Value, permission: &Value) -> (Value, Value) {
+    let text = json!({ "type": "string" });
+    let time = json!({ "type": "string", "format": "date-time" });
+    let time_or_null = json!({ "type": ["string", "null"], "format": "date-time" });
+    let token = json!({
+        "id": token_id, "name": text, "tenants": list(text), "permissions": list(permission.clone()),
+        "createdAt": time, "expiresAt": time_or_null, "lastUsedAt": time_or_null,
+    });
+    let mut issued = token.clone();
+    merge(
+        &mut issued,
+        json!({ "token": { "type": "string", "pattern": "^srt_" } }),
+    );
+    let mut issued = object(issued);
+    let replaced = object(json!({ "id": token_id, "expiresAt": time_or_null }));
+    issued["properties"]["replaces"] = replaced;
+    (object(token), issued)
 }
 
 /// A reference to a type's schema.

@@ -222,7 +222,10 @@ pub(super) async fn release(
     let mut problems = Problems::default();
     let mut fields = Fields::of(&body, "", &mut problems);
     let all = fields.boolean("all", false, &mut problems);
-    let anchor = fields.text("anchor", &mut problems).map(str::to_owned);
+    let anchor = fields.parsed("anchor", &mut problems, |text| match text {
+        "" => Err("is empty: the anchor of an entry".to_owned()),
+        anchor => Ok(anchor.to_owned()),
+    });
     let job = fields.parsed("jobId", &mut problems, |text| {
         job_id(text).map_err(|_| "is not the id of a job".to_owned())
     });

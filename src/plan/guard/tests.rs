@@ -113,7 +113,7 @@ fn each_limit_holds_above_it_and_not_at_it_whatever_was_done_before() {
             put(&mut evidence.plan, allowed - spent + 1);
             assert_eq!(
                 trips(&evidence),
-                [classes.clone()],
+                std::slice::from_ref(&classes),
                 "{what}, {spent} before"
             );
         }

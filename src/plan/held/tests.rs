@@ -104,7 +104,7 @@ fn what_is_held_is_not_planned_again_and_everything_else_is() {
         (
             vec![update(&[to("new"), login.clone()])],
             vec![update(&[to("new")])],
-            vec![update(&[login.clone()])],
+            vec![update(std::slice::from_ref(&login))],
             true,
         ),
         // One more member leaves.

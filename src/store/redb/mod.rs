@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use redb::{Database, StorageBackend};
+use redb::{Database, StorageBackend, WriteTransaction};
 
 use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
 use crate::identity::digest::Digest;
@@ -177,10 +177,8 @@ impl Store for RedbStore {
 
     async fn forget_profile(&self, lease: &Lease, profile: &ProfileKey) -> Result<(), Error> {
         let (lease, profile) = (*lease, profile.clone());
-        self.write(Commit::Outbox, move |txn| {
-            forget::profile(txn, &lease, &profile)
-        })
-        .await
+        let forget = move |txn: &WriteTransaction| forget::profile(txn, &lease, &profile);
+        self.write(Commit::Outbox, forget).await
     }
 
     async fn forget_directory(&self, directory: DirectoryId) -> Result<(), Error> {
@@ -399,16 +397,14 @@ impl Store for RedbStore {
 
     async fn drop_steps(&self, lease: &Lease, job: JobId, rows: Vec<RowKey>) -> Result<(), Error> {
         let lease = *lease;
-        self.write(Commit::Bulk, move |txn| {
-            plans::drop_steps(txn, &lease, job, rows)
-        })
-        .await
+        let drop = move |txn: &WriteTransaction| plans::drop_steps(txn, &lease, job, rows);
+        self.write(Commit::Bulk, drop).await
     }
 
     async fn seal_plan(&self, lease: &Lease, plan: Plan) -> Result<Plan, Error> {
         let lease = *lease;
-        self.write(Commit::Outbox, move |txn| plans::seal(txn, &lease, plan))
-            .await
+        let seal = move |txn: &WriteTransaction| plans::seal(txn, &lease, plan);
+        self.write(Commit::Outbox, seal).await
     }
 
     async fn plan(&self, job: JobId) -> Result<Option<Plan>, Error> {
@@ -481,10 +477,8 @@ impl Store for RedbStore {
     }
 
     async fn note_unsent(&self, job: JobId, errors: Vec<UnsentError>) -> Result<(), Error> {
-        self.write(Commit::Bulk, move |txn| {
-            jobs::note_unsent(txn, job, &errors)
-        })
-        .await
+        let note = move |txn: &WriteTransaction| jobs::note_unsent(txn, job, &errors);
+        self.write(Commit::Bulk, note).await
     }
 
     async fn note_drift(&self, job: JobId, lines: Vec<Drift>) -> Result<(), Error> {

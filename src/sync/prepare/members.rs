@@ -11,7 +11,22 @@ use crate::sync::flight::{Flight, Mandate};
 use crate::sync::prepare::{Operation, Task, stale};
 use crate::sync::proof::Whereabouts;
 use crate::sync::tracker::row_error;
-use crate::sync::{Error, adopt, together};
+use crate::sync::{Error, adopt, propose, together};
+
+/// Without those whom the group wants by now: a plan that waited rests on a read that is long ago, and members who were missing
+/// then may be back, be it in a group within.
+async fn still_unwanted(
+    flight: &Flight<'_>,
+    step: &Step,
+    members: &[RowKey],
+) -> Result<Vec<RowKey>, Error> {
+    let mut unwanted = members.to_vec();
+    if flight.mandate == Mandate::Approved {
+        let wanted = propose::members::wanted(flight.relay, &step.key).await?;
+        unwanted.retain(|member| wanted.binary_search(member).is_err());
+    }
+    Ok(unwanted)
+}
 
 /// Members that may be taken out: the group's own entry was looked at already; where a member's absence is the reason,
 /// that is looked at too, so that one entry that a read missed does not cost its memberships. So is a member that
@@ -34,12 +49,12 @@ pub(super) async fn provably_gone(
         members.any(|member| names.contains(&member.key))
     };
     let is_unit = there.is_some_and(Identity::is_unit);
-    // A plan that waited rests on a read that is long ago.
-    let all_was_read =
-        flight.tracker.job().complete_read.is_some() && flight.mandate != Mandate::Approved;
+    let job = flight.tracker.job();
+    let all_was_read = job.complete_read.is_some() && !job.suspicious;
+    let members = still_unwanted(flight, step, members).await?;
     let mut gone = Vec::with_capacity(members.len());
     let (mut kept, mut elsewhere) = (0, 0);
-    for row in flight.relay.rows(members.to_vec()).await? {
+    for row in flight.relay.rows(members).await? {
         let is_absent = row
             .owner()
             .is_some_and(|(_, seen)| seen.standing != Standing::Present);

@@ -114,7 +114,8 @@ async fn there(flight: &Flight<'_>, members: &[RowKey]) -> Result<Vec<RowKey>, E
     Ok(there.map(|row| row.key).collect())
 }
 
-/// The users to whom these steps would give roles that their groups do not give them any more: their own entries do not show that.
+/// The users to whom these steps would give roles that their groups do not give them any more, or from whom they would take some that
+/// these give: their own entries do not show that.
 pub(super) async fn doubtful_roles(
     flight: &Flight<'_>,
     steps: &[Step],
@@ -132,18 +133,35 @@ pub(super) async fn doubtful_roles(
     for (step, row) in steps.iter().zip(rows) {
         let mut granted = Default::default();
         roles.add_to(relay, &mut granted, row, &groups);
-        let gives_more = rules.iter().any(|rule| {
+        let differs = rules.iter().any(|rule| {
             let granted = granted.get(&rule.path).map_or(&[][..], Value::as_texts);
             let mut given = given(step, &rule.path)
                 .map_or(&[][..], Value::as_texts)
                 .iter();
-            given.any(|value| !granted.contains(value))
+            let takes_more = taken(step, &rule.path)
+                .iter()
+                .any(|value| granted.contains(value));
+            takes_more || given.any(|value| !granted.contains(value))
         });
-        if gives_more {
+        if differs {
             doubtful.insert(step.key.clone());
         }
     }
     Ok(doubtful)
+}
+
+/// The values of an attribute that a step takes from a user.
+fn taken(step: &Step, path: &AttributePath) -> Vec<String> {
+    let Action::Change { changes } = &step.action else {
+        return Vec::new();
+    };
+    let of_path = changes.iter().filter(|change| change.path == *path);
+    let taken = of_path.flat_map(|change| {
+        let after = change.after.as_ref().map_or(&[][..], Value::as_texts);
+        let before = change.before.as_ref().map_or(&[][..], Value::as_texts);
+        before.iter().filter(move |value| !after.contains(value))
+    });
+    taken.cloned().collect()
 }
 
 /// What a step gives a user of an attribute.

@@ -1,21 +1,38 @@
 //! What waits on rows, or was refused by a person: it is not planned again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::id::JobId;
 use crate::identity::RowKey;
 use crate::identity::digest::Digest;
+use crate::job::{Job, Status};
 use crate::plan::decide::Verdict;
 use crate::plan::held::{self, Held, HeldBy};
 use crate::snapshot::Row;
 use crate::sync::tracker::Tracker;
 use crate::sync::{Error, Relay};
 
+/// Whether a plan still waits, or is being carried out. One whose job was cut off before it could ask anybody does not, and
+/// neither does one that was carried out.
+fn is_open(job: &Job) -> bool {
+    let goes_on = || {
+        let ended = matches!(
+            job.status,
+            Status::Completed | Status::CompletedWithErrors | Status::Failed | Status::Cancelled
+        );
+        job.is_approved() && !ended
+    };
+    job.status == Status::AwaitingApproval || goes_on()
+}
+
 /// What is held of the rows that are being planned.
 pub(super) struct HeldRows {
     fingerprint: Option<Digest>,
     /// Of the rows of this turn.
     held: HashMap<RowKey, Vec<Held>>,
+    /// Whether somebody can still decide on the plan of a job, or has approved it.
+    open: HashMap<JobId, bool>,
     /// What means nothing any more.
     released: Vec<(RowKey, JobId)>,
     /// How many rows wait with the plan of each job.
@@ -34,6 +51,7 @@ impl HeldRows {
         Ok(Self {
             fingerprint: state.fingerprint,
             held: HashMap::new(),
+            open: HashMap::new(),
             released: Vec::new(),
             waiting: BTreeMap::new(),
             refused: 0,
@@ -47,6 +65,15 @@ impl HeldRows {
         let held = relay.store.held(relay.directory.id, keys.clone()).await?;
         let some = keys.into_iter().zip(held);
         self.held = some.filter(|(_, held)| !held.is_empty()).collect();
+        let waiting = self.held.values().flatten();
+        let waiting = waiting.filter(|held| held.by == HeldBy::Waiting);
+        let jobs: BTreeSet<JobId> = waiting.map(|held| held.job).collect();
+        for id in jobs {
+            if let Entry::Vacant(unknown) = self.open.entry(id) {
+                let job = relay.store.job(id).await?;
+                unknown.insert(job.is_some_and(|job| is_open(&job)));
+            }
+        }
         Ok(())
     }
 
@@ -55,9 +82,11 @@ impl HeldRows {
         let Some(held) = self.held.remove(key) else {
             return (verdict, false);
         };
-        let (counting, over): (Vec<Held>, Vec<Held>) = held
-            .into_iter()
-            .partition(|held| held.counts(self.fingerprint));
+        let (counting, over): (Vec<Held>, Vec<Held>) =
+            held.into_iter().partition(|held| match held.by {
+                HeldBy::Waiting => self.open.get(&held.job).copied().unwrap_or_default(),
+                HeldBy::Person { .. } => held.counts(self.fingerprint),
+            });
         let (verdict, meant) = held::without(verdict, &counting);
         let mut is_held = false;
         let mut released: Vec<JobId> = over.into_iter().map(|held| held.job).collect();

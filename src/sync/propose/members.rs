@@ -7,8 +7,29 @@ use crate::identity::{Kind, RowKey};
 use crate::plan::membership::{self, Named};
 use crate::plan::{Class, Step};
 use crate::snapshot::Row;
-use crate::sync::Error;
 use crate::sync::propose::Draft;
+use crate::sync::{Error, Relay};
+
+/// The members that a group shall have as the directory was last read, whether they have a resource or not; in order.
+pub(in crate::sync) async fn wanted(relay: &Relay, group: &RowKey) -> Result<Vec<RowKey>, Error> {
+    let groups = std::slice::from_ref(group);
+    let named = named_beside(relay, groups, Named::new()).await?;
+    let membership = membership::membership(group, relay.profile.nested_groups, &named);
+    Ok(membership.members)
+}
+
+async fn named_beside(relay: &Relay, groups: &[RowKey], mut named: Named) -> Result<Named, Error> {
+    loop {
+        let missing = membership::missing(groups, relay.profile.nested_groups, &named);
+        if missing.is_empty() {
+            return Ok(named);
+        }
+        let names = relay.counted();
+        let (store, directory) = (&relay.store, relay.directory.id);
+        let members = store.members(directory, &names, missing.clone()).await?;
+        named.extend(missing.into_iter().zip(members));
+    }
+}
 
 impl Draft<'_> {
     /// The members that the groups among these rows name, with all groups within where they are flattened.
@@ -25,21 +46,9 @@ impl Draft<'_> {
     pub(super) async fn named_beside(
         &self,
         groups: &[RowKey],
-        mut named: Named,
+        named: Named,
     ) -> Result<Named, Error> {
-        loop {
-            let missing = membership::missing(groups, self.relay.profile.nested_groups, &named);
-            if missing.is_empty() {
-                return Ok(named);
-            }
-            let names = self.relay.counted();
-            let members = self
-                .relay
-                .store
-                .members(self.relay.directory.id, &names, missing.clone())
-                .await?;
-            named.extend(missing.into_iter().zip(members));
-        }
+        named_beside(self.relay, groups, named).await
     }
 
     /// Members that have, or will have, a resource at the target; and how many have none. Those whom the relay put into the

@@ -7,7 +7,7 @@ use crate::identity::observation::Coverage;
 use crate::job::{Counters, Mode};
 use crate::plan::guard::{self, Evidence};
 use crate::plan::tally::Tally;
-use crate::plan::{Action, Plan, Reason, Step};
+use crate::plan::{Action, Plan, Step};
 use crate::snapshot::Row;
 use crate::sync::Error;
 use crate::sync::ownership::{self, Present};
@@ -58,9 +58,6 @@ impl Draft<'_> {
         if !is_retry {
             self.weights.add(row, step);
         }
-        if !matches!(step.action, Action::RemoveMembers(_)) || step.reason == Reason::Absent {
-            self.weights.members.remove(&row.key);
-        }
     }
 
     /// Finishes the plan.
@@ -104,6 +101,12 @@ impl Draft<'_> {
             digest: String::new(),
         };
         let plan = self.relay.store.seal_plan(self.lease, draft).await?;
+        // Where everything that it would take away waits already, it is a reason to look all the same.
+        let implausible = guard::implausible_read(&self.relay.profile.limits, &evidence);
+        let untold = implausible.filter(|hold| !plan.holds.contains(hold));
+        self.tracker.update(|job| {
+            job.warnings.extend(untold.map(|hold| hold.message));
+        });
         if evidence.definition_changed
             && is_about_all
             && job.applies()

@@ -288,7 +288,8 @@ async fn admin_api_schedule_runs_by_itself_one_at_a_time() {
     assert_eq!(by_hand.status, 409, "{by_hand:?}");
     let jobs = wait_for("four jobs by schedule", PATIENCE, || {
         let mut jobs = api.jobs(&directory);
-        jobs.retain(|job| !job["completedAt"].is_null());
+        // One that looks for leavers beside a long one is another matter.
+        jobs.retain(|job| !job["completedAt"].is_null() && job["trigger"] != "urgent");
         (jobs.len() >= 4).then_some(jobs)
     });
     let jobs: Vec<&Value> = jobs.iter().rev().collect();

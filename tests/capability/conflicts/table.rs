@@ -135,7 +135,9 @@ fn in_conflict(policy: &str, mode: &str) -> u64 {
 }
 
 fn policy_of(policy: &str) -> String {
-    format!("conflictPolicy = \"{policy}\"")
+    // Many are changed alike, and the company is small.
+    let guard = "guard = { attributeChanges = 100, deactivations = 100 }";
+    format!("conflictPolicy = \"{policy}\"\n{guard}")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

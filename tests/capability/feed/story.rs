@@ -31,7 +31,9 @@ struct Story {
 /// An incremental run.
 pub fn incremental(relay: &Relay) -> Finished {
     let arguments = ["sync", "--mode", "incremental", "--output", "json"];
-    relay.spawn(&arguments).wait().completed()
+    relay
+        .with_change_approved(relay.spawn(&arguments).wait())
+        .completed()
 }
 
 impl Story {

@@ -17,7 +17,7 @@ async fn target_that_does_not_keep_an_attribute_is_not_patched_for_ever() {
         ..Settings::default()
     };
     let target = FaultTarget::start_with(Vec::new(), settings).await;
-    let relay = relay(&slapd, &target);
+    let relay = relay(&slapd, &target).directory("guard = { attributeChanges = 100 }");
     (0..4).for_each(|number| call(&slapd, number, "+49 30 1"));
     let without = (4..8).map(|number| {
         format!(

@@ -151,11 +151,23 @@ fn keys(table: &str) -> BTreeSet<&'static str> {
     let plain = |line: &'static str| line.strip_prefix("# ").unwrap_or(line);
     let lines = EXAMPLE.lines().map(plain);
     let lines = lines.skip_while(|line| *line != table).skip(1);
-    let lines = lines.take_while(|line| !line.starts_with("[["));
-    lines
+    let lines: Vec<&str> = lines.take_while(|line| !line.starts_with("[[")).collect();
+    // A table of its own, such as [directories.guard], is the last key, and has keys of its own.
+    let (own, within) = lines.split_at(
+        lines
+            .iter()
+            .position(|line| line.starts_with("[directories."))
+            .unwrap_or(lines.len()),
+    );
+    let tables = within.first().and_then(|line| {
+        let name = line.strip_prefix('[')?.strip_suffix(']')?;
+        name.rsplit_once('.').map(|(_, key)| key)
+    });
+    own.iter()
         .filter_map(|line| line.split_once(" = "))
         .map(|(key, _)| key)
         .filter(|key| key.chars().all(|c| c.is_ascii_alphanumeric()))
+        .chain(tables)
         .collect()
 }
 
