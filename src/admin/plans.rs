@@ -141,6 +141,10 @@ async fn waiting(
         let cure = "its plan is not there any more; run the profile again";
         return Err(conflict(cure.to_owned()));
     };
+    if plan.preview {
+        let cure = "a preview is never carried out; run the profile";
+        return Err(conflict(cure.to_owned()));
+    }
     if plan.expires_at() <= Utc::now() {
         let detail = format!(
             "the plan expired at {}; run the profile again",

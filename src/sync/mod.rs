@@ -168,7 +168,8 @@ async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, 
         .await?;
     }
     reader.close().await;
-    Ok(plan.waits_for_approval())
+    // Nobody decides on a preview: whoever wants it runs the profile.
+    Ok(mode.applies() && plan.waits_for_approval())
 }
 
 /// Looks at what an earlier run left open, reads, and plans.

@@ -1,5 +1,6 @@
 //! What is too large to go by itself waits for a person: it is read, approved by its digest, rejected, and undone.
 
+mod api;
 mod story;
 mod windows;
 
