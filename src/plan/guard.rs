@@ -89,6 +89,8 @@ pub struct Evidence {
     pub first_load_done: bool,
     /// Whether scope, filters or mapping were changed since the last plan of everything.
     pub definition_changed: bool,
+    /// Whether the plan takes anything away.
+    pub takes_away: bool,
     /// What the plan does; steps that failed before and are tried again do not count.
     pub plan: Tally,
     /// What was done by itself in the last 24 hours.
@@ -207,10 +209,8 @@ pub fn implausible_read(limits: &Limits, evidence: &Evidence) -> Option<Hold> {
 fn changed_definition(evidence: &Evidence) -> Option<Hold> {
     let plan = &evidence.plan;
     let blanked: u64 = plan.attributes.values().map(|values| values.blanked).sum();
-    let takes = plan.deactivations + plan.groups_emptied + plan.members_removed + blanked > 0
-        || !evidence.groups_of_leavers.is_empty();
-    (evidence.definition_changed && takes).then(|| Hold {
-        classes: [&REMOVALS[..], &[Class::Update]].concat(),
+    (evidence.definition_changed && evidence.takes_away).then(|| Hold {
+        classes: [&REMOVALS[..], &[Class::Update, Class::SetManager]].concat(),
         extent: Extent::TakingAway,
         release: Release::Approval,
 accepts: None,

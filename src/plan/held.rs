@@ -8,7 +8,7 @@ use crate::id::{JobId, ProfileName};
 use crate::identity::RowKey;
 use crate::identity::digest::Digest;
 use crate::plan::decide::Verdict;
-use crate::plan::{Action, Reason, Step};
+use crate::plan::{Action, Class, Reason, Step};
 use crate::scim::path::AttributePath;
 use crate::scim::{AttributeChange, Value};
 use crate::snapshot::{Row, Standing};
@@ -57,12 +57,14 @@ impl Held {
 
 /// What is left of what a row needs, and which of the holds still mean something: one whose steps are not wanted any more
 /// does not, since the directory has something new.
-pub fn without(verdict: Verdict, holds: &[Held]) -> (Verdict, Vec<bool>) {
+///
+/// `unsure` says that the row may need more than is known.
+pub fn without(verdict: Verdict, holds: &[Held], unsure: bool) -> (Verdict, Vec<bool>) {
     if holds.is_empty() {
         return (verdict, Vec::new());
     }
     // Whatever keeps a row from being decided says nothing of what it would need.
-    let undecided = verdict.problem.is_some() || verdict.waits.is_some();
+    let undecided = unsure || verdict.problem.is_some() || verdict.waits.is_some();
     // What puts something back is wanted by a person, not by the directory.
     let puts_back = |held: &Held| {
         held.by == HeldBy::Waiting && held.steps.iter().any(|step| step.reason == Reason::Undone)
@@ -106,6 +108,10 @@ pub fn without(verdict: Verdict, holds: &[Held]) -> (Verdict, Vec<bool>) {
 
 /// Takes out of a step what another one does; whether there was any of it, and whether anything is left.
 fn subtract(step: &mut Step, other: &Step) -> (bool, bool) {
+    let leaves = |step: &Step| matches!(step.class, Class::Deactivate | Class::Delete);
+    if leaves(step) && leaves(other) && step.reason != other.reason {
+        return (false, true); // who is disabled now leaves for another reason than that he was missing
+    }
     match (&mut step.action, &other.action) {
         (Action::Create { .. }, Action::Create { .. })
         | (Action::Delete { .. }, Action::Delete { .. }) => (true, false),

@@ -282,7 +282,7 @@ pub enum Release {
 }
 
 /// How long a plan waits for a person; the directory has moved on then.
-const APPROVABLE: TimeDelta = TimeDelta::days(7);
+pub const APPROVABLE: TimeDelta = TimeDelta::days(7);
 
 /// The head of a stored plan; its steps are stored beside it, in the order in which they are carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -100,7 +100,7 @@ impl<'a> Flight<'a> {
             reader,
             tracker,
             capabilities,
-            urgent: tracker.job().is_urgent(),
+            urgent: tracker.job().is_urgent() && mandate != Mandate::Approved,
             author: Author {
                 // What a person wanted does not count against what goes by itself (specification page 8, 7).
                 ledger: author.ledger.filter(|_| mandate != Mandate::Approved),

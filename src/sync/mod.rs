@@ -132,7 +132,7 @@ pub async fn run(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Status {
 /// The flights of one run; answers whether something waits for a person.
 async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, Error> {
     let job = tracker.job();
-    if job.is_urgent() {
+    if job.is_urgent() && !job.is_approved() {
         return Box::pin(urgent::flights(relay, tracker, stop)).await;
     }
     let lease = relay.store.lease(relay.directory.id).await?;
@@ -168,6 +168,9 @@ async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, 
         .await?;
     }
     reader.close().await;
+    if mode.applies() && !stop.token().is_cancelled() {
+        waiting::settle_definition(relay, &lease, tracker).await?;
+    }
     // Nobody decides on a preview: whoever wants it runs the profile.
     Ok(mode.applies() && plan.waits_for_approval())
 }
@@ -188,7 +191,7 @@ async fn up_to_the_plan(
     }
     target::same_address(relay, lease).await?;
     if mode.applies() {
-        waiting::expire(relay).await?;
+        waiting::expire(relay, lease).await?;
     }
     let in_doubt = match mode.applies() {
         true => recover::settle_open_intents(relay, lease, tracker).await?,

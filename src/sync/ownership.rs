@@ -188,8 +188,8 @@ pub(super) async fn linked_counts(relay: &Relay, exact: bool) -> Result<LinkedCo
 pub(super) struct Present {
     /// In order.
     pub(super) members: Vec<RowKey>,
-    /// How many of those who leave lose their account as well, or lost it before.
-    pub(super) leavers: u64,
+    /// Those who leave and lose their account as well, or lost it before; in order.
+    pub(super) leavers: Vec<RowKey>,
     /// Whether some of them still have it, and lose it because they are absent.
     pub(super) in_doubt: bool,
 }
@@ -208,7 +208,7 @@ pub(super) async fn without(
         .collect();
     let mut answer = Present {
         members: present,
-        leavers: 0,
+        leavers: Vec::new(),
         in_doubt: false,
     };
     if leaving.is_empty() {
@@ -223,8 +223,10 @@ pub(super) async fn without(
         let is_active = row.applied.as_ref().is_some_and(Applied::is_active);
         let is_absent =
             row.key.kind == Kind::User && row.owner().is_some_and(|(_, seen)| !is_present(seen));
-        answer.leavers += u64::from(is_absent || !is_active);
         answer.in_doubt |= is_absent && is_active;
+        if is_absent || !is_active {
+            answer.leavers.push(row.key);
+        }
     }
     answer.members.retain(|row| !staying.contains(row));
     Ok(answer)

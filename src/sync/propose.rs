@@ -176,7 +176,7 @@ impl<'a> Draft<'a> {
             in_doubt,
             anybody_linked: linked.users > 0,
             weights: Weights::default(),
-            held: HeldRows::of(relay, tracker).await?,
+            held: HeldRows::of(tracker),
             members: Counters::default(),
             waiting: Waiting::default(),
             merging: Merging::new(conflicts),
@@ -251,7 +251,8 @@ impl<'a> Draft<'a> {
             };
             let row = fresh.as_ref().unwrap_or(row);
             let verdict = self.decide(row, seen, &around).await?;
-            let (mut verdict, is_held) = self.held.without(&row.key, verdict);
+            let unsure = self.merging.waits(&row.key) || self.roles.withholds_from(&row.key);
+            let (mut verdict, is_held) = self.held.without(&row.key, verdict, unsure);
             let waits = matches!(around.managers.get(&row.key), Some(Manager::Waits(_)));
             let stays_marked = is_held
                 || self.stays_marked(seen)

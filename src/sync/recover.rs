@@ -17,7 +17,7 @@ use crate::scim::path::AttributePath;
 use crate::scim::{Attributes, resource};
 use crate::snapshot::{Applied, Row};
 use crate::store::jobs::Change;
-use crate::store::{Effect, Intent, Lease, Settlement};
+use crate::store::{Author, Effect, Intent, Lease, Settlement};
 use crate::sync::tracker::{Tracker, target_error};
 use crate::sync::{Error, Relay, adopt, conflicts, roles};
 
@@ -84,7 +84,12 @@ async fn settle(
     tracker: &Tracker,
     settlements: Vec<Settlement>,
 ) -> Result<(), Error> {
-    let author = relay.author(tracker.job().id);
+    let job = tracker.job();
+    let author = Author {
+        // What an approved plan had under way is a person's wish as well.
+        ledger: relay.author(job.id).ledger.filter(|_| !job.is_approved()),
+        ..relay.author(job.id)
+    };
     for part in settlements.chunks(SETTLEMENTS_PER_WRITE) {
         relay.store.settle(lease, &author, part.to_vec()).await?;
     }

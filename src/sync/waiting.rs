@@ -8,10 +8,12 @@ use crate::id::JobId;
 use crate::job::decision::Verdict;
 use crate::job::{Job, Status};
 use crate::plan::held::HeldBy;
-use crate::store::Error;
+use crate::plan::{Extent, Hold};
 use crate::store::holds::Waiting;
 use crate::store::jobs::JobFilter;
+use crate::store::{Error, Lease};
 use crate::sync::Relay;
+use crate::sync::tracker::Tracker;
 
 /// Rows read in one turn, and jobs.
 const ROWS_PER_TURN: usize = 1_000;
@@ -19,13 +21,41 @@ const ROWS_PER_TURN: usize = 1_000;
 const JOBS_MAX: usize = 100;
 
 /// Ends the wait for plans on which nobody decided in time; what still differs is planned again.
-pub(super) async fn expire(relay: &Relay) -> Result<(), Error> {
+pub(super) async fn expire(relay: &Relay, lease: &Lease) -> Result<(), Error> {
     let now = Utc::now();
     for job in waiting(relay).await? {
         let plan = relay.store.plan(job.id).await?;
+        let of_change = |hold: &Hold| hold.extent == Extent::TakingAway;
+        let waits_again = plan
+            .as_ref()
+            .is_none_or(|plan| plan.holds.iter().any(of_change));
         if plan.is_none_or(|plan| plan.expires_at() <= now) {
+            if waits_again {
+                // That nobody said anything is no approval.
+                let (store, key) = (&relay.store, relay.key());
+                store.note_definition(lease, &key, true).await?;
+            }
             close(relay, job, Verdict::Expired).await?;
         }
+    }
+    Ok(())
+}
+
+/// What a change of the profile takes away is in a plan that was carried out or waits: from here on it is as it is. A run that
+/// failed or was cut off leaves it to the next one.
+pub(super) async fn settle_definition(
+    relay: &Relay,
+    lease: &Lease,
+    tracker: &Tracker,
+) -> Result<(), Error> {
+    let job = tracker.job();
+    let is_part = job.only.is_some() || job.undoes.is_some() || job.is_urgent();
+    if is_part || job.complete_read != Some(true) {
+        return Ok(());
+    }
+    let (store, key) = (&relay.store, relay.key());
+    if store.ledger(&key).await?.definition_changed {
+        store.note_definition(lease, &key, false).await?;
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ fn evidence(deactivations: u64, active_users: u64) -> Evidence {
         }),
         first_load_done: true,
         definition_changed: false,
+        takes_away: true,
         plan: Tally {
             deactivations,
             ..Tally::default()
@@ -180,10 +181,7 @@ fn a_changed_definition_holds_whatever_it_would_take_away() {
     changed.definition_changed = true;
     let held = holds(&limits, &changed);
     assert_eq!((held.len(), &held[0].extent), (1, &Extent::TakingAway));
-    changed.plan = Tally {
-        users_created: 3,
-        ..Tally::default()
-    };
+    changed.takes_away = false;
     assert!(holds(&limits, &changed).is_empty(), "it takes nothing away");
 }
 

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::identity::{Anchor, Identity, Kind};
-use crate::plan::Class;
 use crate::snapshot::{Applied, LastOutcome, Seen};
 use uuid::Uuid;
 
@@ -57,7 +56,7 @@ fn left(needs: &[Step], holds: &[Held]) -> (Vec<Action>, Vec<bool>) {
         steps: needs.to_vec(),
         ..Verdict::nothing()
     };
-    let (verdict, meant) = without(verdict, holds);
+    let (verdict, meant) = without(verdict, holds, false);
     let cut = meant.contains(&true);
     assert!(
         verdict.steps.iter().all(|step| step.last_of_row != cut),
@@ -138,8 +137,38 @@ fn what_is_held_is_not_planned_again_and_everything_else_is() {
 #[test]
 fn a_row_that_cannot_be_decided_keeps_what_is_held() {
     let removal = step(Class::RemoveMembers, Action::RemoveMembers(vec![row("a")]));
-    let (_, meant) = without(Verdict::problem("cannot be read"), &[held(&[removal])]);
+    let (_, meant) = without(
+        Verdict::problem("cannot be read"),
+        &[held(std::slice::from_ref(&removal))],
+        false,
+    );
     assert_eq!(meant, [true]);
+    let (_, meant) = without(Verdict::nothing(), &[held(&[removal])], true);
+    assert_eq!(meant, [true]);
+}
+
+#[test]
+fn whoever_is_disabled_leaves_although_his_absence_is_held() {
+    let off = |reason| {
+        let changes = vec![change(
+            AttributePath::active(),
+            Some(Value::Bool(true)),
+            Some(Value::Bool(false)),
+        )];
+        Step {
+            reason,
+            ..step(Class::Deactivate, Action::Change { changes })
+        }
+    };
+    let absent = held(&[off(Reason::Absent)]);
+    for (reason, is_left) in [(Reason::Absent, 0), (Reason::Disabled, 1)] {
+        let verdict = Verdict {
+            steps: vec![off(reason)],
+            ..Verdict::nothing()
+        };
+        let (verdict, _) = without(verdict, std::slice::from_ref(&absent), false);
+        assert_eq!(verdict.steps.len(), is_left, "{reason:?}");
+    }
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub(in crate::sync) async fn foresee(
     let row = fresh.as_ref().unwrap_or(row);
     let verdict = draft.decide(row, seen, &around).await?;
     draft.held.load(relay, &[row]).await?;
-    (foreseen.verdict, _) = draft.held.without(&row.key, verdict);
+    (foreseen.verdict, _) = draft.held.without(&row.key, verdict, false);
     foreseen.held = draft.held.told();
     foreseen.manager_waits = matches!(around.managers.get(&row.key), Some(Manager::Waits(_)));
     if let Some(named) = around.named.remove(&row.key) {

@@ -1,12 +1,15 @@
 //! What waits on rows, or was refused by a person: it is not planned again.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use crate::id::JobId;
+use chrono::Utc;
+
+use crate::id::{JobId, ProfileName};
 use crate::identity::RowKey;
 use crate::identity::digest::Digest;
 use crate::job::{Job, Status};
+use crate::plan::APPROVABLE;
 use crate::plan::decide::Verdict;
 use crate::plan::held::{self, Held, HeldBy};
 use crate::snapshot::Row;
@@ -15,7 +18,8 @@ use crate::sync::{Error, Relay};
 
 /// Whether a plan still waits, or is being carried out. One whose job was cut off before it could ask anybody does not, and
 /// neither does one that was carried out.
-fn is_open(job: &Job) -> bool {
+fn is_open(job: &Job, held: &Held, beside: bool) -> bool {
+    let expired = held.since + APPROVABLE <= Utc::now() && !job.is_approved();
     let goes_on = || {
         let ended = matches!(
             job.status,
@@ -23,12 +27,17 @@ fn is_open(job: &Job) -> bool {
         );
         job.is_approved() && !ended
     };
-    job.status == Status::AwaitingApproval || goes_on()
+    // A job that is overtaken holds what it held, though it has not come to its end.
+    let waits = job.status == Status::AwaitingApproval || (beside && job.status == Status::Running);
+    (waits && !expired) || goes_on()
 }
 
 /// What is held of the rows that are being planned.
 pub(super) struct HeldRows {
-    fingerprint: Option<Digest>,
+    /// Of the profiles for which persons decided.
+    fingerprints: HashMap<ProfileName, Option<Digest>>,
+    /// Whether the run overtakes another one.
+    beside: bool,
     /// Of the rows of this turn.
     held: HashMap<RowKey, Vec<Held>>,
     /// Whether somebody can still decide on the plan of a job, or has approved it.
@@ -45,18 +54,18 @@ pub(super) struct HeldRows {
 
 impl HeldRows {
     /// Of a run that plans what a profile is now.
-    pub(super) async fn of(relay: &Relay, tracker: &Tracker) -> Result<Self, Error> {
-        let state = relay.store.profile_state(&relay.key()).await?;
+    pub(super) fn of(tracker: &Tracker) -> Self {
         let job = tracker.job();
-        Ok(Self {
-            fingerprint: state.fingerprint,
+        Self {
+            fingerprints: HashMap::new(),
+            beside: job.is_urgent(),
             held: HashMap::new(),
             open: HashMap::new(),
             released: Vec::new(),
             waiting: BTreeMap::new(),
             refused: 0,
             keeps: !job.applies() || job.is_urgent(),
-        })
+        }
     }
 
     /// Looks up what is held of the rows of a turn.
@@ -65,29 +74,41 @@ impl HeldRows {
         let held = relay.store.held(relay.directory.id, keys.clone()).await?;
         let some = keys.into_iter().zip(held);
         self.held = some.filter(|(_, held)| !held.is_empty()).collect();
-        let waiting = self.held.values().flatten();
-        let waiting = waiting.filter(|held| held.by == HeldBy::Waiting);
-        let jobs: BTreeSet<JobId> = waiting.map(|held| held.job).collect();
-        for id in jobs {
-            if let Entry::Vacant(unknown) = self.open.entry(id) {
-                let job = relay.store.job(id).await?;
-                unknown.insert(job.is_some_and(|job| is_open(&job)));
+        for held in self.held.values().flatten() {
+            if held.by == HeldBy::Waiting {
+                if let Entry::Vacant(unknown) = self.open.entry(held.job) {
+                    let job = relay.store.job(held.job).await?;
+                    unknown.insert(job.is_some_and(|job| is_open(&job, held, self.beside)));
+                }
+            } else if let Entry::Vacant(unknown) = self.fingerprints.entry(held.profile.clone()) {
+                let key = relay.directory.profile_key(&held.profile);
+                let state = relay.store.profile_state(&key).await?;
+                unknown.insert(state.fingerprint);
             }
         }
         Ok(())
     }
 
     /// What is left of what a row needs, and whether anything of it is held.
-    pub(super) fn without(&mut self, key: &RowKey, verdict: Verdict) -> (Verdict, bool) {
+    /// `unsure` says that the row may need more than that.
+    pub(super) fn without(
+        &mut self,
+        key: &RowKey,
+        verdict: Verdict,
+        unsure: bool,
+    ) -> (Verdict, bool) {
         let Some(held) = self.held.remove(key) else {
             return (verdict, false);
         };
         let (counting, over): (Vec<Held>, Vec<Held>) =
             held.into_iter().partition(|held| match held.by {
                 HeldBy::Waiting => self.open.get(&held.job).copied().unwrap_or_default(),
-                HeldBy::Person { .. } => held.counts(self.fingerprint),
+                HeldBy::Person { .. } => {
+                    let now = self.fingerprints.get(&held.profile).copied();
+                    held.counts(now.flatten())
+                }
             });
-        let (verdict, meant) = held::without(verdict, &counting);
+        let (verdict, meant) = held::without(verdict, &counting, unsure);
         let mut is_held = false;
         let mut released: Vec<JobId> = over.into_iter().map(|held| held.job).collect();
         for (held, is_meant) in counting.into_iter().zip(meant) {

@@ -48,7 +48,7 @@ impl Draft<'_> {
             };
             self.stays_marked(seen);
             self.note_end_of_grace(seen, verdict.waits);
-            let (verdict, _) = self.held.without(&row.key, verdict);
+            let (verdict, _) = self.held.without(&row.key, verdict, true);
             let mut removals = verdict.steps;
             removals.retain_mut(|step| {
                 step.last_of_row = false;

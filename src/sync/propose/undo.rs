@@ -91,7 +91,7 @@ impl Draft<'_> {
                 &row.key,
                 &Present {
                     members,
-                    leavers: 0,
+                    leavers: Vec::new(),
                     in_doubt: false,
                 },
             );

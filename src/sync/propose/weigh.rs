@@ -7,7 +7,7 @@ use crate::identity::observation::Coverage;
 use crate::job::{Counters, Mode};
 use crate::plan::guard::{self, Evidence};
 use crate::plan::tally::Tally;
-use crate::plan::{Action, Plan, Step};
+use crate::plan::{Action, Class, Plan, Step};
 use crate::snapshot::Row;
 use crate::sync::Error;
 use crate::sync::ownership::{self, Present};
@@ -19,8 +19,10 @@ pub(super) struct Weights {
     plan: Tally,
     /// How many members of ours a group has that loses some.
     members: BTreeMap<RowKey, u64>,
-    /// How many of those who leave a group lose their account as well.
-    leavers: BTreeMap<RowKey, u64>,
+    /// Those who leave a group and lose their account as well, in order.
+    leavers: BTreeMap<RowKey, Vec<RowKey>>,
+    /// Whether anything is taken away.
+    takes_away: bool,
     /// Groups that lose users who are absent and still have their accounts.
     in_doubt: Vec<RowKey>,
 }
@@ -28,8 +30,8 @@ pub(super) struct Weights {
 impl Weights {
     /// Takes in who leaves a group.
     pub(super) fn loses(&mut self, group: &RowKey, present: &Present) {
-        if present.leavers > 0 {
-            self.leavers.insert(group.clone(), present.leavers);
+        if !present.leavers.is_empty() {
+            self.leavers.insert(group.clone(), present.leavers.clone());
         }
         if present.in_doubt {
             self.in_doubt.push(group.clone());
@@ -39,9 +41,13 @@ impl Weights {
     }
 
     fn add(&mut self, row: &Row, step: &Step) {
-        let leavers = self.leavers.remove(&row.key).unwrap_or_default();
+        let none = Vec::new();
+        let leavers = self.leavers.get(&row.key).unwrap_or(&none);
         let members = match &step.action {
-            Action::RemoveMembers(members) => (members.len() as u64).saturating_sub(leavers),
+            Action::RemoveMembers(members) => {
+                let stays = |member: &&RowKey| leavers.binary_search(member).is_err();
+                members.iter().filter(stays).count() as u64
+            }
             _ => 0,
         };
         self.plan
@@ -53,8 +59,14 @@ impl Draft<'_> {
     /// Weighs a step, unless it went by itself before and failed: what is tried again is nothing new.
     pub(super) fn weigh(&mut self, row: &Row, step: &Step) {
         let last = row.last.error.as_ref();
-        let is_retry =
-            last.is_some_and(|error| error.sent && error.operation == step.class.as_str());
+        self.weights.takes_away |= step.takes_away();
+        // Only what concerns one account is the same as before; a group may lose more by now.
+        let is_single = matches!(
+            step.class,
+            Class::Deactivate | Class::Delete | Class::CreateUser
+        );
+        let is_retry = is_single
+            && last.is_some_and(|error| error.sent && error.operation == step.class.as_str());
         if !is_retry {
             self.weights.add(row, step);
         }
@@ -107,15 +119,6 @@ impl Draft<'_> {
         self.tracker.update(|job| {
             job.warnings.extend(untold.map(|hold| hold.message));
         });
-        if evidence.definition_changed
-            && is_about_all
-            && job.applies()
-            && job.complete_read == Some(true)
-        {
-            // What the change takes away is in this plan, and waits on its rows.
-            let (store, key) = (&self.relay.store, self.relay.key());
-            store.note_definition(self.lease, &key, false).await?;
-        }
         Ok(plan)
     }
 
@@ -140,7 +143,8 @@ impl Draft<'_> {
             implausible: state.implausible,
             baseline: state.baseline,
             first_load_done: state.first_load_done,
-            definition_changed: ledger.definition_changed && is_about_all,
+            definition_changed: ledger.definition_changed && (is_about_all || job.is_urgent()),
+            takes_away: weights.takes_away,
             linked: ownership::linked_counts(relay, !is_small).await?,
             plan: weights.plan,
             spent,
