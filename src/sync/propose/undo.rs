@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use chrono::{DateTime, Utc};
+
 use crate::fault::Fault;
 use crate::id::JobId;
 use crate::identity::RowKey;
@@ -25,9 +27,11 @@ pub(in crate::sync) async fn plan(
 ) -> Result<Plan, Error> {
     tracker.phase("planning").await;
     let nets: Vec<(RowKey, Net)> = changed_by(relay, undoes).await?.into_iter().collect();
+    let undone = relay.store.job(undoes).await?;
+    let ended = undone.and_then(|job| job.completed_at);
     let mut draft = Draft::new(relay, lease, in_doubt, tracker).await?;
     for turn in nets.chunks(ROWS_PER_TURN) {
-        draft.put_back(turn).await?;
+        draft.put_back(turn, ended).await?;
     }
     let plan = draft.seal(false).await?;
     super::note_plan(&plan, None, tracker);
@@ -57,7 +61,12 @@ async fn changed_by(relay: &Relay, job: JobId) -> Result<BTreeMap<RowKey, Net>, 
 }
 
 impl Draft<'_> {
-    async fn put_back(&mut self, nets: &[(RowKey, Net)]) -> Result<(), Error> {
+    /// `ended` is when the job that is undone ended.
+    async fn put_back(
+        &mut self,
+        nets: &[(RowKey, Net)],
+        ended: Option<DateTime<Utc>>,
+    ) -> Result<(), Error> {
         let keys = nets.iter().map(|(key, _)| key.clone()).collect();
         let rows = self.relay.rows(keys).await?;
         let mut steps = Vec::new();
@@ -71,6 +80,16 @@ impl Draft<'_> {
                 }
                 continue;
             };
+            // What was taken away for good meanwhile must not come back.
+            if row.last.changed_at > ended {
+                self.cannot(
+                    row,
+                    net,
+                    "a later job changed it as well; undo that one first",
+                )
+                .await;
+                continue;
+            }
             if self.in_doubt.contains(&row.key) {
                 self.cannot(row, net, "what became of an earlier request is not known")
                     .await;

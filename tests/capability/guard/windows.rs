@@ -71,3 +71,38 @@ async fn guard_an_approved_plan_leaves_out_whoever_is_back() {
     relay.sync().completed();
     assert_eq!(relay.sync().completed().writes(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guard_an_undo_leaves_alone_what_a_later_job_changed() {
+    let slapd = Slapd::with(&World::new(14, 40, 2).ldif());
+    let target = FaultTarget::start(Vec::new()).await;
+    let relay = relay(&slapd, &target);
+    relay.sync().completed();
+    let call = |number: usize, title: &str| {
+        let dn = dn(number);
+        slapd.modify(&format!(
+            "dn: {dn}\nchangetype: modify\nreplace: sn\nsn: {title}\n"
+        ));
+    };
+    call(1, "First");
+    call(2, "First");
+    let run = relay.sync().completed();
+    let job = run.job["id"].as_str().unwrap();
+    call(2, "Second");
+    relay.sync().completed();
+    let undone = super::jobs(&relay, &["undo", job]);
+    assert_eq!(undone.job["status"], "completed_with_errors", "{undone:?}");
+    assert_eq!(undone.count("usersUpdated"), 1);
+    assert!(
+        undone.job["errors"].to_string().contains("a later job"),
+        "{undone:?}"
+    );
+    let names = |name: &str| {
+        let users = target.target().users().into_iter();
+        users
+            .filter(|user| user["name"]["familyName"] == name)
+            .count()
+    };
+    assert_eq!((names("First"), names("Second")), (0, 1));
+    assert_eq!(relay.sync().completed().writes(), 0, "undone stays undone");
+}
