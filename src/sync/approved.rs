@@ -8,7 +8,7 @@ use crate::sync::flight::Flight;
 use crate::sync::proof::Reader;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::Tracker;
-use crate::sync::{Error, Relay, apply, recover, target};
+use crate::sync::{Error, Relay, apply, ingest, ownership, recover, target};
 
 /// Carries out what waited in the plan of a job; answers whether anything still waits for a person, which nothing does.
 pub(super) async fn carry_out(
@@ -35,8 +35,11 @@ pub(super) async fn carry_out(
         job.progress.steps_done = 0;
         job.progress.steps_planned = plan.for_approval;
     });
-    tracker.phase("applying").await;
     let reader = Reader::new(relay);
+    // What was approved is held against what the directory says now: a look at an entry does not tell what its groups give it.
+    ingest::read_directory(relay, lease, &reader, tracker).await?;
+    ownership::settle_disagreements(relay, lease, &reader, tracker).await?;
+    tracker.phase("applying").await;
     let capabilities = relay.provider.discover().await?;
     let flight = Flight::new(
         relay,
