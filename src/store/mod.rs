@@ -214,13 +214,6 @@ pub trait Store: Records + Feeds + Holds + Links + Repairs + Conflicts + Send + 
         limit: usize,
     ) -> Result<Vec<Row>, Error>;
 
-    /// Whether rows are marked as different, in the given order.
-    async fn are_dirty(
-        &self,
-        directory: DirectoryId,
-        rows: Vec<RowKey>,
-    ) -> Result<Vec<bool>, Error>;
-
     /// Marks rows as no longer different, each provided that its entry still has the digest (any profile's).
     async fn clear_dirty(&self, lease: &Lease, rows: Vec<(RowKey, Digest)>) -> Result<(), Error>;
 

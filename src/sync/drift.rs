@@ -1,6 +1,6 @@
 //! Drift: what a linked resource holds at the target, compared with what the target acknowledged and what it shall be.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::Utc;
 use serde_json::Value as Json;
@@ -17,10 +17,8 @@ use crate::store::{Effect, Lease, Settlement};
 use crate::sync::conflicts::{self, Judged};
 use crate::sync::repairs::{self, Unkept};
 use crate::sync::tracker::Tracker;
-use crate::sync::{Error, Relay, adopt};
+use crate::sync::{Error, Relay, adopt, propose};
 
-/// Groups looked at in one turn.
-const GROUPS_PER_TURN: usize = 1_000;
 /// Members of others that a line of the journal names; of more it gives the number.
 const MEMBERS_NAMED: usize = 1_000;
 /// A part that no intent has, so that what is learnt of memberships here settles none.
@@ -44,8 +42,6 @@ pub(super) struct Comparison<'a> {
     members_shown: bool,
     /// Groups that showed no members at all, with those whom the relay put there.
     emptied: Vec<(Drift, Vec<RowKey>)>,
-    /// Groups that differed before anything was compared.
-    differing: HashSet<RowKey>,
     unkept: Unkept,
 }
 
@@ -82,29 +78,7 @@ impl<'a> Comparison<'a> {
             purpose,
             members_shown: false,
             emptied: Vec::new(),
-            differing: HashSet::new(),
             unkept: Unkept::default(),
-        }
-    }
-
-    /// Notes which groups differ before anything is compared, because what is found marks groups as well: their names, and
-    /// members whose resources are gone.
-    pub(super) async fn note_differing(&mut self) -> Result<(), Error> {
-        let (store, directory) = (&self.relay.store, self.relay.directory.id);
-        let names = self.relay.counted();
-        let mut after = None;
-        loop {
-            let rows = store.listed_rows(directory, &names, Kind::Group, after, GROUPS_PER_TURN);
-            let rows = rows.await?;
-            let groups: Vec<RowKey> = rows.into_iter().map(|row| row.key).collect();
-            let Some(last) = groups.last() else {
-                return Ok(());
-            };
-            after = Some(last.clone());
-            let differ = store.are_dirty(directory, groups.clone()).await?;
-            let differing = groups.into_iter().zip(differ);
-            self.differing
-                .extend(differing.filter_map(|(group, differs)| differs.then_some(group)));
         }
     }
 
@@ -291,26 +265,26 @@ impl<'a> Comparison<'a> {
         self.note(lines).await
     }
 
-    /// Forgets that the relay put members into groups which are not there any more, so that the plan puts them back. Not of
-    /// a group that differs: somebody who leaves it in this run may be there although the target does not show it, and who
-    /// is forgotten is not taken out.
+    /// Forgets that the relay put members into groups which are not there any more, so that the plan puts them back. Not
+    /// members who leave: they may be there although the target does not show them, and who is forgotten is not taken out.
     async fn lost(&self, lines: &[Drift]) -> Result<(), Error> {
         let Purpose::Repair(lease) = self.purpose else {
             return Ok(());
         };
-        let lost = lines
-            .iter()
-            .filter(|line| !line.missing.is_empty() && !self.differing.contains(&line.key));
-        let settlements: Vec<Settlement> = lost
-            .map(|line| Settlement {
+        let mut settlements = Vec::new();
+        for line in lines.iter().filter(|line| !line.missing.is_empty()) {
+            let wanted = propose::members::wanted(self.relay, &line.key).await?;
+            let mut lost = line.missing.clone();
+            lost.retain(|member| wanted.binary_search(member).is_ok());
+            settlements.push(Settlement {
                 key: line.key.clone(),
                 class: Class::AddMembers,
                 part: NO_PART,
-                effect: Effect::MembersRemoved(line.missing.clone()),
+                effect: Effect::MembersRemoved(lost),
                 clean: None,
                 change: None,
-            })
-            .collect();
+            });
+        }
         if settlements.is_empty() {
             return Ok(());
         }

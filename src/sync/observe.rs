@@ -64,7 +64,6 @@ pub(super) async fn read_target(
         target::same_resources(relay).await?;
     }
     let mut comparison = Comparison::new(relay, tracker, Purpose::Repair(lease));
-    comparison.note_differing().await?;
     for kind in kinds(relay) {
         let reading = read_pages(relay, kind, &mut comparison).await?;
         if occasion == Occasion::Reconcile {

@@ -216,15 +216,6 @@ impl Store for RedbStore {
             .await
     }
 
-    async fn are_dirty(
-        &self,
-        directory: DirectoryId,
-        rows: Vec<RowKey>,
-    ) -> Result<Vec<bool>, Error> {
-        self.read(move |txn| rows::are_dirty(txn, directory, &rows))
-            .await
-    }
-
     async fn clear_dirty(&self, lease: &Lease, rows: Vec<(RowKey, Digest)>) -> Result<(), Error> {
         let lease = *lease;
         self.write(Commit::Bulk, move |txn| {

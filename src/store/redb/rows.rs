@@ -204,17 +204,6 @@ pub(super) fn rows_of<'a>(
         .collect()
 }
 
-/// Whether rows are marked as different.
-pub(super) fn are_dirty(
-    txn: &ReadTransaction,
-    directory: DirectoryId,
-    rows: &[RowKey],
-) -> Result<Vec<bool>, Failure> {
-    let tables = DirectoryTables::read(txn, directory)?;
-    let rows = rows.iter();
-    rows.map(|row| tables.dirty.has(&row.to_key())).collect()
-}
-
 /// Rows by key.
 pub(super) fn rows(
     txn: &ReadTransaction,
