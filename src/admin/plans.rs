@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 use crate::audit::{Deed, Event};
 use crate::catalog::Hand;
 use crate::id::{JobId, TenantName};
-use crate::identity::RowKey;
 use crate::job::decision::Verdict;
 use crate::job::{Extent, Job, Mode, Status};
-use crate::plan::held::{self, Held, HeldBy};
+use crate::plan::held::{Held, HeldBy, HoldKey};
 use crate::plan::{Class, Plan, Release, Step};
 use crate::store::holds::Waiting;
 use crate::store::jobs::Change;
@@ -135,7 +134,7 @@ async fn waiting(
     let conflict = |detail: String| Undecided::Conflict(detail);
     let found = store.job(job).await?;
     let Some(found) = found.filter(|job| job.status == Status::AwaitingApproval) else {
-        return Err(conflict("the job does not wait for an approval".to_owned()));
+        return Err(decided_already());
     };
     let Some(plan) = store.plan(job).await? else {
         let cure = "its plan is not there any more; run the profile again";
@@ -161,6 +160,10 @@ async fn waiting(
     }
 }
 
+fn decided_already() -> Undecided {
+    Undecided::Conflict("the job does not wait for an approval".to_owned())
+}
+
 /// Approves a plan by its digest: its job goes on with what waits in it. Nothing is carried out yet.
 ///
 /// # Errors
@@ -175,8 +178,8 @@ pub(crate) async fn approve(
     let (mut job, plan) = waiting(store, job, Some(digest)).await?;
     job.approve(hand.actor.to_string(), hand.at);
     let event = event(Deed::PlanApprove, &job, &plan, tenant, hand);
-    store.decide_plan(&job, Waiting::Stays, Some(event)).await?;
-    Ok(job)
+    let decided = store.decide_plan(&job, Waiting::Stays, Some(event)).await?;
+    decided.then_some(job).ok_or_else(decided_already)
 }
 
 /// Rejects a plan: what waits in it is not planned again, until the directory has something new.
@@ -199,8 +202,8 @@ pub(crate) async fn reject(
         fingerprint: state.fingerprint,
     };
     let event = event(Deed::PlanReject, &job, &plan, tenant, hand);
-    store.decide_plan(&job, waiting, Some(event)).await?;
-    Ok(job)
+    let decided = store.decide_plan(&job, waiting, Some(event)).await?;
+    decided.then_some(job).ok_or_else(decided_already)
 }
 
 /// What undoes a job.
@@ -280,13 +283,11 @@ pub(crate) async fn release(
     let (mut released, mut after) = (0, None);
     loop {
         let turn = store.all_held(directory.id, after, ROWS_PER_TURN).await?;
-        let last = turn
-            .last()
-            .and_then(|held| Some((held::row(held)?.clone(), held.job)));
-        let free: Vec<(RowKey, JobId)> = turn
+        let last = turn.last().and_then(Held::key);
+        let free: Vec<HoldKey> = turn
             .iter()
             .filter(|held| held.by != HeldBy::Waiting && chosen.admits(held))
-            .filter_map(|held| Some((held::row(held)?.clone(), held.job)))
+            .filter_map(Held::key)
             .collect();
         if !free.is_empty() {
             released += free.len() as u64;
@@ -309,8 +310,10 @@ pub(crate) async fn release(
 
 impl Chosen {
     fn admits(&self, held: &Held) -> bool {
-        let is_its =
-            |anchor: &String| held::row(held).is_some_and(|row| row.anchor.to_string() == *anchor);
+        let is_its = |anchor: &String| {
+            held.row()
+                .is_some_and(|row| row.anchor.to_string() == *anchor)
+        };
         self.job.is_none_or(|job| job == held.job) && self.anchor.as_ref().is_none_or(is_its)
     }
 }

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::id::JobId;
 use crate::job::{Job, Status};
-use crate::plan::held;
+use crate::plan::held::Held;
 use crate::store::Store;
 use crate::store::jobs::JobFilter;
 use crate::sync::stop::Stop;
@@ -329,8 +329,7 @@ async fn held_in(store: &dyn Store, directory: &Directory) -> Result<Vec<Value>,
     let (mut items, mut after) = (Vec::new(), None);
     loop {
         let turn = store.all_held(directory.id, after, LINES_PER_TURN).await?;
-        let last = turn.last();
-        after = last.and_then(|last| Some((held::row(last)?.clone(), last.job)));
+        after = turn.last().and_then(Held::key);
         items.extend(turn.iter().filter_map(plans::held_shown));
         if after.is_none() {
             return Ok(items);

@@ -428,6 +428,11 @@ impl Job {
         self.trigger == Trigger::Urgent
     }
 
+    /// Whether it is about some entries, and says nothing of the others.
+    pub fn is_part(&self) -> bool {
+        self.only.is_some() || self.undoes.is_some() || self.is_urgent()
+    }
+
     /// Whether it may send changes to the target.
     pub fn applies(&self) -> bool {
         self.mode.applies() && self.repair

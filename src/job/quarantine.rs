@@ -36,7 +36,7 @@ pub fn quarantine<'a>(
             job.status,
             Status::Queued | Status::Running | Status::Cancelled | Status::Interrupted
         );
-        job.applies() && !job.is_urgent() && !silent
+        job.applies() && !job.is_part() && !silent
     };
     let failed = |job: &&Job| {
         job.status == Status::Failed && cleared_at.is_none_or(|at| job.completed_at > Some(at))

@@ -13,6 +13,9 @@ pub struct Grace {
     pub period: Duration,
     /// The time of the run.
     pub now: DateTime<Utc>,
+    /// Since when scope, filters or mapping are others: whoever is gone since then waits for a person instead, because nobody
+    /// would be asked when a grace period ends.
+    pub changed_at: Option<DateTime<Utc>>,
 }
 
 impl Grace {
@@ -21,6 +24,9 @@ impl Grace {
         let Standing::Absent { since } = seen.standing else {
             return None;
         };
+        if self.changed_at.is_some_and(|changed| changed <= since) {
+            return None;
+        }
         let ends = since.checked_add_signed(self.period)?;
         (ends > self.now).then_some(ends)
     }

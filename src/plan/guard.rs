@@ -115,6 +115,11 @@ pub fn is_plausible(limits: &Limits, met: Baseline, baseline: Option<Baseline>) 
     })
 }
 
+/// Whether the first load is over although some objects failed: those may be created later without a person.
+pub fn is_loaded(limits: &Limits, failed: u64, linked: LinkedCounts) -> bool {
+    failed <= allowed_creations(limits, linked.users)
+}
+
 /// Whether a plan may go beyond a limit at all, so that what is linked has to be counted.
 pub fn is_small(limits: &Limits, plan: &Tally, spent: &Tally) -> bool {
     plan.deactivations + spent.deactivations <= limits.deactivations
@@ -213,7 +218,7 @@ fn changed_definition(evidence: &Evidence) -> Option<Hold> {
         classes: [&REMOVALS[..], &[Class::Update, Class::SetManager]].concat(),
         extent: Extent::TakingAway,
         release: Release::Approval,
-accepts: None,
+        accepts: None,
         message: format!(
             "scope, filters or mapping were changed since the last plan, and would take away: {} users deactivated, {} \
              groups emptied, {} members removed, {blanked} values removed. If that is meant, approve the plan; if not, \
@@ -274,7 +279,7 @@ fn groups_emptied(limits: &Limits, evidence: &Evidence) -> Option<Hold> {
         classes: vec![Class::RemoveMembers],
         extent: Extent::Emptying,
         release: Release::Approval,
-accepts: None,
+        accepts: None,
         message: format!(
             "{plan} of {groups} groups would be emptied because they are gone or out of scope{}; up to {allowed} go by \
              themselves in 24 hours. If this is right, approve the plan; if not, correct the directory, the filter or the \
@@ -323,7 +328,7 @@ fn members_of_all_groups(limits: &Limits, evidence: &Evidence) -> Option<Hold> {
         classes: vec![Class::RemoveMembers],
         extent: Extent::All,
         release: Release::Approval,
-accepts: None,
+        accepts: None,
         message: format!(
             "{plan} of {members} memberships would be removed, those of users who leave apart{}; up to {allowed} go by \
              themselves in 24 hours. If this is right, approve the plan; if not, correct the directory or the group filter, \
@@ -375,18 +380,22 @@ fn creations(
     linked: u64,
 ) -> Option<Hold> {
     let before = linked.saturating_sub(spent);
-    let allowed = share(before, limits.creations_percent).max(limits.creations);
+    let allowed = allowed_creations(limits, before);
     (evidence.first_load_done && plan > 0 && plan + spent > allowed).then(|| Hold {
         classes: Vec::new(),
         extent: Extent::All,
         release: Release::Approval,
-accepts: None,
+        accepts: None,
         message: format!(
             "{plan} {what} would be created, where {before} were there{}; up to {allowed} go by themselves in 24 hours. If \
              this is right, approve the plan; if not, correct the filter or the base DN, and reject it",
             already(spent)
         ),
     })
+}
+
+fn allowed_creations(limits: &Limits, linked: u64) -> u64 {
+    share(linked, limits.creations_percent).max(limits.creations)
 }
 
 fn attributes(limits: &Limits, evidence: &Evidence) -> Option<Hold> {
@@ -416,7 +425,7 @@ fn attributes(limits: &Limits, evidence: &Evidence) -> Option<Hold> {
         classes: vec![Class::Update, Class::SetManager],
         extent: Extent::Attributes(paths),
         release: Release::Approval,
-accepts: None,
+        accepts: None,
         message: format!(
             "{}; up to {allowed} go by themselves in 24 hours. If this is right, approve the plan; if not, correct the \
              mapping, the directory or the account's rights, and reject it",

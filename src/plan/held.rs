@@ -46,6 +46,20 @@ pub enum HeldBy {
 }
 
 impl Held {
+    /// The row.
+    pub fn row(&self) -> Option<&RowKey> {
+        self.steps.first().map(|step| &step.key)
+    }
+
+    /// What it is found by.
+    pub fn key(&self) -> Option<HoldKey> {
+        Some(HoldKey {
+            row: self.row()?.clone(),
+            job: self.job,
+            by_person: self.by != HeldBy::Waiting,
+        })
+    }
+
     /// Whether it still counts where the profile is as it is now.
     pub fn counts(&self, now: Option<Digest>) -> bool {
         match &self.by {
@@ -182,9 +196,15 @@ pub fn freshness(step: &Step, row: &Row) -> Freshness {
     }
 }
 
-/// The row of some held steps.
-pub fn row(held: &Held) -> Option<&RowKey> {
-    held.steps.first().map(|step| &step.key)
+/// Which steps are held: a row's, of a job, and by whom. In this order they are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldKey {
+    /// The row.
+    pub row: RowKey,
+    /// The job.
+    pub job: JobId,
+    /// Whether a person keeps them; else they wait for one. Of an undo a row may have some of either kind.
+    pub by_person: bool,
 }
 
 #[cfg(test)]

@@ -191,8 +191,8 @@ impl Values {
 pub struct Ledger {
     /// Each hour since 1970 in which something was done, in order.
     hours: Vec<(i64, Tally)>,
-    /// Whether scope, filters or mapping were changed, and no plan of everything was made since.
-    pub definition_changed: bool,
+    /// Since when scope, filters or mapping are others, if no plan of everything was made since.
+    pub definition_changed_at: Option<DateTime<Utc>>,
     /// When somebody ended the profile's quarantine.
     pub quarantine_cleared_at: Option<DateTime<Utc>>,
 }

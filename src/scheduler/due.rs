@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 
 use crate::id::ProfileKey;
-use crate::job::Status;
 use crate::job::quarantine::{Quarantine, quarantine};
 use crate::job::schedule::Schedule;
 use crate::scheduler::{InForce, Scheduled, Scheduler, lock};
@@ -92,10 +91,7 @@ impl Scheduler {
     ) -> Result<Option<Quarantine>, crate::store::Error> {
         let filter = JobFilter::of_profile(key);
         let jobs = self.0.store.jobs(filter, None, FAILURES_COUNTED).await?;
-        if jobs
-            .first()
-            .is_none_or(|job| job.status == Status::Completed)
-        {
+        if quarantine(&jobs, schedule, None).is_none() {
             return Ok(None);
         }
         let ledger = self.0.store.ledger(key).await?;

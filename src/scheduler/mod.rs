@@ -237,14 +237,14 @@ impl Scheduler {
         // It may have been deleted in the meantime, and what is deleted has no jobs any more.
         let is_there = |profile: &Scheduled| profile.key == *key;
         if !self.0.runner.profiles().iter().any(is_there) {
-            self.leave_place(key, job.id);
+            self.leave_place(key, &running.feed);
             return Err(Refused::Unknown);
         }
         if trigger != Trigger::Feed {
             lock(&self.0.queued).insert(key.clone(), job.queued_at);
         }
         if let Err(error) = self.0.store.queue_job(&job, actor, &tenant).await {
-            self.leave_place(key, job.id);
+            self.leave_place(key, &running.feed);
             return Err(error.into());
         }
         let scheduler = self.clone();
@@ -274,9 +274,13 @@ impl Scheduler {
         }
     }
 
-    fn leave_place(&self, key: &ProfileKey, job: JobId) {
+    /// A job that somebody approved in the meantime may have the place again, so that its name does not tell whose it is.
+    fn leave_place(&self, key: &ProfileKey, feed: &Feed) {
         let mut table = self.table();
-        if table.get(key).is_some_and(|running| running.job == job) {
+        if table
+            .get(key)
+            .is_some_and(|running| running.feed.same_channel(feed))
+        {
             table.remove(key);
         }
         drop(table);
@@ -309,14 +313,14 @@ impl Scheduler {
     }
 
     /// Runs a job in a task of its own, so that a panic in it ends the job and nothing else.
-    async fn run(&self, key: ProfileKey, tenant: TenantName, Running { job, stop, feed }: Running) {
+    async fn run(&self, key: ProfileKey, tenant: TenantName, Running { stop, feed, .. }: Running) {
         let turn = tokio::select! {
             turn = self.turn(key.directory, &tenant) => turn,
             () = stop.token().cancelled() => {
                 feed.send_modify(|job| job.end(stop.status(), Utc::now()));
                 let ended = feed.borrow().clone();
                 self.save(&ended).await;
-                self.leave_place(&key, job);
+                self.leave_place(&key, &feed);
                 return;
             }
         };
@@ -324,7 +328,7 @@ impl Scheduler {
         lock(&self.0.turns).insert(key.directory, Arc::downgrade(&turn));
         self.run_now(&feed, stop).await;
         drop(turn);
-        self.leave_place(&key, job);
+        self.leave_place(&key, &feed);
         self.follow(key.directory);
     }
 

@@ -43,11 +43,12 @@ impl Scheduler {
             stop: Stop::with(&self.0.stop),
             feed: Feed::new(waiting.clone()),
         };
+        let feed = running.feed.clone();
         self.take_place(&key, &running).await?;
         let job = match decide().await {
             Ok(job) => job,
             Err(error) => {
-                self.leave_place(&key, waiting.id);
+                self.leave_place(&key, &feed);
                 return Ok(Err(error));
             }
         };

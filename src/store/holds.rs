@@ -8,7 +8,7 @@ use crate::id::{DirectoryId, JobId, ProfileKey};
 use crate::identity::RowKey;
 use crate::identity::digest::Digest;
 use crate::job::Job;
-use crate::plan::held::Held;
+use crate::plan::held::{Held, HoldKey};
 use crate::plan::tally::Ledger;
 use crate::store::{Error, Lease};
 
@@ -34,12 +34,12 @@ pub trait Holds {
     /// What a profile did by itself lately.
     async fn ledger(&self, profile: &ProfileKey) -> Result<Ledger, Error>;
 
-    /// Notes whether a profile's definition was changed and no plan of everything was made since.
+    /// Notes since when a profile's definition is another one and no plan of everything was made, or that one was.
     async fn note_definition(
         &self,
         lease: &Lease,
         profile: &ProfileKey,
-        changed: bool,
+        changed_at: Option<DateTime<Utc>>,
     ) -> Result<(), Error>;
 
     /// Notes that a profile's first plan was settled in full; what was created until then does not count.
@@ -60,30 +60,34 @@ pub trait Holds {
         rows: Vec<RowKey>,
     ) -> Result<Vec<Vec<Held>>, Error>;
 
-    /// Everything that is held in a directory, in a fixed order, after a row and a job.
+    /// Everything that is held in a directory, in a fixed order, after one of it.
     async fn all_held(
         &self,
         directory: DirectoryId,
-        after: Option<(RowKey, JobId)>,
+        after: Option<HoldKey>,
         limit: usize,
     ) -> Result<Vec<Held>, Error>;
 
     /// Holds steps, on behalf of a person.
     async fn hold(&self, lease: &Lease, held: Vec<Held>) -> Result<(), Error>;
 
-    /// Forgets what is held of rows with jobs, and marks the rows as different.
+    /// Forgets what is held, and marks the rows as different.
     async fn release(
         &self,
         directory: DirectoryId,
-        held: Vec<(RowKey, JobId)>,
+        held: Vec<HoldKey>,
         events: Vec<Event>,
     ) -> Result<(), Error>;
 
-    /// Writes a job on whose plan was decided, with what becomes of the steps that wait with it, and who decided.
+    /// Writes a job on whose plan was decided, with what becomes of the steps that wait with it, and who decided; answers
+    /// whether it still waited: nothing is written where somebody else decided first.
     async fn decide_plan(
         &self,
         job: &Job,
         waiting: Waiting,
         event: Option<Event>,
-    ) -> Result<(), Error>;
+    ) -> Result<bool, Error>;
+
+    /// Drops the plan of a job that was carried out; what waited with it is planned anew where it still differs.
+    async fn end_plan(&self, lease: &Lease, job: JobId) -> Result<(), Error>;
 }

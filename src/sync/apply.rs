@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::plan::held::{Held, HeldBy};
-use crate::plan::{Class, Plan, undo};
+use crate::plan::{Class, Plan, guard, undo};
 use crate::store::Lease;
 use crate::sync::flight::Flight;
 use crate::sync::proof::Reader;
@@ -90,11 +90,15 @@ pub(super) fn tell_left_out(flight: &Flight<'_>) {
     }
 }
 
-/// The first load ends with the first plan that was settled in full (specification page 8, 7).
+/// The first load ends with the first plan that was settled in full (specification page 8, 7), apart from objects that failed:
+/// so few that they may be created later without a person.
 async fn note_first_load(relay: &Relay, lease: &Lease, tracker: &Tracker) -> Result<(), Error> {
     let job = tracker.job();
-    let is_part = job.only.is_some() || job.undoes.is_some() || job.is_urgent();
-    if job.error_count > 0 || is_part {
+    if job.is_part() || job.complete_read == Some(false) {
+        return Ok(());
+    }
+    let linked = relay.store.linked_counts(relay.directory.id).await?;
+    if !guard::is_loaded(&relay.profile.limits, job.error_count, linked) {
         return Ok(());
     }
     let _alone = relay.traffic.alone().await;

@@ -3,7 +3,6 @@
 use crate::job::Status;
 use crate::plan::Plan;
 use crate::store::Lease;
-use crate::store::holds::Waiting;
 use crate::sync::flight::Flight;
 use crate::sync::proof::Reader;
 use crate::sync::stop::Stop;
@@ -19,8 +18,7 @@ pub(super) async fn carry_out(
 ) -> Result<bool, Error> {
     target::same_address(relay, lease).await?;
     recover::settle_open_intents(relay, lease, tracker).await?;
-    let mut job = tracker.job();
-    let Some(plan) = relay.store.plan(job.id).await? else {
+    let Some(plan) = relay.store.plan(tracker.job().id).await? else {
         return Err(Error::Only(
             "the plan is not there any more; run the profile again".to_owned(),
         ));
@@ -53,12 +51,32 @@ pub(super) async fn carry_out(
     let flown = apply::fly(&flight).await;
     apply::tell_left_out(&flight);
     reader.close().await;
+    flown?;
     if !stop.token().is_cancelled() || stop.status() == Status::Cancelled {
-        job = tracker.job();
-        relay.store.decide_plan(&job, Waiting::Ends, None).await?;
-        relay.store.drop_plan(lease, plan.job).await?;
+        relay.store.end_plan(lease, plan.job).await?;
     }
-    flown.map(|()| false)
+    Ok(false)
+}
+
+/// An approved plan that could not be carried out, because directory or target was away, waits again: what was sent of it is
+/// known, and the rest is approved once more. Answers whether it does.
+pub(super) async fn waits_again(relay: &Relay, tracker: &Tracker) -> bool {
+    let job = tracker.job();
+    if !job.is_approved() {
+        return false;
+    }
+    // Where the store cannot tell, the job has failed, and the next run plans anew.
+    let Ok(Some(plan)) = relay.store.plan(job.id).await else {
+        return false;
+    };
+    tracker.update(|job| {
+        job.decision = None;
+        job.holds = plan.holds.iter().map(|hold| hold.message.clone()).collect();
+        job.counters.skipped += plan.for_approval;
+        let cure = "the approved plan could not be carried out and waits again: see the errors, and approve it once more";
+        job.warnings.push(cure.to_owned());
+    });
+    true
 }
 
 /// Whoever approves a plan that rests on a read of few entries says that so few are right (specification page 8, 2).

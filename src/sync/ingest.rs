@@ -144,7 +144,9 @@ pub(super) async fn note_attempt(
         relay.store.mark_all_dirty(lease, &names).await?;
         if state.fingerprint.is_some() {
             let (store, key) = (&relay.store, relay.key());
-            store.note_definition(lease, &key, true).await?;
+            let changed_at = store.ledger(&key).await?.definition_changed_at;
+            let since = changed_at.or(state.last_attempt);
+            store.note_definition(lease, &key, since).await?;
         }
         state.fingerprint = fingerprint;
     }

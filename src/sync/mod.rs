@@ -122,7 +122,10 @@ pub async fn run(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Status {
         Ok(_) => stop.status(),
         Err(error) => {
             tracker.fail(&error);
-            Status::Failed
+            match approved::waits_again(relay, tracker).await {
+                true => Status::AwaitingApproval,
+                false => Status::Failed,
+            }
         }
     };
     tracker.end(status, relay.provider.counts()).await;

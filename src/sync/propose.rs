@@ -64,6 +64,13 @@ pub(super) async fn make_plan(
     tracker.phase("planning").await;
     let mut draft = Draft::new(relay, lease, in_doubt, tracker).await?;
     let is_about_all = matches!(rows, Rows::AllThatDiffer);
+    if is_about_all || tracker.job().is_urgent() {
+        draft.changed_at = relay
+            .store
+            .ledger(&relay.key())
+            .await?
+            .definition_changed_at;
+    }
     match rows {
         Rows::AllThatDiffer => {
             let mut after = None;
@@ -79,7 +86,7 @@ pub(super) async fn make_plan(
         Rows::LeaversAmong(keys) => draft.add_leavers_among(keys).await?,
     }
     let withheld = draft.roles.told();
-    let plan = draft.seal(is_about_all).await?;
+    let plan = draft.seal().await?;
     note_plan(&plan, withheld, tracker);
     conflicts::tell(relay, tracker).await?;
     Ok(plan)
@@ -123,6 +130,8 @@ struct Draft<'a> {
     tracker: &'a Tracker,
     policy: Policy,
     now: DateTime<Utc>,
+    /// Since when scope, filters or mapping are others, where the plan is about all that differs because of it.
+    changed_at: Option<DateTime<Utc>>,
     /// Users that become linked if this plan is carried out, by a short digest of their keys.
     joining: HashSet<[u8; 16]>,
     /// Who is to be created under which userName, by a short digest of the name in lower case.
@@ -163,6 +172,7 @@ impl<'a> Draft<'a> {
             tracker,
             policy: policy::of(relay, now),
             now,
+            changed_at: None,
             joining: HashSet::new(),
             names: HashMap::new(),
             linking: HashMap::new(),

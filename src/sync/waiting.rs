@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use crate::id::JobId;
 use crate::job::decision::Verdict;
@@ -33,7 +33,8 @@ pub(super) async fn expire(relay: &Relay, lease: &Lease) -> Result<(), Error> {
             if waits_again {
                 // That nobody said anything is no approval.
                 let (store, key) = (&relay.store, relay.key());
-                store.note_definition(lease, &key, true).await?;
+                let since = Some(DateTime::UNIX_EPOCH);
+                store.note_definition(lease, &key, since).await?;
             }
             close(relay, job, Verdict::Expired).await?;
         }
@@ -49,13 +50,12 @@ pub(super) async fn settle_definition(
     tracker: &Tracker,
 ) -> Result<(), Error> {
     let job = tracker.job();
-    let is_part = job.only.is_some() || job.undoes.is_some() || job.is_urgent();
-    if is_part || job.complete_read != Some(true) {
+    if job.is_part() || job.complete_read != Some(true) {
         return Ok(());
     }
     let (store, key) = (&relay.store, relay.key());
-    if store.ledger(&key).await?.definition_changed {
-        store.note_definition(lease, &key, false).await?;
+    if store.ledger(&key).await?.definition_changed_at.is_some() {
+        store.note_definition(lease, &key, None).await?;
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ async fn jobs_with_rows(relay: &Relay) -> Result<HashSet<JobId>, Error> {
         let Some(last) = held.last() else {
             return Ok(jobs);
         };
-        after = crate::plan::held::row(last).map(|row| (row.clone(), last.job));
+        after = last.key();
         let waiting = held.into_iter().filter(|held| held.by == HeldBy::Waiting);
         jobs.extend(waiting.map(|held| held.job));
     }
@@ -103,5 +103,6 @@ async fn jobs_with_rows(relay: &Relay) -> Result<HashSet<JobId>, Error> {
 async fn close(relay: &Relay, mut job: Job, verdict: Verdict) -> Result<(), Error> {
     job.close(verdict, "relay".to_owned(), Utc::now());
     tracing::info!(job = %job.id, ?verdict, "a plan does not wait any more");
-    relay.store.decide_plan(&job, Waiting::Ends, None).await
+    relay.store.decide_plan(&job, Waiting::Ends, None).await?;
+    Ok(())
 }

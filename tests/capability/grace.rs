@@ -168,6 +168,31 @@ async fn grace_comes_before_the_guard_and_holds_for_groups_and_single_runs() {
     assert_eq!(run.count("usersDeactivated"), 0);
 }
 
+/// Whoever leaves the scope because the profile was changed waits for a person: when the grace ends, nobody would be asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grace_is_no_way_around_the_approval_of_a_changed_profile() {
+    let slapd = company(8, "");
+    let target = FaultTarget::start(Vec::new()).await;
+    let relay = with_grace(relay(&slapd, &target), "7d");
+    relay.sync().completed();
+    leave(&slapd, 0);
+    assert_eq!(waiting(&relay.sync().completed()), 1);
+    let relay = relay.directory("exclusionFilter = \"(uid=u0000003)\"");
+    let run = relay.sync();
+    assert_eq!(run.job["status"], "awaiting_approval", "{run:?}");
+    assert_eq!(waiting(&run), 1, "who left before has his grace: {run:?}");
+    assert_eq!(run.job["progress"]["stepsPlanned"], 1, "{run:?}");
+    // Later runs leave it alone, and whoever approves the plan need not wait for the end of a grace.
+    let later = relay.sync().completed();
+    let warnings = later.job["warnings"].to_string();
+    assert!(warnings.contains("wait for a decision"), "{later:?}");
+    assert_eq!(later.writes(), 0);
+    assert!(standing(&target, 3).0);
+    let applied = relay.approved(run);
+    assert_eq!(applied.count("usersDeactivated"), 1, "{applied:?}");
+    assert!(!standing(&target, 3).0 && standing(&target, 0).0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grace_ends_by_itself_on_time() {
     let slapd = company(8, &format!("{REFINT}{SYNCPROV}"));

@@ -212,7 +212,7 @@ async fn groups_that_are_all_missing_take_no_role_away() {
     // A member who left in the meantime loses the role when the groups are back, and nobody else does.
     member(&slapd, "admins", "delete", &user(2));
     let relay = relay.directory(usual);
-    relay.sync().completed();
+    relay.sync_approved().completed();
     let wanted = json!([{"op": "remove", "path": "roles[value eq \"admin\"]"}]);
     assert_eq!(of_users(&target, before), [(path(&target, 2), wanted)]);
     assert_quiet(&relay);

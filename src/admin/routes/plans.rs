@@ -24,7 +24,7 @@ use crate::document::{Fields, Problems};
 use crate::id::JobId;
 use crate::identity::RowKey;
 use crate::job::Job;
-use crate::plan::held::{self, Held};
+use crate::plan::held::{Held, HoldKey};
 use crate::plan::{Class, Plan, Step};
 use crate::store::Position;
 
@@ -188,7 +188,7 @@ pub(super) async fn held(
         let (count, ended) = (turn.len(), turn.len() < ITEMS_PER_TURN);
         after = None;
         for (at, held) in turn.iter().enumerate() {
-            after = held::row(held).map(|row| (row.clone(), held.job));
+            after = held.key();
             items.extend(plans::held_shown(held).filter(|_| admits(held)));
             if items.len() == limit && !(ended && at + 1 == count) {
                 return Ok(page(&items, after.map(held_cursor)));
@@ -201,14 +201,20 @@ pub(super) async fn held(
     Ok(page(&items, after.map(held_cursor)))
 }
 
-fn held_cursor((row, job): (RowKey, JobId)) -> String {
-    URL_SAFE_NO_PAD.encode([job.0.as_bytes().as_slice(), &row.to_key()].concat())
+fn held_cursor(key: HoldKey) -> String {
+    let by = [u8::from(key.by_person)];
+    URL_SAFE_NO_PAD.encode([&by[..], key.job.0.as_bytes(), &key.row.to_key()].concat())
 }
 
-fn held_place(text: &str) -> Option<(RowKey, JobId)> {
+fn held_place(text: &str) -> Option<HoldKey> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    let (job, row) = bytes.split_at_checked(16)?;
-    Some((RowKey::from_key(row)?, JobId(Uuid::from_slice(job).ok()?)))
+    let (by, rest) = bytes.split_first()?;
+    let (job, row) = rest.split_at_checked(16)?;
+    Some(HoldKey {
+        row: RowKey::from_key(row)?,
+        job: JobId(Uuid::from_slice(job).ok()?),
+        by_person: *by != 0,
+    })
 }
 
 /// POST /directories/{id}/holds/release

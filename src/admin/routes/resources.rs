@@ -226,6 +226,7 @@ fn leaves_at(profile: &Profile, row: &Row, now: DateTime<Utc>) -> Option<DateTim
     let grace = Grace {
         period: profile.grace_period,
         now,
+        changed_at: None,
     };
     let active = || profile.mapping.desired(&seen.identity, now).active;
     let waits = match row.key.kind {

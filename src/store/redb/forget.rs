@@ -21,6 +21,7 @@ pub(super) fn profile(
     profile: &ProfileKey,
 ) -> Result<(), Failure> {
     lease::check_for(txn, lease, profile.directory)?;
+    jobs::withdraw_all(txn, profile)?;
     {
         let mut directory = DirectoryTables::write(txn, profile.directory)?;
         let profiles = ProfileTables::write_all(txn, profile.directory)?;

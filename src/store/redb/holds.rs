@@ -7,12 +7,12 @@ use redb::{ReadTransaction, WriteTransaction};
 use super::failure::Failure;
 use super::tables::{DirectoryTables, LEDGERS, Source as _, open_read, open_write};
 use super::{Commit, RedbStore};
-use super::{audit, codec, jobs, lease, seen};
+use super::{audit, codec, jobs, lease, plans, seen};
 use crate::audit::Event;
 use crate::id::{DirectoryId, JobId, ProfileKey};
 use crate::identity::RowKey;
 use crate::job::Job;
-use crate::plan::held::{Held, HeldBy};
+use crate::plan::held::{Held, HeldBy, HoldKey};
 use crate::plan::tally::{Ledger, Tally};
 use crate::store::holds::{Holds, Waiting};
 use crate::store::{Error, Lease};
@@ -33,12 +33,14 @@ impl Holds for RedbStore {
         &self,
         lease: &Lease,
         profile: &ProfileKey,
-        changed: bool,
+        changed_at: Option<DateTime<Utc>>,
     ) -> Result<(), Error> {
         let (lease, profile) = (*lease, profile.clone());
         self.write(Commit::Bulk, move |txn| {
             lease::check_for(txn, &lease, profile.directory)?;
-            change_ledger(txn, &profile, |ledger| ledger.definition_changed = changed)
+            change_ledger(txn, &profile, |ledger| {
+                ledger.definition_changed_at = changed_at
+            })
         })
         .await
     }
@@ -79,12 +81,12 @@ impl Holds for RedbStore {
     async fn all_held(
         &self,
         directory: DirectoryId,
-        after: Option<(RowKey, JobId)>,
+        after: Option<HoldKey>,
         limit: usize,
     ) -> Result<Vec<Held>, Error> {
         self.read(move |txn| {
             let table = DirectoryTables::read(txn, directory)?.held;
-            let after = after.map(|(row, job)| held_key(&row, job));
+            let after = after.map(|after| held_key(&after));
             let entries = table.after(after.as_deref())?;
             entries
                 .take(limit)
@@ -106,15 +108,14 @@ impl Holds for RedbStore {
     async fn release(
         &self,
         directory: DirectoryId,
-        held: Vec<(RowKey, JobId)>,
+        held: Vec<HoldKey>,
         events: Vec<Event>,
     ) -> Result<(), Error> {
         self.write(Commit::Outbox, move |txn| {
             let mut tables = DirectoryTables::write(txn, directory)?;
-            for (row, job) in &held {
-                let key = held_key(row, *job);
-                if tables.held.remove(key.as_slice())?.is_some() {
-                    tables.mark(&row.to_key())?;
+            for held in &held {
+                if tables.held.remove(held_key(held).as_slice())?.is_some() {
+                    tables.mark(&held.row.to_key())?;
                 }
             }
             drop(tables);
@@ -128,19 +129,37 @@ impl Holds for RedbStore {
         job: &Job,
         waiting: Waiting,
         event: Option<Event>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let job = job.clone();
         self.write(Commit::Outbox, move |txn| {
+            if !jobs::waits(txn, job.id)? {
+                return Ok(false);
+            }
             settle_waiting(txn, job.directory_id, job.id, &waiting)?;
             jobs::save(txn, &job)?;
-            audit::append(txn, event.as_slice())
+            audit::append(txn, event.as_slice())?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn end_plan(&self, lease: &Lease, job: JobId) -> Result<(), Error> {
+        let lease = *lease;
+        self.write(Commit::Outbox, move |txn| {
+            settle_waiting(txn, lease.directory, job, &Waiting::Ends)?;
+            plans::drop_plan(txn, &lease, job)
         })
         .await
     }
 }
 
-fn held_key(row: &RowKey, job: JobId) -> Vec<u8> {
-    [&codec::row_prefix(&row.to_key())[..], &codec::job_key(job)].concat()
+fn held_key(held: &HoldKey) -> Vec<u8> {
+    let end = held_key_end(held.job, held.by_person);
+    [&codec::row_prefix(&held.row.to_key())[..], &end].concat()
+}
+
+fn held_key_end(job: JobId, by_person: bool) -> Vec<u8> {
+    [&codec::job_key(job)[..], &[u8::from(by_person)]].concat()
 }
 
 fn held(
@@ -169,10 +188,10 @@ pub(super) fn hold(
 ) -> Result<(), Failure> {
     let mut tables = DirectoryTables::write(txn, directory)?;
     for held in held {
-        let Some(row) = crate::plan::held::row(held) else {
+        let Some(its) = held.key() else {
             continue;
         };
-        let key = held_key(row, held.job);
+        let key = held_key(&its);
         let mut all = held.clone();
         let before = tables.held.read(&key, codec::decode::<Held>)?;
         if let Some(before) = before.filter(|before| before.by == all.by) {
@@ -180,7 +199,7 @@ pub(super) fn hold(
         }
         let record = codec::encode(&all)?;
         tables.held.insert(key.as_slice(), record.as_slice())?;
-        tables.mark(&row.to_key())?;
+        tables.mark(&its.row.to_key())?;
     }
     Ok(())
 }
@@ -196,36 +215,31 @@ pub(super) fn settle_waiting(
         return Ok(());
     }
     let mut tables = DirectoryTables::write(txn, directory)?;
-    let mut its = Vec::new();
+    let mut its: Vec<(Vec<u8>, Held)> = Vec::new();
+    let end = held_key_end(job, false);
     for entry in tables.held.after(None)? {
         let (key, record) = entry?;
-        if key.value().ends_with(&codec::job_key(job)) {
-            let held: Held = codec::decode(record.value())?;
-            if held.by == HeldBy::Waiting {
-                its.push((key.value().to_vec(), held));
-            }
+        if key.value().ends_with(&end) {
+            its.push((key.value().to_vec(), codec::decode(record.value())?));
         }
     }
+    let mut rejected = Vec::new();
     for (key, held) in its {
-        match waiting {
-            Waiting::Rejected { who, fingerprint } => {
-                let by = HeldBy::Person {
-                    undone: false,
-                    who: who.clone(),
-                    fingerprint: *fingerprint,
-                };
-                let record = codec::encode(&Held { by, ..held })?;
-                tables.held.insert(key.as_slice(), record.as_slice())?;
-            }
-            Waiting::Ends | Waiting::Stays => {
-                tables.held.remove(key.as_slice())?;
-                if let Some(row) = crate::plan::held::row(&held) {
-                    tables.mark(&row.to_key())?;
-                }
-            }
+        tables.held.remove(key.as_slice())?;
+        if let Some(row) = held.row() {
+            tables.mark(&row.to_key())?;
+        }
+        if let Waiting::Rejected { who, fingerprint } = waiting {
+            let by = HeldBy::Person {
+                undone: false,
+                who: who.clone(),
+                fingerprint: *fingerprint,
+            };
+            rejected.push(Held { by, ..held });
         }
     }
-    Ok(())
+    drop(tables);
+    hold(txn, directory, &rejected)
 }
 
 /// Adds to what a profile did by itself.

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use chrono::Utc;
 use redb::{ReadTransaction, WriteTransaction};
 
 use super::codec::{self, LineKind};
@@ -9,7 +10,8 @@ use super::failure::Failure;
 use super::holds;
 use super::plans;
 use super::tables::{JOBS, JOURNAL, Source, WriteTable, open_read, open_write};
-use crate::id::{DirectoryId, JobId};
+use crate::id::{DirectoryId, JobId, ProfileKey};
+use crate::job::decision::Verdict;
 use crate::job::{Job, Status};
 use crate::store::holds::Waiting;
 use crate::store::jobs::Change;
@@ -119,6 +121,25 @@ fn prune(txn: &WriteTransaction, directory: DirectoryId) -> Result<(), Failure> 
     forgotten.into_iter().try_for_each(ends)
 }
 
+/// Ends the wait for plans of a profile that is not there any more: what waits there is the next profile's.
+pub(super) fn withdraw_all(txn: &WriteTransaction, profile: &ProfileKey) -> Result<(), Failure> {
+    let mut waiting = Vec::new();
+    for entry in open_write(txn, JOBS)?.between(Bound::Unbounded, Bound::Unbounded)? {
+        let (_, record) = entry?;
+        let record = Record::read(record.value())?;
+        if record.directory == profile.directory && record.keeping == Keeping::Waiting as u8 {
+            let job = record.job()?;
+            waiting.extend((job.profile == profile.profile).then_some(job));
+        }
+    }
+    for mut job in waiting {
+        holds::settle_waiting(txn, profile.directory, job.id, &Waiting::Ends)?;
+        job.close(Verdict::Withdrawn, "relay".to_owned(), Utc::now());
+        save(txn, &job)?;
+    }
+    Ok(())
+}
+
 /// Removes all jobs of a directory.
 pub(super) fn remove_all(txn: &WriteTransaction, directory: DirectoryId) -> Result<(), Failure> {
     let mut jobs = open_write(txn, JOBS)?;
@@ -153,6 +174,13 @@ fn job_id(key: &[u8]) -> Result<JobId, Failure> {
 /// A job by id.
 pub(super) fn job(txn: &ReadTransaction, id: JobId) -> Result<Option<Job>, Failure> {
     open_read(txn, JOBS)?.read(&codec::job_key(id), |record| Record::read(record)?.job())
+}
+
+/// Whether a job waits for an approval.
+pub(super) fn waits(txn: &WriteTransaction, id: JobId) -> Result<bool, Failure> {
+    let keeping = |record: &[u8]| Ok(Record::read(record)?.keeping);
+    let keeping = open_write(txn, JOBS)?.read(&codec::job_key(id), keeping)?;
+    Ok(keeping == Some(Keeping::Waiting as u8))
 }
 
 /// Jobs, newest first.

@@ -59,9 +59,13 @@ impl Draft<'_> {
 
     /// The grace period that holds for a row: its owner's, whichever run finds it gone.
     pub(super) fn grace_of(&self, row: &Row) -> Grace {
+        let owner = self.relay.profile_of(row);
         Grace {
-            period: self.relay.profile_of(row).grace_period,
+            period: owner.grace_period,
             now: self.now,
+            changed_at: self
+                .changed_at
+                .filter(|_| owner.name == self.relay.profile.name),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::identity::digest::Digest;
 use crate::job::{Job, Status};
 use crate::plan::APPROVABLE;
 use crate::plan::decide::Verdict;
-use crate::plan::held::{self, Held, HeldBy};
+use crate::plan::held::{self, Held, HeldBy, HoldKey};
 use crate::snapshot::Row;
 use crate::sync::tracker::Tracker;
 use crate::sync::{Error, Relay};
@@ -43,7 +43,7 @@ pub(super) struct HeldRows {
     /// Whether somebody can still decide on the plan of a job, or has approved it.
     open: HashMap<JobId, bool>,
     /// What means nothing any more.
-    released: Vec<(RowKey, JobId)>,
+    released: Vec<HoldKey>,
     /// How many rows wait with the plan of each job.
     waiting: BTreeMap<JobId, u64>,
     /// How many rows a person left alone.
@@ -110,17 +110,15 @@ impl HeldRows {
             });
         let (verdict, meant) = held::without(verdict, &counting, unsure);
         let mut is_held = false;
-        let mut released: Vec<JobId> = over.into_iter().map(|held| held.job).collect();
+        self.released.extend(over.iter().filter_map(Held::key));
         for (held, is_meant) in counting.into_iter().zip(meant) {
             match (is_meant, &held.by) {
-                (false, _) => released.push(held.job),
+                (false, _) => self.released.extend(held.key()),
                 (true, HeldBy::Waiting) => *self.waiting.entry(held.job).or_default() += 1,
                 (true, HeldBy::Person { .. }) => self.refused += 1,
             }
             is_held |= is_meant;
         }
-        let its = released.into_iter().map(|job| (key.clone(), job));
-        self.released.extend(its);
         (verdict, is_held)
     }
 

@@ -31,6 +31,7 @@ pub(super) fn of(relay: &Relay, now: DateTime<Utc>) -> Policy {
         grace: Grace {
             period: profile.grace_period,
             now,
+            changed_at: None,
         },
         absent_groups: profile.absent_groups,
         members_with_create: dialect.members_per_create,

@@ -33,7 +33,7 @@ pub(in crate::sync) async fn plan(
     for turn in nets.chunks(ROWS_PER_TURN) {
         draft.put_back(turn, ended).await?;
     }
-    let plan = draft.seal(false).await?;
+    let plan = draft.seal().await?;
     super::note_plan(&plan, None, tracker);
     Ok(plan)
 }

@@ -73,7 +73,7 @@ impl Draft<'_> {
     }
 
     /// Finishes the plan.
-    pub(super) async fn seal(mut self, is_about_all: bool) -> Result<Plan, Error> {
+    pub(super) async fn seal(mut self) -> Result<Plan, Error> {
         self.problems.close().await?;
         let job = self.tracker.job();
         if !self.colliding.is_empty() {
@@ -83,7 +83,7 @@ impl Draft<'_> {
                 .drop_steps(self.lease, job.id, rows)
                 .await?;
         }
-        let evidence = self.evidence(is_about_all).await?;
+        let evidence = self.evidence().await?;
         let held = self.held.settle(self.relay).await?;
         let members = Counters {
             skipped: self.waiting.left_alone(),
@@ -122,7 +122,7 @@ impl Draft<'_> {
         Ok(plan)
     }
 
-    async fn evidence(&mut self, is_about_all: bool) -> Result<Evidence, Error> {
+    async fn evidence(&mut self) -> Result<Evidence, Error> {
         let (relay, job) = (self.relay, self.tracker.job());
         let state = relay.store.profile_state(&relay.key()).await?;
         let feed = self.keep_next_due(&job).await?;
@@ -143,7 +143,7 @@ impl Draft<'_> {
             implausible: state.implausible,
             baseline: state.baseline,
             first_load_done: state.first_load_done,
-            definition_changed: ledger.definition_changed && (is_about_all || job.is_urgent()),
+            definition_changed: self.changed_at.is_some(),
             takes_away: weights.takes_away,
             linked: ownership::linked_counts(relay, !is_small).await?,
             plan: weights.plan,

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::feed::site::Site;
-use crate::feed::story::incremental;
+use crate::feed::story::{INCREMENTAL, incremental};
 use crate::main_job::names::Names;
 use crate::program::PATIENCE;
 use crate::support::ds389::Ds389;
@@ -70,7 +70,9 @@ async fn feed_is_left_when_scope_interval_or_mode_ask_for_it() {
     let before = company.target.journal().len();
     let relay = company.relay.directory("exclusionFilter = \"(uid=ben)\"");
     let company = Company { relay, ..company };
-    company.scans("no position");
+    let run = company.relay.spawn(INCREMENTAL).wait();
+    says(&run, "full_scan", "no position");
+    company.relay.with_change_approved(run).completed();
     let wrote = company.wrote(before);
     assert!(
         wrote.contains(&"PATCH /Users/ben replace active=false".to_owned()),

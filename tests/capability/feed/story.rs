@@ -28,11 +28,13 @@ struct Story {
     sees: Sees,
 }
 
-/// An incremental run.
+/// A run that asks the feed what changed.
+pub const INCREMENTAL: &[&str] = &["sync", "--mode", "incremental", "--output", "json"];
+
+/// Such a run; what waits because the profile is another one is approved.
 pub fn incremental(relay: &Relay) -> Finished {
-    let arguments = ["sync", "--mode", "incremental", "--output", "json"];
     relay
-        .with_change_approved(relay.spawn(&arguments).wait())
+        .with_change_approved(relay.spawn(INCREMENTAL).wait())
         .completed()
 }
 

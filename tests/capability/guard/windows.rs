@@ -1,7 +1,9 @@
 //! Limits over a day, and plans that are older than the directory.
 
+use std::time::Duration;
+
 use super::{approve, dn, plan, waiting};
-use crate::support::fault_target::FaultTarget;
+use crate::support::fault_target::{Fault, FaultTarget, Rule};
 use crate::support::slapd::{PEOPLE, SUFFIX, Slapd};
 use crate::support::world::World;
 use crate::truth::relay;
@@ -105,4 +107,32 @@ async fn guard_an_undo_leaves_alone_what_a_later_job_changed() {
     };
     assert_eq!((names("First"), names("Second")), (0, 1));
     assert_eq!(relay.sync().completed().writes(), 0, "undone stays undone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guard_an_approved_plan_that_meets_no_target_waits_again() {
+    let slapd = Slapd::with(&World::new(15, 60, 0).ldif());
+    let target = FaultTarget::start(Vec::new()).await;
+    let relay = relay(&slapd, &target);
+    relay.sync().completed();
+    (0..8).for_each(|number| slapd.delete(&dn(number)));
+    let job = waiting(&relay.sync());
+    let refused = Fault::StatusAfter(Duration::ZERO, 401);
+    target.set_rules(vec![Rule::on("PATCH", "/Users", refused)]);
+    let refused = approve(&relay, &job);
+    assert_eq!(waiting(&refused), job, "{refused:?}");
+    assert!(
+        refused.job["warnings"]
+            .to_string()
+            .contains("approve it once more"),
+        "{refused:?}"
+    );
+    // Runs in between leave alone what waits.
+    target.set_rules(Vec::new());
+    assert_eq!(relay.sync().completed().writes(), 0);
+    assert_eq!(inactive(&target), 0);
+    let applied = approve(&relay, &job);
+    assert_eq!(applied.count("usersDeactivated"), 8, "{applied:?}");
+    assert_eq!(inactive(&target), 8);
+    assert_eq!(relay.sync().completed().writes(), 0);
 }

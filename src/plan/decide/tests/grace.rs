@@ -9,7 +9,11 @@ fn after(seconds: i64, deprovisioning: Deprovisioning) -> Policy {
     let period = Duration::seconds(10);
     Policy {
         deprovisioning,
-        grace: Grace { period, now },
+        grace: Grace {
+            period,
+            now,
+            changed_at: None,
+        },
         ..policy(false)
     }
 }

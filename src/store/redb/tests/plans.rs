@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::id::ProfileName;
+use crate::job::decision::Verdict;
 use crate::job::{Counters, Job, Mode, Status, Trigger};
+use crate::plan::held::{Held, HeldBy};
 use crate::plan::{Action, Plan, PlanDigest, Reason, Step};
 use crate::store::Position;
+use crate::store::holds::{Holds as _, Waiting};
 use crate::store::jobs::Change;
 use crate::store::jobs::JobFilter;
 use crate::store::redb::codec;
@@ -220,4 +223,49 @@ async fn an_unfinished_plan_goes_with_the_end_of_its_job() {
     cut_off.end(Status::Interrupted, time(2));
     store.save_job(&cut_off).await.unwrap();
     assert_eq!(store.steps(cut_off.id, None, 9).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_a_person_keeps_and_what_waits_stand_side_by_side() {
+    let Fixture { store, lease, .. } = Fixture::new().await;
+    let held = |by: HeldBy, class| Held {
+        job: JOB,
+        profile: ProfileName::default(),
+        by,
+        since: time(1),
+        steps: vec![step(&user(1), class)],
+    };
+    let person = HeldBy::Person {
+        undone: true,
+        who: "ann".to_owned(),
+        fingerprint: None,
+    };
+    let waits = held(HeldBy::Waiting, Class::Update);
+    let kept = held(person, Class::Deactivate);
+    store.hold(&lease, vec![waits.clone()]).await.unwrap();
+    store.hold(&lease, vec![kept.clone()]).await.unwrap();
+    let all = async || {
+        store
+            .held(DIRECTORY, vec![user(1)])
+            .await
+            .unwrap()
+            .remove(0)
+    };
+    assert_eq!(all().await, [waits.clone(), kept.clone()]);
+    let listed = store.all_held(DIRECTORY, waits.key(), 9).await.unwrap();
+    assert_eq!(listed, std::slice::from_ref(&kept), "after the first");
+
+    let mut waiting = job(JOB.0.as_u128(), DIRECTORY, Status::AwaitingApproval);
+    store.save_job(&waiting).await.unwrap();
+    waiting.close(Verdict::Withdrawn, "relay".to_owned(), time(2));
+    let decide = async || store.decide_plan(&waiting, Waiting::Ends, None).await;
+    assert!(decide().await.unwrap());
+    assert!(
+        !decide().await.unwrap(),
+        "whoever comes second decides nothing"
+    );
+    assert_eq!(all().await, std::slice::from_ref(&kept));
+    let rows = vec![kept.key().unwrap()];
+    store.release(DIRECTORY, rows, Vec::new()).await.unwrap();
+    assert_eq!(all().await, []);
 }
