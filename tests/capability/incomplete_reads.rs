@@ -1,5 +1,7 @@
 //! A read that broke off, or that saw only a part, takes nothing away from anybody, and the job says why.
 
+pub mod sweep;
+
 use serde_json::{Value, json};
 
 use crate::feed::site::Site;
@@ -187,7 +189,7 @@ async fn incomplete_read_by_limits_takes_nothing_away() {
 }
 
 /// An access rule that hides something from the reading account only.
-fn hidden(what: &str) -> String {
+pub fn hidden(what: &str) -> String {
     format!("access to {what} by dn.exact=\"{READER}\" none by * break")
 }
 

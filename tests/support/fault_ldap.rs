@@ -215,7 +215,7 @@ pub fn reference(id: u8, uri: &str) -> Vec<u8> {
 }
 
 /// The content of the first element, and how many bytes it has with its header.
-fn element(bytes: &[u8]) -> Option<(&[u8], usize)> {
+pub fn element(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let first = usize::from(*bytes.get(1)?);
     let (header, length) = if first < 0x80 {
         (2, first)
@@ -230,7 +230,8 @@ fn element(bytes: &[u8]) -> Option<(&[u8], usize)> {
     Some((bytes.get(header..header + length)?, header + length))
 }
 
-fn elements(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
+/// All elements that follow each other, with their tags.
+pub fn elements(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
     let mut found = Vec::new();
     while let Some((content, length)) = element(bytes) {
         found.push((bytes[0], content));
@@ -260,7 +261,8 @@ fn number(bytes: &[u8]) -> usize {
     bytes.fold(0, |number, byte| number << 8 | usize::from(*byte))
 }
 
-fn parse(message: &[u8]) -> Request {
+/// A request, from the content of its message.
+pub fn parse(message: &[u8]) -> Request {
     let parts = elements(message);
     let (op, body) = parts[1];
     let mut request = Request {

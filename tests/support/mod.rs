@@ -17,6 +17,7 @@ pub mod samba;
 pub mod scim2_server;
 pub mod scim_servers;
 pub mod slapd;
+pub mod tampering;
 pub mod tls;
 pub mod world;
 

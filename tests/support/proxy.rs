@@ -129,6 +129,9 @@ fn accept(listener: &TcpListener, upstream: u16, shared: &Arc<Shared>) {
         let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)) else {
             continue;
         };
+        // Small answers must not wait for each other.
+        client.set_nodelay(true).expect("an open connection");
+        server.set_nodelay(true).expect("an open connection");
         let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
         std::thread::spawn(move || {
             let _ = std::io::copy(&mut from, &mut to);
