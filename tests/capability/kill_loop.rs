@@ -4,6 +4,8 @@
     reason = "seed and moments are shown when the test fails"
 )]
 
+mod points;
+
 use std::time::{Duration, Instant};
 
 use crate::support::fault_target::{Fault, FaultTarget, Rule};
@@ -20,7 +22,7 @@ const KILLS_OF_A_FIRST_LOAD: usize = 4;
 const KILLS_OF_AN_UPDATE: usize = 2;
 const UPDATES_OF_A_ROUND: usize = 3;
 
-/// How many kills there are to be in all: the environment variable KILLS.
+/// How many kills at any time there are to be in all: the environment variable KILLS. Each named point has a fifteenth of them.
 fn kills_wanted() -> usize {
     std::env::var("KILLS").map_or(60, |number| number.parse().expect("KILLS is a number"))
 }

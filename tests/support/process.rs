@@ -80,8 +80,13 @@ impl Process {
         if let Some(status) = self.ended() {
             return status;
         }
-        signal(&self.id().to_string(), "TERM");
+        self.ask_to_end();
         self.wait(limit)
+    }
+
+    /// Asks the process to end (SIGTERM) and does not wait.
+    pub fn ask_to_end(&self) {
+        signal(&self.id().to_string(), "TERM");
     }
 
     /// What the process has printed so far.

@@ -78,6 +78,11 @@ impl Sync {
         self.process.kill();
     }
 
+    /// Asks it to end (SIGTERM) and does not wait.
+    pub fn interrupt(&self) {
+        self.process.ask_to_end();
+    }
+
     /// Asks it to end (SIGTERM) and waits for it.
     pub fn terminate(mut self) -> Finished {
         let status = self.process.terminate(SYNC);
