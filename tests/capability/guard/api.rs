@@ -74,7 +74,7 @@ fn leave(slapd: &Slapd, numbers: std::ops::Range<usize>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn guard_plans_are_read_and_decided_on_through_the_api() {
+async fn guard_plans_are_read_decided_on_and_undone_through_the_api() {
     let mut office = Office::open().await;
     leave(&office.slapd, 0..10);
     let preview = office.run(&json!({ "mode": "preview" }));
