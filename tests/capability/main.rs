@@ -25,6 +25,7 @@ mod grace;
 mod group_names;
 mod guard;
 mod http2;
+mod incidents;
 mod incomplete_reads;
 mod kill_loop;
 mod leavers;

@@ -319,3 +319,23 @@ async fn active_directory_windows_members_that_slip_between_two_ranges_stay_memb
     site.assert_equal();
     assert_quiet(&site.relay);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn incident_10_a_group_that_outgrows_one_answer_keeps_its_members() {
+    let site = Site::new(Domain::new(1_600, 1_498, 1_500), 1_000).await;
+    site.relay.sync().completed();
+    {
+        let mut domain = site.domain.lock().unwrap();
+        domain.members.extend(1_498..1_501);
+        domain.usn += 1;
+    }
+    let (run, _) = site.sent();
+    assert_eq!(
+        (run.count("membersAdded"), run.count("membersRemoved")),
+        (3, 0),
+        "{run:?}"
+    );
+    assert_eq!(run.writes(), 1, "{run:?}");
+    site.assert_equal();
+    assert_quiet(&site.relay);
+}
