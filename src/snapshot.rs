@@ -220,13 +220,15 @@ pub struct Row {
     pub last: LastOutcome,
 }
 
-/// What last became of a row, for people to read; nothing that is sent is decided by it.
+/// What last became of a row: for people to read, and for how long what was refused waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastOutcome {
     /// When the target last acknowledged a change.
     pub changed_at: Option<DateTime<Utc>>,
     /// What stands in the way of the row; absent once it no longer differs.
     pub error: Option<RowError>,
+    /// What the target refused of it, one for each operation; none once it no longer differs.
+    pub refused: Vec<Refused>,
 }
 
 impl LastOutcome {
@@ -251,6 +253,19 @@ pub struct RowError {
     pub detail: String,
     /// Whether it is what became of a request; else it was met while the row was planned.
     pub sent: bool,
+}
+
+/// A step that the target refused, be it again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The digest of what was refused, and of all that decided it; another one is a new step.
+    pub cause: Digest,
+    /// How often in a row.
+    pub times: u32,
+    /// When it was last refused.
+    pub last_at: DateTime<Utc>,
+    /// What the target said, and since when.
+    pub error: RowError,
 }
 
 impl RowError {

@@ -1,5 +1,6 @@
 //! The plan: what must change, in what order, and why. Pure; reading, sending and storing happen elsewhere.
 
+pub mod backoff;
 pub mod conflict;
 pub mod decide;
 pub mod deprovisioning;

@@ -25,6 +25,7 @@ use crate::identity::digest::Digest;
 use crate::identity::known::Known;
 use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::job::Job;
+use crate::plan::backoff::Rejection;
 use crate::plan::{Class, Plan, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row, RowError};
 use crate::store::conflicts::Conflicts;
@@ -103,6 +104,8 @@ pub struct Settlement {
     pub clean: Option<Digest>,
     /// The line in the journal.
     pub change: Option<Change>,
+    /// That the target refused it, where that is this row's own affair.
+    pub rejection: Option<Rejection>,
 }
 
 /// What an outcome means for a row.

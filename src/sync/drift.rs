@@ -283,6 +283,7 @@ impl<'a> Comparison<'a> {
                 effect: Effect::MembersRemoved(lost),
                 clean: None,
                 change: None,
+                rejection: None,
             });
         }
         if settlements.is_empty() {

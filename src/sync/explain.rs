@@ -173,6 +173,8 @@ pub async fn outlook(relay: &Relay, row: &Row, changed: bool) -> Result<Outlook,
             "the manager has no resource at the target yet; he is set once he has one".to_owned(),
         );
     }
+    let refused = foreseen.refused.iter();
+    waits.extend(refused.map(|why| format!("the target refused it before: {why}")));
     waits.extend(holds(relay, &row, &foreseen.verdict).await?);
     let members = foreseen.members.into_iter();
     Ok(Outlook {

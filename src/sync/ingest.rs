@@ -164,6 +164,13 @@ pub(super) async fn is_defined_as_before(relay: &Relay) -> Result<bool, Error> {
     Ok(state.fingerprint == Some(fingerprint(relay, &names)))
 }
 
+/// The digest of all that decides what is sent of an entry, and how.
+pub(super) fn definition(relay: &Relay) -> Digest {
+    let profile = fingerprint(relay, &relay.directory.owners());
+    let dialect = format!("{:?}", relay.tenant.dialect);
+    Digest(digest::short(&[&profile.0, dialect.as_bytes()]))
+}
+
 /// The profile's fingerprint, and whom units have as members in any of the directory's profiles: each entry has names for
 /// that, which it gets when it is read anew, and no feed tells of it.
 fn fingerprint(relay: &Relay, names: &[ProfileName]) -> Digest {

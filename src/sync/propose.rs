@@ -11,6 +11,7 @@ pub(super) mod members;
 mod merge;
 mod names;
 mod policy;
+mod refused;
 pub(super) mod undo;
 mod weigh;
 
@@ -33,6 +34,7 @@ use crate::sync::propose::held::HeldRows;
 use crate::sync::propose::managers::{Manager, Managers};
 use crate::sync::propose::matches::Waiting;
 use crate::sync::propose::merge::Merging;
+use crate::sync::propose::refused::Backoff;
 use crate::sync::propose::weigh::Weights;
 use crate::sync::roles::Roles;
 use crate::sync::tracker::{Tracker, row_error, target_error};
@@ -149,6 +151,7 @@ struct Draft<'a> {
     /// What the guard weighs.
     weights: Weights,
     held: HeldRows,
+    backoff: Backoff,
     members: Counters,
     waiting: Waiting,
     merging: Merging,
@@ -187,6 +190,7 @@ impl<'a> Draft<'a> {
             anybody_linked: linked.users > 0,
             weights: Weights::default(),
             held: HeldRows::of(tracker),
+            backoff: Backoff::of(relay, tracker.job().trigger),
             members: Counters::default(),
             waiting: Waiting::default(),
             merging: Merging::new(conflicts),
@@ -263,8 +267,10 @@ impl<'a> Draft<'a> {
             let verdict = self.decide(row, seen, &around).await?;
             let unsure = self.merging.waits(&row.key) || self.roles.withholds_from(&row.key);
             let (mut verdict, is_held) = self.held.without(&row.key, verdict, unsure);
+            let is_refused = self.leave_refused(row, &mut verdict.steps).await;
             let waits = matches!(around.managers.get(&row.key), Some(Manager::Waits(_)));
             let stays_marked = is_held
+                || is_refused
                 || self.stays_marked(seen)
                 || self.roles.withholds_from(&row.key)
                 || self.merging.waits(&row.key);

@@ -104,6 +104,7 @@ fn settled(intent: &Intent, effect: Effect) -> Settlement {
         effect,
         clean: None,
         change: None,
+        rejection: None,
     }
 }
 

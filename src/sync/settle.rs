@@ -6,15 +6,18 @@ use chrono::Utc;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use crate::fault::Fault;
+use crate::job::Trigger;
+use crate::plan::backoff::{self, Rejection};
 use crate::plan::{Action, Class, Reason};
 use crate::snapshot::Applied;
 use crate::store::jobs::Change;
 use crate::store::{Effect, Settlement};
-use crate::sync::Error;
 use crate::sync::flight::Flight;
 use crate::sync::send::Settled;
 use crate::sync::tracker::target_error;
 use crate::sync::traffic::Part;
+use crate::sync::{Error, ingest};
 
 /// Outcomes committed in one transaction at the most.
 pub(super) const OUTCOMES_PER_WRITE: usize = 512;
@@ -172,6 +175,17 @@ fn journal_line(settled: &Settled) -> Change {
     }
 }
 
+/// That the target refused a step for what it is. Where a resource in its way was found, that one is looked at instead.
+fn rejection(flight: &Flight<'_>, settled: &Settled) -> Option<Rejection> {
+    let refusal = settled.refusal.as_ref().filter(|_| settled.sent)?;
+    let step = &settled.operation.step;
+    let is_its_own = refusal.fault == Fault::Rejected && settled.effect == Effect::Nothing;
+    (is_its_own && backoff::may_wait(step)).then(|| Rejection {
+        cause: backoff::cause(step, ingest::definition(flight.relay)),
+        anew: flight.tracker.job().trigger == Trigger::Manual,
+    })
+}
+
 /// One settlement for the store.
 fn settlement(flight: &Flight<'_>, settled: &Settled) -> Settlement {
     let step = &settled.operation.step;
@@ -186,5 +200,6 @@ fn settlement(flight: &Flight<'_>, settled: &Settled) -> Settlement {
         effect: settled.effect.clone(),
         clean: done.then_some(step.based_on),
         change: settled.sent.then(|| journal_line(settled)),
+        rejection: rejection(flight, settled),
     }
 }

@@ -11,7 +11,7 @@
 //! | H43 404 on a linked id | `vanished` (update, replaced, deactivation, groups), `another_target::target_that_lost_a_few_of_many…`, unit `what_is_gone_is_said_to_be_gone_with_conditions_too` |
 //! | H44 changed out of band | `linking::a_reconciling_run_brings_mapped_values_back…`, `linking::drift` |
 //! | H45 429, 503 | `answers::a_target_that_says_how_long_to_wait…`, `target_throttling`, `target_faults`, unit `ten_thousand_pauses_are_all_kept` |
-//! | H46 failing at large | `breaker` (each update refused, gone in the middle), `order::a_user_whose_change_is_refused_blocks_nobody…`, unit `sync::breaker` |
+//! | H46 failing at large | `breaker` (each update refused, gone in the middle), `order::a_user_whose_change_is_refused_blocks_nobody…`, `backoff`, unit `sync::breaker`, `plan::backoff` |
 //! | H47 token refused in the middle | `order::a_token_that_is_refused_in_the_middle…`, `target_authentication::target_tokens_are_fetched_with_a_key_and_a_refused_one_is_renewed_once`, unit `a_token_that_is_refused_is_renewed_once_for_all…` |
 //! | H48 another tenant | `another_target::target_without_what_is_linked…`, `another_target::target_with_strangers_under_our_ids…`; another address: `bad_input::target::bad_input_scim_url_not_found`, `bad_input_scim_server_unreachable` |
 //! | H49 lists cut short | `linking::drift::a_list_of_the_target_that_is_cut_short…`, `…whose_pages_overlap…`, unit `lists_are_read_to_the_end…`, `cursors_are_followed…` |
@@ -26,6 +26,7 @@
 
 mod another_target;
 mod answers;
+mod backoff;
 mod breaker;
 mod conflicts;
 mod in_doubt;

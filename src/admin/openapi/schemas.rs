@@ -313,6 +313,7 @@ fn linked(generator: &mut SchemaGenerator, name: &str) -> Value {
         "anchor": text, "dn": text_or_null, "id": text_or_null, "state": of::<LinkState>(generator),
         "profile": text_or_null, "lastError": { "anyOf": [error, { "type": "null" }] },
         "leavesAt": { "type": ["string", "null"], "format": "date-time" },
+        "nextTryAt": { "type": ["string", "null"], "format": "date-time" },
         "lastChangedAt": { "type": ["string", "null"], "format": "date-time" },
         name: text_or_null,
     });

@@ -19,6 +19,7 @@ use crate::admin::routes::directory_id;
 use crate::directory::Directory;
 use crate::directory::profile::Profile;
 use crate::identity::{Kind, RowKey};
+use crate::plan::backoff::next_try;
 use crate::plan::decide::name_path;
 use crate::plan::grace::Grace;
 use crate::plan::membership::AbsentGroups;
@@ -207,6 +208,7 @@ impl Item {
             "profile": self.profile,
             "leavesAt": self.leaves_at,
             "lastError": error,
+            "nextTryAt": row.last.refused.iter().map(next_try).min(),
             "lastChangedAt": row.last.changed_at,
         });
         match row.key.kind {

@@ -75,7 +75,8 @@ pub(super) fn settle(
             Effect::Nothing | Effect::StillUnknown => {}
         }
         if let Some(change) = &settlement.change {
-            outcomes::note_change(&mut ledger.directory.outcomes, &row, change)?;
+            let (table, rejection) = (&mut ledger.directory.outcomes, settlement.rejection);
+            outcomes::note_change(table, &row, change, rejection, settlement.part == 0)?;
         }
         match settlement.clean {
             Some(digest) => {

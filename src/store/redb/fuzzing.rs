@@ -11,7 +11,7 @@ use crate::snapshot::{
 };
 use crate::store::Intent;
 use crate::store::jobs::{Change, Drift, UnsentError};
-use crate::store::redb::{codec, links};
+use crate::store::redb::{codec, links, outcomes};
 
 /// Reads bytes as a record of every kind, and as a key.
 pub(in crate::store) fn records(bytes: &[u8]) {
@@ -19,6 +19,7 @@ pub(in crate::store) fn records(bytes: &[u8]) {
     record::<Applied>(bytes);
     record::<LinkDecision>(bytes);
     record::<LastOutcome>(bytes);
+    let _ = outcomes::decode(bytes);
     record::<ProfileState>(bytes);
     record::<FeedState>(bytes);
     record::<LinkedCounts>(bytes);

@@ -9,6 +9,7 @@ use redb::ReadTransaction;
 use super::codec;
 use super::failure::Failure;
 use super::links;
+use super::outcomes;
 use super::seen;
 use super::tables::{
     COUNTS, DirectoryTables, Entry, PROFILES, ProfileTables, ReadTable, Source, open_read,
@@ -68,7 +69,7 @@ impl Columns {
             last: self
                 .directory
                 .outcomes
-                .read(&bytes, codec::decode)?
+                .read(&bytes, outcomes::decode)?
                 .unwrap_or_default(),
         })
     }

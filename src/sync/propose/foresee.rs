@@ -26,6 +26,8 @@ pub(in crate::sync) struct Foreseen {
     pub(in crate::sync) verdict: Verdict,
     /// What of it waits for a person, or was rejected or undone by one; in words.
     pub(in crate::sync) held: Vec<String>,
+    /// What of it the target refused before and waits for another try; in words.
+    pub(in crate::sync) refused: Vec<String>,
     /// Whether it depends on what the target has, and that could not be asked.
     pub(in crate::sync) is_unknown: bool,
     /// Why not.
@@ -42,6 +44,7 @@ impl Foreseen {
         Self {
             verdict: Verdict::nothing(),
             held: Vec::new(),
+            refused: Vec::new(),
             is_unknown: false,
             refusal: None,
             manager_waits: false,
@@ -92,6 +95,7 @@ pub(in crate::sync) async fn foresee(
     draft.held.load(relay, &[row]).await?;
     (foreseen.verdict, _) = draft.held.without(&row.key, verdict, false);
     foreseen.held = draft.held.told();
+    foreseen.refused = draft.explain_refused(row, &foreseen.verdict.steps);
     foreseen.manager_waits = matches!(around.managers.get(&row.key), Some(Manager::Waits(_)));
     if let Some(named) = around.named.remove(&row.key) {
         foreseen.members = draft.belonging(named).await?;

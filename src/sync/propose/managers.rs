@@ -119,8 +119,10 @@ impl Draft<'_> {
                 Some(mut step) => {
                     step.last_of_row =
                         !self.stays_marked(seen) && !self.roles.withholds_from(&row.key);
-                    self.count(&step);
-                    steps.push(step);
+                    let mut step = vec![step];
+                    self.leave_refused(row, &mut step).await;
+                    step.iter().for_each(|step| self.count(step));
+                    steps.append(&mut step);
                 }
                 None if self.undecided.contains(&short(&[&row.key.to_key()])) => {
                     clean.push((row.key.clone(), seen.digest));

@@ -85,14 +85,16 @@ impl Draft<'_> {
         }
         let evidence = self.evidence().await?;
         let held = self.held.settle(self.relay).await?;
+        let refused = self.backoff.told();
         let members = Counters {
-            skipped: self.waiting.left_alone(),
+            skipped: self.waiting.left_alone() + self.backoff.count(),
             ..self.members
         };
         let waiting = self.waiting.told(&self.relay.directory.name);
         self.tracker.update(|job| {
             job.warnings.extend(waiting);
             job.warnings.extend(held);
+            job.warnings.extend(refused);
             job.counters.members_left_out = members.members_left_out;
             job.counters.skipped += members.skipped;
             job.counters.managers_left_out = members.managers_left_out;

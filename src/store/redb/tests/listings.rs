@@ -3,10 +3,12 @@
 use super::*;
 use crate::fault::Fault;
 use crate::job::{Job, Mode, ObjectError, Status, Trigger};
+use crate::plan::backoff::Rejection;
 use crate::plan::{Action, Reason};
-use crate::snapshot::{LastOutcome, RowError};
+use crate::snapshot::{LastOutcome, Refused, RowError};
 use crate::store::jobs::Change;
 use crate::store::jobs::{JobFilter, JournalLine, UnsentError};
+use crate::store::redb::{codec, outcomes};
 
 #[tokio::test]
 async fn rows_of_a_kind_are_listed_once_whichever_column_knows_them() {
@@ -135,7 +137,7 @@ async fn an_error_stays_with_its_row_until_the_row_is_brought_up_to_date() {
     fixture.sent(change(Update, 6, None), None).await;
     let done = LastOutcome {
         changed_at: Some(time(6)),
-        error: None,
+        ..LastOutcome::default()
     };
     assert_eq!(fixture.outcome().await, done);
 
@@ -167,6 +169,73 @@ async fn an_error_stays_with_its_row_until_the_row_is_brought_up_to_date() {
     settled[1].clean = Some(digest_of(&ann));
     fixture.settle(settled.into()).await;
     assert_eq!(last().await, None);
+}
+
+#[tokio::test]
+async fn refusals_are_counted_for_each_operation_until_it_is_done() {
+    use Class::{Reactivate, Update};
+    let fixture = Fixture::new().await;
+    let ann = entry(&user(1), "ann", &[]);
+    fixture.see("a", std::slice::from_ref(&ann)).await;
+    let refuse = async |class, at, cause: u8, part| {
+        let mut settled = settlement(&user(1), Effect::Nothing);
+        settled.part = part;
+        settled.change = Some(change(class, at, Some((Fault::Rejected, "no"))));
+        settled.rejection = Some(Rejection {
+            cause: Digest([cause; 16]),
+            anew: false,
+        });
+        fixture.settle(vec![settled]).await;
+    };
+    let counted = async || -> Vec<(String, u32, i64)> {
+        let refused = fixture.outcome().await.refused.into_iter();
+        let since = |at| (0..9).find(|minute| time(*minute) == at).unwrap();
+        refused
+            .map(|one| (one.error.operation, one.times, since(one.error.at)))
+            .collect()
+    };
+    let of = |operation: &str, times, since| (operation.to_owned(), times, since);
+    refuse(Update, 1, 1, 0).await;
+    refuse(Update, 1, 1, 1).await;
+    refuse(Reactivate, 2, 2, 0).await;
+    refuse(Update, 3, 1, 0).await;
+    let both = [of("update", 2, 1), of("reactivate", 1, 2)];
+    assert_eq!(counted().await, both);
+    // What fails otherwise is no refusal, and takes none back.
+    let failed = Some((Fault::Transient, "503"));
+    fixture.sent(change(Update, 4, failed), None).await;
+    assert_eq!(counted().await, both);
+    refuse(Update, 5, 3, 0).await;
+    assert_eq!(
+        counted().await,
+        [of("update", 1, 5), of("reactivate", 1, 2)]
+    );
+    fixture.sent(change(Reactivate, 6, None), None).await;
+    assert_eq!(counted().await, [of("update", 1, 5)]);
+    fixture.clean().await;
+    assert_eq!(counted().await, []);
+    assert_eq!(fixture.outcome().await.error, None);
+}
+
+#[test]
+fn an_outcome_of_an_earlier_version_is_one_without_refusals() {
+    let earlier = (Some(time(1)), Some(error("update", "no", 2, true)));
+    let written = codec::encode(&earlier).unwrap();
+    let read = outcomes::decode(&written).unwrap();
+    assert_eq!((read.changed_at, read.error), earlier);
+    assert_eq!(read.refused, []);
+    let now = LastOutcome {
+        refused: vec![Refused {
+            cause: Digest([1; 16]),
+            times: 3,
+            last_at: time(4),
+            error: error("update", "no", 2, true),
+        }],
+        ..outcomes::decode(&written).unwrap()
+    };
+    let written = codec::encode(&now).unwrap();
+    assert_eq!(outcomes::decode(&written).unwrap(), now);
+    assert!(outcomes::decode(&written[..3]).is_err());
 }
 
 #[tokio::test]

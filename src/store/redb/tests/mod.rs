@@ -225,5 +225,6 @@ fn settlement(key: &RowKey, effect: Effect) -> Settlement {
         effect,
         clean: None,
         change: None,
+        rejection: None,
     }
 }
