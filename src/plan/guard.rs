@@ -87,6 +87,8 @@ pub struct Evidence {
     pub baseline: Option<Baseline>,
     /// Whether the first load is over; until then creations do not count.
     pub first_load_done: bool,
+    /// Whether the store may be older than what was last written, and nothing was compared since.
+    pub restored: bool,
     /// Whether scope, filters or mapping were changed since the last plan of everything.
     pub definition_changed: bool,
     /// Whether the plan takes anything away.
@@ -141,6 +143,7 @@ pub fn holds(limits: &Limits, evidence: &Evidence) -> Vec<Hold> {
         partial_read(evidence),
         rights_in_doubt(evidence),
         implausible_read(limits, evidence),
+        restored_store(evidence),
         changed_definition(evidence),
         groups_emptied(limits, evidence),
         members_of_one_group(limits, evidence),
@@ -207,6 +210,19 @@ pub fn implausible_read(limits: &Limits, evidence: &Evidence) -> Option<Hold> {
              somebody approves the plan, after which so few are usual",
             met.users, met.groups, then.users, then.groups, limits.plausible_percent
         ),
+    })
+}
+
+/// What an old store says of links and memberships may be over, so nothing rests on it in the run that compares it.
+fn restored_store(evidence: &Evidence) -> Option<Hold> {
+    evidence.restored.then(|| Hold {
+        classes: REMOVALS.to_vec(),
+        extent: Extent::All,
+        release: Release::CompleteRead,
+        accepts: None,
+        message: "removals wait for the next run, because the store may have been restored from an old copy: this run compares \
+                  directory and target with it first, so that nobody loses what somebody else has by now"
+            .to_owned(),
     })
 }
 

@@ -11,6 +11,7 @@ pub mod links;
 pub mod records;
 mod redb;
 pub mod repairs;
+pub mod restored;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ use crate::store::jobs::{Change, Drift, JobFilter, JournalLine, UnsentError};
 use crate::store::links::Links;
 use crate::store::records::Records;
 use crate::store::repairs::Repairs;
+use crate::store::restored::Restorations;
 
 /// The door for fuzzers (`tests/fuzz`).
 #[cfg(feature = "fuzzing")]
@@ -142,7 +144,9 @@ pub struct Author {
 
 /// What outlives the process.
 #[async_trait]
-pub trait Store: Records + Feeds + Holds + Links + Repairs + Conflicts + Send + Sync {
+pub trait Store:
+    Records + Feeds + Holds + Links + Repairs + Restorations + Conflicts + Send + Sync
+{
     /// Takes the right to write a directory's rows; an earlier lease of it no longer works.
     async fn lease(&self, directory: DirectoryId) -> Result<Lease, Error>;
 

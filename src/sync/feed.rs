@@ -15,7 +15,7 @@ use crate::job::{Mode, Trigger};
 use crate::snapshot::{FeedState, WentBack};
 use crate::sync::proof::Reader;
 use crate::sync::tracker::Tracker;
-use crate::sync::{Error, Relay};
+use crate::sync::{Error, Relay, restored};
 
 /// How a run reads the directory.
 pub(super) enum Way {
@@ -176,6 +176,9 @@ async fn must_read_all(
     let job = tracker.job();
     if job.mode != Mode::Incremental {
         return Ok(Some("a run of this mode reads everything".to_owned()));
+    }
+    if restored::is_noted(relay).await? {
+        return Ok(Some("the store may be an old one".to_owned()));
     }
     let wanted = relay.profile.change_detection;
     let used = feed.position.as_ref().map(Position::rung);

@@ -21,6 +21,7 @@ mod proof;
 mod propose;
 mod recover;
 mod repairs;
+mod restored;
 mod roles;
 mod send;
 mod settle;
@@ -173,6 +174,7 @@ async fn flights(relay: &Relay, tracker: &Tracker, stop: &Stop) -> Result<bool, 
     reader.close().await;
     if mode.applies() && !stop.token().is_cancelled() {
         waiting::settle_definition(relay, &lease, tracker).await?;
+        restored::settle(relay, &lease, tracker).await?;
     }
     // Nobody decides on a preview: whoever wants it runs the profile.
     Ok(mode.applies() && plan.waits_for_approval())
@@ -213,6 +215,7 @@ async fn up_to_the_plan(
     }
     ingest::read_directory(relay, lease, reader, tracker).await?;
     ownership::settle_disagreements(relay, lease, reader, tracker).await?;
+    restored::tell(relay, tracker).await?;
     if let Some(occasion) = observe::occasion(relay, &tracker.job()).await? {
         observe::read_target(relay, lease, mode, occasion, tracker).await?;
     }

@@ -17,7 +17,7 @@ use crate::snapshot::{Match, MatchedBy, Row, Standing};
 use crate::store::Lease;
 use crate::sync::drift::{self, Comparison, Purpose};
 use crate::sync::tracker::{Tracker, row_error, target_error};
-use crate::sync::{Error, Relay, adopt, target};
+use crate::sync::{Error, Relay, adopt, restored, target};
 use chrono::Utc;
 
 /// Rows looked at in one turn.
@@ -32,7 +32,8 @@ pub(super) enum Occasion {
     Reconcile,
 }
 
-/// Whether the target must be read: at first contact, when a job reconciles, and when the profile says that it is time.
+/// Whether the target must be read: at first contact, when a job reconciles, when the profile says that it is time, and when the
+/// store may be an old one.
 pub(super) async fn occasion(relay: &Relay, job: &Job) -> Result<Option<Occasion>, Error> {
     let state = relay.store.profile_state(&relay.key()).await?;
     let Some(last) = state.last_observed else {
@@ -46,6 +47,7 @@ pub(super) async fn occasion(relay: &Relay, job: &Job) -> Result<Option<Occasion
     };
     // A change that the directory told of does not wait for the target to be read.
     let reconciles = job.mode == Mode::Reconcile
+        || restored::is_noted(relay).await?
         || (is_due && job.mode.applies() && job.trigger != Trigger::Feed);
     Ok(reconciles.then_some(Occasion::Reconcile))
 }
@@ -75,6 +77,9 @@ pub(super) async fn read_target(
         // At first contact with nothing there, nothing was found earlier either.
         if occasion == Occasion::Reconcile || !reading.free.is_empty() || !reading.is_whole {
             find_matches(relay, lease, kind, &reading.free, reading.is_whole, tracker).await?;
+        }
+        if kind == Kind::User {
+            restored::tell_of_strangers(relay, reading.free.by_external_id, tracker).await?;
         }
     }
     comparison.close().await?;

@@ -33,6 +33,7 @@ mod linking;
 mod main_job;
 mod managers;
 mod nested_groups;
+mod old_store;
 mod organizational_units;
 mod outcomes;
 mod probe;

@@ -122,7 +122,17 @@ async fn profile_health(
         last_complete_read: state.last_complete_read,
         full_sync_interval: feed.position.map(|_| profile.full_sync_interval),
     };
-    let health = health_of(&facts, now);
+    let mut health = health_of(&facts, now);
+    let restored = admin.store.restored(&key).await?;
+    if let Some(restored) = restored.filter(|_| scheduled.enabled)
+        && health.status == Colour::Green
+    {
+        health = Health {
+            status: Colour::Yellow,
+            reason: restored.why,
+            since: Some(restored.since),
+        };
+    }
     let running = jobs.iter().find(|job| !job.status.is_final());
     let waits = |job: &&Job| job.status == Status::AwaitingApproval;
     let waiting: Vec<JobId> = jobs.iter().filter(waits).map(|job| job.id).collect();

@@ -23,6 +23,7 @@ fn evidence(deactivations: u64, active_users: u64) -> Evidence {
             groups: 0,
         }),
         first_load_done: true,
+        restored: false,
         definition_changed: false,
         takes_away: true,
         plan: Tally {

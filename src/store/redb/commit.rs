@@ -4,6 +4,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use super::RedbStore;
 use super::failure::Failure;
+use super::generation;
 use crate::store::{Error, ErrorKind};
 
 /// How a commit is made.
@@ -48,6 +49,22 @@ impl RedbStore {
                 "the writer stopped at a defect or at a damaged page; start the relay again",
             )),
         }
+    }
+
+    /// Carries out a write transaction after which a copy of the file from before is an old one.
+    pub(super) async fn write_on<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        let written = self.write(Commit::Outbox, move |txn| {
+            let done = work(txn)?;
+            Ok((done, generation::advance(txn)?))
+        });
+        let (done, number) = written.await?;
+        if let Some(beside) = &self.beside {
+            beside.note(number);
+        }
+        Ok(done)
     }
 
     /// Carries out one read transaction.

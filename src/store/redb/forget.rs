@@ -8,8 +8,8 @@ use super::failure::Failure;
 use super::jobs;
 use super::lease;
 use super::tables::{
-    COUNTS, DirectoryTables, LEDGERS, PROFILES, ProfileTables, Source as _, TARGETS, of_directory,
-    of_profile, open_write,
+    COUNTS, DirectoryTables, LEDGERS, PROFILES, ProfileTables, RESTORED, Source as _, TARGETS,
+    of_directory, of_profile, open_write,
 };
 use crate::id::{DirectoryId, ProfileKey};
 use crate::store::Lease;
@@ -48,8 +48,9 @@ pub(super) fn profile(
             }
         }
     }
-    open_write(txn, PROFILES)?.remove(codec::profile_key(profile).as_slice())?;
-    open_write(txn, LEDGERS)?.remove(codec::profile_key(profile).as_slice())?;
+    for name in [PROFILES, LEDGERS, RESTORED] {
+        open_write(txn, name)?.remove(codec::profile_key(profile).as_slice())?;
+    }
     drop_tables(txn, &of_profile(profile, ""))
 }
 
@@ -57,7 +58,7 @@ pub(super) fn profile(
 pub(super) fn directory(txn: &WriteTransaction, directory: DirectoryId) -> Result<(), Failure> {
     lease::take(txn, directory)?;
     jobs::remove_all(txn, directory)?;
-    for name in [PROFILES, LEDGERS] {
+    for name in [PROFILES, LEDGERS, RESTORED] {
         let mut profiles = open_write(txn, name)?;
         for key in profiles.keys_starting_with(directory.0.as_bytes())? {
             profiles.remove(key.as_slice())?;

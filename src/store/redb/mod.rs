@@ -12,6 +12,7 @@ mod file;
 mod forget;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
+mod generation;
 mod holds;
 mod jobs;
 mod lease;
@@ -48,19 +49,24 @@ use crate::store::{Author, Error, Intent, Lease, Position, Settings, Settlement,
 
 use commit::Commit;
 use failure::Failure;
+use generation::Beside;
 use writer::Writer;
 
 /// Opens the store; see [`crate::store::open`].
 pub(super) fn open(settings: &Settings) -> Result<Box<dyn Store>, Error> {
+    let path = settings.path.as_path();
+    let is_new = !path.exists();
     let database = file::open(settings)?;
-    Ok(Box::new(RedbStore::start(database, &settings.path)?))
+    let beside =
+        generation::open(&database, path, is_new).map_err(|failure| failure.into_error(path))?;
+    Ok(Box::new(RedbStore::start(database, path, Some(beside))?))
 }
 
 /// Opens the store on another disk than a file; see [`crate::store::open_on`].
 pub(super) fn open_on(disk: impl StorageBackend) -> Result<Box<dyn Store>, Error> {
     let path = Path::new("memory");
     let database = file::open_on(disk, path)?;
-    Ok(Box::new(RedbStore::start(database, path)?))
+    Ok(Box::new(RedbStore::start(database, path, None)?))
 }
 
 /// The store behind the trait.
@@ -68,10 +74,12 @@ struct RedbStore {
     database: Arc<Database>,
     writer: Writer,
     path: PathBuf,
+    /// The file beside the store; none where the store is in no file.
+    beside: Option<Beside>,
 }
 
 impl RedbStore {
-    fn start(database: Database, path: &Path) -> Result<Self, Error> {
+    fn start(database: Database, path: &Path, beside: Option<Beside>) -> Result<Self, Error> {
         let database = Arc::new(database);
         let writer = Writer::start(database.clone())
             .map_err(|error| Failure::from(redb::StorageError::Io(error)).into_error(path))?;
@@ -79,6 +87,7 @@ impl RedbStore {
             database,
             writer,
             path: path.to_owned(),
+            beside,
         })
     }
 }
@@ -86,8 +95,7 @@ impl RedbStore {
 #[async_trait]
 impl Store for RedbStore {
     async fn lease(&self, directory: DirectoryId) -> Result<Lease, Error> {
-        self.write(Commit::Outbox, move |txn| lease::take(txn, directory))
-            .await
+        self.write_on(move |txn| lease::take(txn, directory)).await
     }
 
     async fn bind_target(&self, lease: &Lease, base_url: &str) -> Result<Option<String>, Error> {
@@ -437,10 +445,8 @@ impl Store for RedbStore {
         settlements: Vec<Settlement>,
     ) -> Result<(), Error> {
         let (lease, author) = (*lease, author.clone());
-        self.write(Commit::Outbox, move |txn| {
-            applied::settle(txn, &lease, &author, settlements)
-        })
-        .await
+        self.write_on(move |txn| applied::settle(txn, &lease, &author, settlements))
+            .await
     }
 
     async fn save_job(&self, job: &Job) -> Result<(), Error> {

@@ -18,7 +18,8 @@ pub(super) type WriteTable<'t> = Table<'t, Bytes, Bytes>;
 /// A table that is open for reading; `None` where nothing was ever written to it, which reads as empty.
 pub(super) type ReadTable = Option<ReadOnlyTable<Bytes, Bytes>>;
 
-/// `schema` → the version of the tables; `audit` → where the audit log ends; `key-check` → a constant, sealed.
+/// `schema` → the version of the tables; `generation` → how far they were written, and in which file; `audit` → where the audit
+/// log ends; `key-check` → a constant, sealed.
 pub(super) const META: &str = "meta";
 /// Directory → the term of its lease.
 pub(super) const LEASES: &str = "leases";
@@ -30,6 +31,8 @@ pub(super) const COUNTS: &str = "counts";
 pub(super) const PROFILES: &str = "profiles";
 /// Directory, profile → what the guard counts of the last 24 hours.
 pub(super) const LEDGERS: &str = "ledgers";
+/// Directory, profile → why what is known of it may be old.
+pub(super) const RESTORED: &str = "restored";
 /// Job → the head of its plan.
 pub(super) const PLANS: &str = "plans";
 /// Job, class, number → step.

@@ -11,7 +11,7 @@ use crate::sync::flight::{Flight, Mandate};
 use crate::sync::prepare::{Operation, Task, stale};
 use crate::sync::proof::Whereabouts;
 use crate::sync::tracker::row_error;
-use crate::sync::{Error, adopt, propose, together};
+use crate::sync::{Error, adopt, propose, restored, together};
 
 /// Without those whom the group wants by now: a plan that waited rests on a read that is long ago, and members who were missing
 /// then may be back, be it in a group within.
@@ -97,7 +97,7 @@ pub(super) fn ids(members: &[(RowKey, String)]) -> Vec<String> {
 
 /// Members by their ids at the target: those that are in the group without having been put there, and those to add. Some
 /// targets keep a member twice that is added twice (scim-targets: scimmy), so a group that has no members of ours, as one
-/// that was just linked, is read first.
+/// that was just linked, is read first, and so is each one where the store may be an old one.
 pub(super) async fn additions(
     flight: &Flight<'_>,
     group: &RowKey,
@@ -110,7 +110,8 @@ pub(super) async fn additions(
     // A part of the step may have been done by an adoption.
     missing.retain(|row| ours.binary_search(row).is_err());
     let members = resolved(flight, &missing).await?;
-    let present = match ours.is_empty() && !members.is_empty() {
+    let may_be_there = ours.is_empty() || restored::is_noted(flight.relay).await?;
+    let present = match may_be_there && !members.is_empty() {
         true => adopt::members_shown(flight.relay, id).await,
         false => BTreeSet::new(),
     };

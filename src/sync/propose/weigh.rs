@@ -9,9 +9,9 @@ use crate::plan::guard::{self, Evidence};
 use crate::plan::tally::Tally;
 use crate::plan::{Action, Class, Plan, Step};
 use crate::snapshot::Row;
-use crate::sync::Error;
 use crate::sync::ownership::{self, Present};
 use crate::sync::propose::Draft;
+use crate::sync::{Error, restored};
 
 /// What a plan does, as far as the guard weighs it.
 #[derive(Default)]
@@ -145,6 +145,7 @@ impl Draft<'_> {
             implausible: state.implausible,
             baseline: state.baseline,
             first_load_done: state.first_load_done,
+            restored: restored::is_noted(relay).await?,
             definition_changed: self.changed_at.is_some(),
             takes_away: weights.takes_away,
             linked: ownership::linked_counts(relay, !is_small).await?,

@@ -387,7 +387,7 @@ proptest! {
             let database = redb::Builder::new()
                 .create_with_backend(InMemoryBackend::new())
                 .unwrap();
-            let store = RedbStore::start(database, std::path::Path::new("memory")).unwrap();
+            let store = RedbStore::start(database, std::path::Path::new("memory"), None).unwrap();
             let lease = store.lease(DIRECTORY).await.unwrap();
             for batch in batches {
                 let (mut settlements, mut observed) = (Vec::new(), Vec::new());

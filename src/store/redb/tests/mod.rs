@@ -131,7 +131,7 @@ fn path(folder: &TempDir) -> PathBuf {
 }
 
 fn open(settings: &Settings) -> Result<RedbStore, crate::store::Error> {
-    RedbStore::start(file::open(settings)?, &settings.path)
+    RedbStore::start(file::open(settings)?, &settings.path, None)
 }
 
 /// The kind of error that opening the file gives.
