@@ -65,9 +65,10 @@ pub(super) async fn read_target(
     if occasion == Occasion::Reconcile {
         target::same_resources(relay).await?;
     }
+    let is_old = restored::is_noted(relay).await?;
     let mut comparison = Comparison::new(relay, tracker, Purpose::Repair(lease));
     for kind in kinds(relay) {
-        let reading = read_pages(relay, kind, &mut comparison).await?;
+        let reading = read_pages(relay, kind, &mut comparison, is_old.then_some(lease)).await?;
         if occasion == Occasion::Reconcile {
             confirm_missing(relay, lease, kind, reading.missing, tracker).await?;
         }
@@ -173,11 +174,13 @@ struct Reading {
     is_whole: bool,
 }
 
-/// Reads every page. Linked resources are compared with their rows; the others are answered.
+/// Reads every page. Linked resources are compared with their rows; the others are answered. Where the store is `old`, those that
+/// are somebody else's by now are among the others.
 async fn read_pages(
     relay: &Relay,
     kind: Kind,
     comparison: &mut Comparison<'_>,
+    old: Option<&Lease>,
 ) -> Result<Reading, Error> {
     let mut missing = linked_ids(relay, kind).await?;
     let mut free = Free::default();
@@ -203,6 +206,10 @@ async fn read_pages(
                 None => free.add(found),
             }
         }
+        if let Some(lease) = old {
+            let handed_on = restored::unlink_handed_on(relay, lease, &mut known).await?;
+            handed_on.into_iter().for_each(|found| free.add(found));
+        }
         comparison.take(known).await?;
         if start.is_none() {
             break page.total;
@@ -222,7 +229,7 @@ pub(super) async fn report(relay: &Relay, tracker: &Tracker) -> Result<(), Error
     relay.provider.discover().await?;
     let mut comparison = Comparison::new(relay, tracker, Purpose::Report);
     for kind in kinds(relay) {
-        let reading = read_pages(relay, kind, &mut comparison).await?;
+        let reading = read_pages(relay, kind, &mut comparison, None).await?;
         if !reading.is_whole {
             tracker.update(|job| job.warnings.push(not_whole(kind)));
         }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use chrono::{TimeDelta, Utc};
+use serde_json::Value as Json;
 
 use crate::fault::Fault;
-use crate::identity::Kind;
+use crate::identity::{Kind, RowKey};
 use crate::scim::resource::Found;
 use crate::store::Lease;
 use crate::sync::tracker::Tracker;
-use crate::sync::{Error, Relay};
+use crate::sync::{Error, Relay, target};
 
 /// How long removals wait at the most for a run that ends without errors: whoever leaves must not wait for ever.
 const WAITS_MOST: TimeDelta = TimeDelta::days(1);
@@ -51,6 +52,35 @@ pub(super) async fn settle(relay: &Relay, lease: &Lease, tracker: &Tracker) -> R
         store.note_caught_up(lease, &key).await?;
     }
     Ok(())
+}
+
+/// Forgets links to resources that bear another externalId than they were given, and takes them out: an old store does not know
+/// that they were handed on to another entry, whose they are.
+pub(super) async fn unlink_handed_on(
+    relay: &Relay,
+    lease: &Lease,
+    known: &mut Vec<(RowKey, String, Json)>,
+) -> Result<Vec<Found>, Error> {
+    let keys = known.iter().map(|(row, _, _)| row.clone()).collect();
+    let rows = relay.rows(keys).await?;
+    let mut handed_on = Vec::new();
+    let mut unlinked = Vec::new();
+    let mut rows = rows.into_iter();
+    known.retain(|(key, _, resource)| {
+        let applied = rows.next().and_then(|row| row.applied);
+        let found = Found::from_json(resource);
+        let is_anothers =
+            applied.is_some_and(|applied| target::is_strangers(&applied, found.as_ref()));
+        if is_anothers {
+            unlinked.push((key.clone(), None));
+            handed_on.extend(found);
+        }
+        !is_anothers
+    });
+    if !unlinked.is_empty() {
+        relay.store.record_observed(lease, unlinked).await?;
+    }
+    Ok(handed_on)
 }
 
 /// Tells of active accounts with an externalId that no entry has, where the store may be an old one: whoever was created after the

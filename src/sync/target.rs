@@ -105,7 +105,8 @@ async fn is_lost(relay: &Relay, row: &RowKey, applied: &Applied) -> Result<bool,
     }
 }
 
-fn is_strangers(applied: &Applied, found: Option<&Found>) -> bool {
+/// Whether a resource bears another externalId than it was given.
+pub(super) fn is_strangers(applied: &Applied, found: Option<&Found>) -> bool {
     let given = applied.attributes.get(&AttributePath::external_id());
     let shown = found.and_then(|found| found.external_id.as_deref());
     given

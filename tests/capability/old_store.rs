@@ -176,6 +176,34 @@ async fn old_store_that_came_with_its_folder_or_alone_is_compared_and_costs_noth
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_store_takes_no_account_from_whom_it_was_handed_to_since() {
+    let company = Company::new().await;
+    let relay = company.relay.directory("linking = \"automatic\"");
+    let company = Company { relay, ..company };
+    company.relay.sync().completed();
+    let backup = std::fs::read(company.relay.store()).unwrap();
+    // Somebody is hired again: another entry with the same userName.
+    company.leaves(4);
+    company.relay.sync().completed();
+    assert!(!company.is_active(4));
+    company.joins(4);
+    company.relay.sync().completed();
+    company.relay.sync().completed();
+    assert!(company.is_active(4));
+
+    std::fs::write(company.relay.store(), &backup).unwrap();
+    let before = writes(&company.target).len();
+    for run in 1..=3 {
+        let ended = company.relay.sync();
+        assert!(company.is_active(4), "run {run}: {ended:?}");
+        assert_eq!(told(&ended).len(), usize::from(run == 1), "{ended:?}");
+    }
+    let since = writes(&company.target).split_off(before);
+    assert_eq!(since.len(), 0, "{since:#?}");
+    assert_settled(&company.slapd, &company.target, &company.relay, "handed on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_store_is_told_in_health_until_it_was_compared() {
     let company = Company::new().await;
     let backup = std::fs::read(company.relay.store()).unwrap();
