@@ -257,7 +257,14 @@ impl Scheduler {
 
     /// One job runs for each profile. A job whose end is stored no longer counts, though its task may be about to go.
     async fn take_place(&self, key: &ProfileKey, running: &Running) -> Result<(), Refused> {
-        let other = self.table().get(key).map(|running| running.job);
+        let other = self.table().get(key).cloned();
+        // Somebody is deciding on its plan just now.
+        let is_decided = |other: &Running| other.feed.borrow().status == Status::Queued;
+        let same = other.as_ref().filter(|other| other.job == running.job);
+        if same.is_some_and(is_decided) {
+            return Err(Refused::Running(running.job));
+        }
+        let other = other.map(|other| other.job);
         if let Some(other) = other {
             let stored = self.0.store.job(other).await?;
             if stored.is_none_or(|job| !job.status.is_final()) {

@@ -38,10 +38,12 @@ impl Scheduler {
         let Some(Scheduled { tenant, .. }) = profile else {
             return Err(Refused::Unknown);
         };
+        let mut queued = waiting.clone();
+        queued.again();
         let running = Running {
             job: waiting.id,
             stop: Stop::with(&self.0.stop),
-            feed: Feed::new(waiting.clone()),
+            feed: Feed::new(queued),
         };
         let feed = running.feed.clone();
         self.take_place(&key, &running).await?;

@@ -63,16 +63,20 @@ pub(super) async fn carry_out(
     tracker.phase("applying").await;
     let held = plan.steps_held();
     tracker.update(|job| job.counters.skipped += held);
+    let mut is_whole = true;
     if plan.steps() > held {
         let capabilities = relay.provider.discover().await?;
         let flight = Flight::new(relay, lease, plan, reader, tracker, capabilities, stop);
         let flown = fly(&flight).await;
         tell_left_out(&flight);
         flown?;
+        is_whole = !flight.gave_up();
     }
     if held == 0 && !stop.is_cancelled() {
         relay.store.drop_plan(lease, plan.job).await?;
-        note_first_load(relay, lease, tracker).await?;
+        if is_whole {
+            note_first_load(relay, lease, tracker).await?;
+        }
     }
     Ok(())
 }

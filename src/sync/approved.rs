@@ -7,7 +7,7 @@ use crate::sync::flight::Flight;
 use crate::sync::proof::Reader;
 use crate::sync::stop::Stop;
 use crate::sync::tracker::Tracker;
-use crate::sync::{Error, Relay, apply, ingest, ownership, recover, target};
+use crate::sync::{Error, Relay, apply, ingest, ownership, recover, restored, target};
 
 /// Carries out what waited in the plan of a job; answers whether anything still waits for a person, which nothing does.
 pub(super) async fn carry_out(
@@ -17,6 +17,14 @@ pub(super) async fn carry_out(
     stop: &Stop,
 ) -> Result<bool, Error> {
     target::same_address(relay, lease).await?;
+    if restored::is_noted(relay).await? {
+        // What the plan was made from may be over, and whose an account is by now.
+        return Err(Error::Only(
+            "the store may have been restored from an old copy; run the profile, which compares it with directory and target, \
+             and then approve the plan again"
+                .to_owned(),
+        ));
+    }
     recover::settle_open_intents(relay, lease, tracker).await?;
     let Some(plan) = relay.store.plan(tracker.job().id).await? else {
         return Err(Error::Only(

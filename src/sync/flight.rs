@@ -226,6 +226,11 @@ impl<'a> Flight<'a> {
         }
     }
 
+    /// Whether anything was left to the next run because so much of it failed.
+    pub(super) fn gave_up(&self) -> bool {
+        Class::ALL.into_iter().any(|class| self.is_given_up(class))
+    }
+
     /// Whether so many of a class failed that no more of them are sent.
     pub(super) fn is_given_up(&self, class: Class) -> bool {
         let given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);

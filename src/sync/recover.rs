@@ -19,7 +19,7 @@ use crate::snapshot::{Applied, Row};
 use crate::store::jobs::Change;
 use crate::store::{Author, Effect, Intent, Lease, Settlement};
 use crate::sync::tracker::{Tracker, target_error};
-use crate::sync::{Error, Relay, adopt, conflicts, roles};
+use crate::sync::{Error, Relay, adopt, conflicts, roles, target};
 
 /// Settlements written in one transaction.
 const SETTLEMENTS_PER_WRITE: usize = 512;
@@ -229,6 +229,11 @@ async fn look_at_attributes(
     let Some(found) = found else {
         return Ok(gone);
     };
+    let shown = resource::Found::from_json(&found);
+    let is_strangers = |applied| target::is_strangers(applied, shown.as_ref());
+    if row.applied.as_ref().is_some_and(is_strangers) {
+        return Ok(Effect::Nothing); // it was handed on to another entry, whose it is
+    }
     let mut attributes = held(relay, row, &found);
     let conflicts = conflicts::of_row(relay, &row.key).await?;
     conflict::without_known(&mut attributes, &conflicts);

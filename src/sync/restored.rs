@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use chrono::{TimeDelta, Utc};
 use serde_json::Value as Json;
 
-use crate::fault::Fault;
 use crate::identity::{Kind, RowKey};
 use crate::scim::resource::Found;
 use crate::store::Lease;
@@ -35,19 +34,16 @@ pub(super) async fn tell(relay: &Relay, tracker: &Tracker) -> Result<(), Error> 
 /// A run of everything has compared all there is, and linked what it found: from here on the store is believed.
 pub(super) async fn settle(relay: &Relay, lease: &Lease, tracker: &Tracker) -> Result<(), Error> {
     let job = tracker.job();
-    if job.only.is_some() || job.undoes.is_some() || job.is_urgent() {
+    if job.is_part() {
         return Ok(());
     }
     let (store, key) = (&relay.store, relay.key());
     let Some(restored) = store.restored(&key).await? else {
         return Ok(());
     };
-    // What concerns one row alone keeps nobody else waiting.
-    let of_rows = job
-        .errors
-        .iter()
-        .filter(|error| error.fault == Fault::Rejected);
-    let is_sound = job.complete_read == Some(true) && of_rows.count() as u64 == job.error_count;
+    // What stands in the way of single rows keeps nobody else waiting.
+    let observed = store.profile_state(&key).await?.last_observed;
+    let is_sound = job.complete_read == Some(true) && observed > Some(restored.since);
     if is_sound || restored.since + WAITS_MOST <= Utc::now() {
         store.note_caught_up(lease, &key).await?;
     }

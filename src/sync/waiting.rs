@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 
 use crate::id::JobId;
 use crate::job::decision::Verdict;
@@ -33,7 +33,7 @@ pub(super) async fn expire(relay: &Relay, lease: &Lease) -> Result<(), Error> {
             if waits_again {
                 // That nobody said anything is no approval.
                 let (store, key) = (&relay.store, relay.key());
-                let since = Some(DateTime::UNIX_EPOCH);
+                let since = Some(job.queued_at);
                 store.note_definition(lease, &key, since).await?;
             }
             close(relay, job, Verdict::Expired).await?;
@@ -50,8 +50,11 @@ pub(super) async fn settle_definition(
     tracker: &Tracker,
 ) -> Result<(), Error> {
     let job = tracker.job();
-    if job.is_part() || job.complete_read != Some(true) {
-        return Ok(());
+    if job.is_part()
+        || job.complete_read != Some(true)
+        || relay.store.restored(&relay.key()).await?.is_some()
+    {
+        return Ok(()); // what is held for the next run was asked of nobody
     }
     let (store, key) = (&relay.store, relay.key());
     if store.ledger(&key).await?.definition_changed_at.is_some() {

@@ -262,3 +262,44 @@ async fn store_that_a_kill_or_a_new_start_left_is_no_old_one() {
     assert_eq!(told(&anew), Vec::<String>::new(), "{anew:?}");
     assert_settled(&company.slapd, &company.target, &company.relay, "made anew");
 }
+
+/// What a changed profile takes away is asked of a person, though the first run has compared the store and asked nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_store_is_no_way_around_the_approval_of_a_changed_profile() {
+    let company = Company::new().await;
+    let backup = std::fs::read(company.relay.store()).unwrap();
+    company.joins(40);
+    company.relay.sync().completed();
+    std::fs::write(company.relay.store(), &backup).unwrap();
+    let relay = company
+        .relay
+        .directory("exclusionFilter = \"(uid=u0000003)\"");
+    let first = relay.sync();
+    assert_eq!(told(&first).len(), 1, "{first:?}");
+    let second = relay.sync();
+    assert_eq!(second.job["status"], "awaiting_approval", "{second:?}");
+    assert!(company.target.target().user_named("u0000003").unwrap()["active"] == true);
+}
+
+/// A plan from before the copy may be about accounts that are somebody else's by now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_store_has_no_plan_carried_out_before_it_was_compared() {
+    let company = Company::new().await;
+    (10..17).for_each(|number| company.leaves(number));
+    let waits = company.relay.sync();
+    assert_eq!(waits.job["status"], "awaiting_approval", "{waits:?}");
+    let backup = std::fs::read(company.relay.store()).unwrap();
+    company.relay.sync().completed();
+    std::fs::write(company.relay.store(), &backup).unwrap();
+
+    let refused = company.relay.approved(waits);
+    assert_eq!(refused.job["status"], "awaiting_approval", "{refused:?}");
+    assert!(
+        refused.job["errors"].to_string().contains("old copy"),
+        "{refused:?}"
+    );
+    assert!(company.is_active(10));
+    assert_eq!(told(&company.relay.sync()).len(), 1);
+    let applied = company.relay.approved(refused);
+    assert_eq!(applied.count("usersDeactivated"), 7, "{applied:?}");
+}

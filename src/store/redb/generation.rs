@@ -1,11 +1,12 @@
 //! The generation: a number that rises with all that the store learns of targets, kept in the file and in a small one beside it,
 //! so that a file that was put back from a copy is known for one.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use chrono::Utc;
@@ -33,9 +34,63 @@ struct Stamp {
     /// Its generation.
     number: u64,
     /// The file in which it was last opened.
-    inode: u64,
+    file: Identity,
     /// Whether there was a file beside it.
     beside: bool,
+    /// Why it was doubted when it was last opened, if it was.
+    doubted: Option<Doubt>,
+}
+
+/// Which file it is. A number alone is given to the next file at once, by most file systems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    inode: u64,
+    /// When it came to be, in nanoseconds since 1970; 0 where the file system does not say.
+    born: u64,
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        let born = metadata.created().ok();
+        let born = born.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let nanoseconds = born.and_then(|time| u64::try_from(time.as_nanos()).ok());
+        Self {
+            inode: metadata.ino(),
+            born: nanoseconds.unwrap_or_default(),
+        }
+    }
+}
+
+/// Why a store may be older than what was last written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Doubt {
+    /// It is behind the file beside it, or another one.
+    Older,
+    /// The file beside it is not there.
+    Alone,
+    /// It is another file than before.
+    AnotherFile,
+}
+
+impl Doubt {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Older => {
+                "it is older than what was last written here, as one is that was put back from a backup"
+            }
+            Self::Alone => {
+                "the file beside it is missing, as when it was brought here from somewhere else"
+            }
+            Self::AnotherFile => {
+                "it is another file than the one that was last written, as when its folder was restored or copied"
+            }
+        }
+    }
+
+    /// Whether it means nothing: where it was the same at the last start, that is how this machine keeps files.
+    fn is_usual(self, before: Option<Stamp>) -> bool {
+        self != Self::Older && before.is_some_and(|stamp| stamp.doubted == Some(self))
+    }
 }
 
 /// The file beside the store, which says of which store it is, and how far that was last written.
@@ -82,7 +137,8 @@ pub(super) fn open(database: &Database, path: &Path, is_new: bool) -> Result<Bes
     txn.set_two_phase_commit(true);
     txn.set_quick_repair(true);
     let before = open_write(&txn, META)?.read(STAMP, codec::decode::<Stamp>)?;
-    let why = doubt(before, known, metadata.ino()).filter(|_| !is_new);
+    let identity = Identity::of(&metadata);
+    let doubted = doubt(before, known, identity).filter(|_| !is_new);
     let id = before.map_or_else(Uuid::now_v7, |stamp| stamp.id);
     let numbers = [
         before.map(|stamp| stamp.number),
@@ -93,12 +149,13 @@ pub(super) fn open(database: &Database, path: &Path, is_new: bool) -> Result<Bes
     let stamp = Stamp {
         id,
         number: numbers.into_iter().flatten().max().unwrap_or_default() + 1,
-        inode: metadata.ino(),
+        file: identity,
         beside: file.is_some(),
+        doubted,
     };
     put(&txn, stamp)?;
-    if let Some(why) = why {
-        mark_profiles(&txn, path, why)?;
+    if let Some(doubt) = doubted.filter(|doubt| !doubt.is_usual(before)) {
+        mark_profiles(&txn, path, doubt.words())?;
     }
     txn.commit()?;
     let beside = Beside {
@@ -112,19 +169,15 @@ pub(super) fn open(database: &Database, path: &Path, is_new: bool) -> Result<Bes
 
 /// Why a store may be older than what was last written here: it is another one, it is behind, or it is another file. A copy of
 /// the whole machine, with all that is beside the store, is not told by this.
-fn doubt(stamp: Option<Stamp>, beside: Option<(Uuid, u64)>, inode: u64) -> Option<&'static str> {
-    const OLDER: &str =
-        "it is older than what was last written here, as one is that was put back from a backup";
+fn doubt(stamp: Option<Stamp>, beside: Option<(Uuid, u64)>, file: Identity) -> Option<Doubt> {
     match (stamp, beside) {
         (None, None) => None,
-        (None, Some(_)) => Some(OLDER),
-        (Some(stamp), Some((id, number))) if id != stamp.id || number > stamp.number => Some(OLDER),
-        (Some(stamp), None) if stamp.beside => {
-            Some("the file beside it is missing, as when it was brought here from somewhere else")
+        (None, Some(_)) => Some(Doubt::Older),
+        (Some(stamp), Some((id, number))) if id != stamp.id || number > stamp.number => {
+            Some(Doubt::Older)
         }
-        (Some(stamp), _) if stamp.inode != inode => Some(
-            "it is another file than the one that was last written, as when its folder was restored or copied",
-        ),
+        (Some(stamp), None) if stamp.beside => Some(Doubt::Alone),
+        (Some(stamp), _) if stamp.file != file => Some(Doubt::AnotherFile),
         (Some(_), _) => None,
     }
 }
@@ -149,7 +202,10 @@ fn mark_profiles(txn: &WriteTransaction, path: &Path, why: &str) -> Result<(), F
     let record = codec::encode(&restored)?;
     let mut table = open_write(txn, RESTORED)?;
     for profile in profiles {
-        table.insert(profile.as_slice(), record.as_slice())?;
+        // Since the first doubt, or a start each day would renew the wait for ever.
+        if !table.has(&profile)? {
+            table.insert(profile.as_slice(), record.as_slice())?;
+        }
     }
     Ok(())
 }
@@ -222,34 +278,52 @@ mod tests {
     #[test]
     fn a_file_is_doubted_when_it_is_behind_another_or_alone() {
         let (id, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let file = |inode, born| Identity { inode, born };
         let stamp = Stamp {
             id,
             number: 5,
-            inode: 7,
+            file: file(7, 1),
             beside: true,
+            doubted: None,
         };
         let alone = Stamp {
             beside: false,
             ..stamp
         };
-        for (stamp, beside, inode, expected) in [
+        let (same, older) = (file(7, 1), Some(Doubt::Older));
+        for (stamp, beside, file, expected) in [
             // A new one, or one of an earlier version.
-            (None, None, 7, None),
-            (Some(stamp), Some((id, 5)), 7, None),
+            (None, None, same, None),
+            (Some(stamp), Some((id, 5)), same, None),
             // The power was lost before the one beside was written.
-            (Some(stamp), Some((id, 4)), 7, None),
-            (Some(alone), None, 7, None),
-            (Some(stamp), Some((id, 6)), 7, Some("older")),
-            (Some(stamp), Some((other, 1)), 7, Some("older")),
-            (None, Some((id, 5)), 7, Some("older")),
-            (Some(stamp), None, 7, Some("missing")),
-            (Some(stamp), Some((id, 5)), 8, Some("another file")),
-            (Some(alone), None, 8, Some("another file")),
+            (Some(stamp), Some((id, 4)), same, None),
+            (Some(alone), None, same, None),
+            (Some(stamp), Some((id, 6)), same, older),
+            (Some(stamp), Some((other, 1)), same, older),
+            (None, Some((id, 5)), same, older),
+            (Some(stamp), None, same, Some(Doubt::Alone)),
+            (
+                Some(stamp),
+                Some((id, 5)),
+                file(8, 1),
+                Some(Doubt::AnotherFile),
+            ),
+            (
+                Some(stamp),
+                Some((id, 5)),
+                file(7, 2),
+                Some(Doubt::AnotherFile),
+            ),
+            (Some(alone), None, file(8, 1), Some(Doubt::AnotherFile)),
         ] {
-            let why = doubt(stamp, beside, inode);
-            let says = |words: &str| why.is_some_and(|why| why.contains(words));
-            assert_eq!(why.is_some(), expected.is_some(), "{stamp:?} {beside:?}");
-            assert!(expected.is_none_or(says), "{why:?}");
+            assert_eq!(doubt(stamp, beside, file), expected, "{stamp:?} {beside:?}");
         }
+        // Where each start has another file, that says nothing; that a store is behind always does.
+        let after = |doubted| Some(Stamp { doubted, ..stamp });
+        for doubt in [Doubt::Alone, Doubt::AnotherFile] {
+            assert!(doubt.is_usual(after(Some(doubt))));
+            assert!(!doubt.is_usual(after(None)) && !doubt.is_usual(after(older)));
+        }
+        assert!(!Doubt::Older.is_usual(after(older)));
     }
 }

@@ -194,7 +194,8 @@ pub(super) fn hold(
         let key = held_key(&its);
         let mut all = held.clone();
         let before = tables.held.read(&key, codec::decode::<Held>)?;
-        if let Some(before) = before.filter(|before| before.by == all.by) {
+        // Of an undo a part went out at once, and the rest after somebody decided: both are kept.
+        if let Some(before) = before {
             all.steps = [before.steps, all.steps].concat();
         }
         let record = codec::encode(&all)?;

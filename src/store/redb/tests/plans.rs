@@ -265,6 +265,18 @@ async fn what_a_person_keeps_and_what_waits_stand_side_by_side() {
         "whoever comes second decides nothing"
     );
     assert_eq!(all().await, std::slice::from_ref(&kept));
+    // An undo whose rest was approved by somebody else keeps what went out at once as well.
+    let more = held(
+        HeldBy::Person {
+            undone: true,
+            who: "ben".to_owned(),
+            fingerprint: None,
+        },
+        Class::Reactivate,
+    );
+    store.hold(&lease, vec![more.clone()]).await.unwrap();
+    let steps = [kept.steps.clone(), more.steps.clone()].concat();
+    assert_eq!(all().await, [Held { steps, ..more }]);
     let rows = vec![kept.key().unwrap()];
     store.release(DIRECTORY, rows, Vec::new()).await.unwrap();
     assert_eq!(all().await, []);
