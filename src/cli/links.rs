@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::admin::links::{self, Place, Verb};
 use crate::audit::Actor;
 use crate::catalog::Hand;
-use crate::cli::output::{Output, line};
-use crate::cli::place::{EntryKind, Which, decided, of_entry};
+use crate::cli::output::Output;
+use crate::cli::place::{EntryKind, Which, decided, of_entry, print};
 use crate::cli::{Ending, Failure, Owner, owner};
 use crate::config::Config;
 use crate::document::Node;
@@ -88,14 +88,7 @@ pub(super) async fn run(
         Owner::Us(store) => here(config, file, store, deed, which).await?,
         Owner::Relay(told) => told.or_else(through(config, deed, which).await)?,
     };
-    match (output, deed) {
-        (Output::Json, _) => line(&serde_json::to_string_pretty(&done).unwrap_or_default()),
-        (Output::Text, Deed::List { .. }) => {
-            let items = done["items"].as_array().into_iter().flatten();
-            items.for_each(|item| line(&told(item)));
-        }
-        (Output::Text, _) => line(&format!("{} decided", done["decided"])),
-    }
+    print(&done, output, told);
     Ok(Ending::Done)
 }
 

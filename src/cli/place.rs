@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::admin::links::Undecided;
 use crate::app::Relays;
+use crate::cli::output::{Output, line};
 use crate::cli::remote::{self, Api};
 use crate::cli::{Ending, Failure, Reach, alone};
 use crate::config::Config;
@@ -50,6 +51,15 @@ impl Which {
         let (name, tenant) = (self.directory.as_deref(), self.tenant.as_deref());
         let directory = alone::directory(&contents, name, tenant)?;
         Ok((relays, directory))
+    }
+}
+
+/// Prints what was done: what was listed, each item told on a line, or how much was decided.
+pub(super) fn print(done: &Value, output: Output, told: impl Fn(&Value) -> String) {
+    match (output, done["items"].as_array()) {
+        (Output::Json, _) => line(&format!("{done:#}")),
+        (Output::Text, Some(items)) => items.iter().for_each(|item| line(&told(item))),
+        (Output::Text, None) => line(&format!("{} decided", done["decided"])),
     }
 }
 

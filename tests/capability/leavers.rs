@@ -1,7 +1,5 @@
 //! Leavers overtake: while a load runs for long, whoever leaves is cut off at once, and the load goes on and ends right.
 
-use std::time::{Duration, Instant};
-
 use serde_json::Value;
 
 use crate::outcomes::disable;
@@ -157,19 +155,7 @@ impl Load {
 
     /// Where in the journal the last of them was cut off, once that is so.
     fn cut_off(&self, leavers: &Leavers) -> usize {
-        let began = Instant::now();
-        loop {
-            if let Some(end) = self.find(leavers) {
-                return end;
-            }
-            assert!(
-                began.elapsed() < PATIENCE * 2,
-                "the leavers are still there: {:#?}\n{}",
-                self.api.jobs(&self.directory),
-                self.serving.log()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        wait_for("the leavers' end", PATIENCE * 2, || self.find(leavers))
     }
 
     fn find(&self, leavers: &Leavers) -> Option<usize> {
