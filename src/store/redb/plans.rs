@@ -16,6 +16,9 @@ use crate::plan::held::{Held, HeldBy};
 use crate::plan::{Class, Plan, PlanDigest, Step};
 use crate::store::{Lease, Position};
 
+/// Steps that wait and are written together.
+const HELD_PER_TURN: usize = 1_000;
+
 /// Adds steps to a plan that is being made.
 pub(super) fn add_steps(
     txn: &WriteTransaction,
@@ -68,7 +71,7 @@ pub(super) fn drop_steps(
     Ok(())
 }
 
-/// Finishes a plan.
+/// Finishes a plan. What waits of it may be a million steps, so not all of them are in memory at once.
 pub(super) fn seal(txn: &WriteTransaction, lease: &Lease, mut plan: Plan) -> Result<Plan, Failure> {
     lease::check_for(txn, lease, plan.directory)?;
     refuse_if_sealed(txn, plan.job)?;
@@ -95,10 +98,14 @@ pub(super) fn seal(txn: &WriteTransaction, lease: &Lease, mut plan: Plan) -> Res
             }
             if plan.asks_for(&step) {
                 plan.for_approval += 1;
-                waiting.push(step);
+                waiting.push(waits(&plan, step));
+            }
+            if waiting.len() >= HELD_PER_TURN {
+                hold(txn, &plan, &mut waiting)?;
             }
         }
     }
+    hold(txn, &plan, &mut waiting)?;
     let mut tripped = tripped.into_iter();
     plan.holds.retain(|_| tripped.next().unwrap_or_default());
     plan.counts = counts.into_iter().collect();
@@ -106,9 +113,6 @@ pub(super) fn seal(txn: &WriteTransaction, lease: &Lease, mut plan: Plan) -> Res
     plan.digest = digest.finish();
     if plan.preview {
         remove_other_previews(txn, &plan)?;
-    } else {
-        let held: Vec<Held> = waiting.into_iter().map(|step| waits(&plan, step)).collect();
-        holds::hold(txn, plan.directory, &held)?;
     }
     let head = codec::encode(&plan)?;
     open_write(txn, PLANS)?.insert(codec::job_key(plan.job).as_slice(), head.as_slice())?;
@@ -126,6 +130,15 @@ fn remove_other_previews(txn: &WriteTransaction, plan: &Plan) -> Result<(), Fail
         }
     }
     older.into_iter().try_for_each(|job| remove(txn, job))
+}
+
+/// Holds what waits for a person; for what a preview would do nobody does.
+fn hold(txn: &WriteTransaction, plan: &Plan, waiting: &mut Vec<Held>) -> Result<(), Failure> {
+    let waiting = std::mem::take(waiting);
+    match plan.preview {
+        true => Ok(()),
+        false => holds::hold(txn, plan.directory, &waiting),
+    }
 }
 
 fn waits(plan: &Plan, step: Step) -> Held {
