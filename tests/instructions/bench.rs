@@ -23,8 +23,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cases::{CALLS, CASES, Case};
 
-/// A case may take so many per cent more or less than its number.
-const TOLERANCE_PERCENT: u64 = 3;
+/// A case may take so many per cent more or less than its number. The same code takes up to 2 % more when it is built in another
+/// folder.
+const TOLERANCE_PERCENT: u64 = 10;
 
 /// The C library answers all but the largest allocations from lists of their size. Else it searches and merges free pieces, which
 /// depends on all that was allocated before, and on the order of hash maps: up to 10 % of a small case.
@@ -32,7 +33,7 @@ const ALLOCATION: &str = "glibc.malloc.tcache_max=65536:glibc.malloc.tcache_coun
 
 /// What `counts.toml` begins with.
 const HEADER: &str = "\
-# Instructions of one call of each case of cases.rs. A case that takes 3 % more fails `tests/run instructions`;
+# Instructions of one call of each case of cases.rs. A case that takes 10 % more fails `tests/run instructions`;
 # `ACCEPT=1 tests/run instructions` writes the numbers that are further away than that. Another compiler, valgrind or C library
 # counts otherwise: then nothing fails, and accepting writes all of them.
 ";
@@ -159,8 +160,18 @@ fn tools() -> String {
         said("valgrind", &["--version"]),
         said("getconf", &["GNU_LIBC_VERSION"]),
         std::env::consts::ARCH.to_owned(),
+        vectors().to_owned(),
     ]
     .join(", ")
+}
+
+/// What searching and copying bytes is done with, as far as valgrind knows it.
+fn vectors() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        return "avx2";
+    }
+    "no avx2"
 }
 
 fn path_of_counts() -> PathBuf {
