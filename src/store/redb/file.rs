@@ -7,29 +7,16 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError, StorageBackend, TableDefinition, WriteTransaction};
+use redb::{Builder, Database, DatabaseError, StorageBackend, WriteTransaction};
 
 use super::failure::Failure;
-use super::tables::{META, PLANS, STEPS, Source, open_write};
+use super::migrations::{MIGRATIONS, Migration};
+use super::tables::{META, Source, open_write};
 use crate::store::{Error, ErrorKind, Settings};
-
-/// Brings tables from one version to the next.
-pub(super) type Migration = fn(&WriteTransaction) -> Result<(), Failure>;
-
-/// The steps from version 1 on; the file's version is one more than their number when they have all been taken.
-pub(super) const MIGRATIONS: &[Migration] = &[without_plans];
 
 const SCHEMA: &[u8] = b"schema";
 /// The page cache of a store that is in no file.
 const CACHE_BYTES: usize = 1024 * 1024;
-
-/// To version 2: plans say which of their steps wait. Those of version 1 do not; what still differs is planned anew.
-fn without_plans(txn: &WriteTransaction) -> Result<(), Failure> {
-    for name in [PLANS, STEPS] {
-        txn.delete_table(TableDefinition::<&[u8], &[u8]>::new(name))?;
-    }
-    Ok(())
-}
 
 /// Opens the file, or makes it, and brings its tables up to date.
 pub(super) fn open(settings: &Settings) -> Result<Database, Error> {

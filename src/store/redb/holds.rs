@@ -153,7 +153,7 @@ impl Holds for RedbStore {
     }
 }
 
-fn held_key(held: &HoldKey) -> Vec<u8> {
+pub(super) fn held_key(held: &HoldKey) -> Vec<u8> {
     let end = held_key_end(held.job, held.by_person);
     [&codec::row_prefix(&held.row.to_key())[..], &end].concat()
 }

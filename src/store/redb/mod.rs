@@ -17,6 +17,7 @@ mod holds;
 mod jobs;
 mod lease;
 mod links;
+mod migrations;
 mod outcomes;
 mod plans;
 mod records;

@@ -159,7 +159,7 @@ fn another_programs_file_and_a_newer_version_are_refused() {
     drop(database);
     let (kind, message) = refusal(&settings(&folder));
     assert_eq!(kind, ErrorKind::Newer);
-    assert!(message.contains("schema 7, this one knows 2"), "{message}");
+    assert!(message.contains("schema 7, this one knows 3"), "{message}");
 
     let folder = TempDir::new().unwrap();
     let database = redb::Database::create(path(&folder)).unwrap();

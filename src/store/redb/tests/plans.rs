@@ -5,13 +5,18 @@ use crate::id::ProfileName;
 use crate::job::decision::Verdict;
 use crate::job::{Counters, Job, Mode, Status, Trigger};
 use crate::plan::held::{Held, HeldBy};
+use crate::plan::tally::Tally;
 use crate::plan::{Action, Plan, PlanDigest, Reason, Step};
 use crate::store::Position;
 use crate::store::holds::{Holds as _, Waiting};
 use crate::store::jobs::Change;
 use crate::store::jobs::JobFilter;
 use crate::store::redb::codec;
+use crate::store::redb::commit::Commit;
+use crate::store::redb::failure::Failure;
 use crate::store::redb::jobs::ENDED_JOBS_KEPT;
+use crate::store::redb::migrations::MIGRATIONS;
+use crate::store::redb::tables::{LEDGERS, Source as _, open_write};
 
 fn step(row: &RowKey, class: Class) -> Step {
     Step {
@@ -280,4 +285,51 @@ async fn what_a_person_keeps_and_what_waits_stand_side_by_side() {
     let rows = vec![kept.key().unwrap()];
     store.release(DIRECTORY, rows, Vec::new()).await.unwrap();
     assert_eq!(all().await, []);
+}
+
+/// Records as version 2 of the tables had them: the key of what is held says not by whom, and a changed definition has no date.
+#[tokio::test]
+async fn what_is_held_and_counted_survives_the_migration_to_version_3() {
+    let Fixture { store, lease, .. } = Fixture::new().await;
+    let held = Held {
+        job: JOB,
+        profile: ProfileName::default(),
+        by: HeldBy::Waiting,
+        since: time(1),
+        steps: vec![step(&user(1), Class::Deactivate)],
+    };
+    store.hold(&lease, vec![held.clone()]).await.unwrap();
+    let ledgers = [(profile("a"), true), (profile("b"), false)];
+    let tally = Tally {
+        deactivations: 3,
+        ..Tally::default()
+    };
+    let hours = vec![(time(1).timestamp().div_euclid(3600), tally)];
+    let old = move |txn: &redb::WriteTransaction| -> Result<(), Failure> {
+        let name = format!("d/{DIRECTORY}/held");
+        let mut table = open_write(txn, &name)?;
+        let key = table.keys_starting_with(&[])?.remove(0);
+        let record = table.remove(key.as_slice())?.unwrap().value().to_vec();
+        table.insert(&key[..key.len() - 1], record.as_slice())?;
+        for (profile, changed) in &ledgers {
+            let record = codec::encode(&(&hours, changed, Some(time(3))))?;
+            let key = codec::profile_key(profile);
+            open_write(txn, LEDGERS)?.insert(key.as_slice(), record.as_slice())?;
+        }
+        Ok(())
+    };
+    store.write(Commit::Outbox, old).await.unwrap();
+    store.write(Commit::Outbox, MIGRATIONS[1]).await.unwrap();
+
+    let listed = store.all_held(DIRECTORY, None, 9).await.unwrap();
+    assert_eq!(listed, std::slice::from_ref(&held));
+    let rows = vec![held.key().unwrap()];
+    store.release(DIRECTORY, rows, Vec::new()).await.unwrap();
+    assert_eq!(store.all_held(DIRECTORY, None, 9).await.unwrap(), []);
+    for (name, changed_at) in [("a", Some(DateTime::UNIX_EPOCH)), ("b", None)] {
+        let ledger = store.ledger(&profile(name)).await.unwrap();
+        assert_eq!(ledger.definition_changed_at, changed_at);
+        assert_eq!(ledger.quarantine_cleared_at, Some(time(3)));
+        assert_eq!(ledger.spent(time(1)).deactivations, 3);
+    }
 }
