@@ -46,6 +46,8 @@ impl Population {
 pub struct Policy {
     /// Whom the profile creates and updates.
     pub population: Population,
+    /// Whether the target keeps whether an account is active.
+    pub keeps_active: bool,
     /// The attributes that the relay maintains, of users.
     pub user_attributes: BTreeSet<AttributePath>,
     /// The attributes that the relay maintains, of groups.
@@ -254,18 +256,29 @@ fn linked_user(
             ));
             push_update(&mut steps, changes, &step);
         }
-        Some(true) if !applied.is_active() && attributes_known && reactivates => {
+        Some(true) if attributes_known && reactivates && !is_known_active(applied, policy) => {
             let mut all = vec![active_change(applied, true)];
             all.extend(changes);
+            let reason = match applied.is_active() {
+                true => Reason::Changed,
+                false => Reason::Back,
+            };
             steps.push(step(
                 Class::Reactivate,
-                Reason::Back,
+                reason,
                 Action::Change { changes: all },
             ));
         }
         _ => push_update(&mut steps, changes, &step),
     }
     Verdict::of(steps, problem)
+}
+
+/// Whether the target said that an account is active, or never will. One that was there before and could not be changed when it
+/// was linked may not have said either.
+fn is_known_active(applied: &Applied, policy: &Policy) -> bool {
+    let says = applied.attributes.contains_key(&AttributePath::active());
+    applied.is_active() && (says || !policy.keeps_active)
 }
 
 fn push_update(

@@ -216,6 +216,7 @@ fn policy() -> Policy {
     let mapping = ten_rules();
     Policy {
         population: Population::All,
+        keeps_active: true,
         user_attributes: mapping.maintained(Kind::User),
         group_attributes: mapping.maintained(Kind::Group),
         link_by_name: false,

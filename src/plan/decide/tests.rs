@@ -2,6 +2,7 @@
 
 mod deprovisioning;
 mod grace;
+mod groups;
 mod linking;
 
 use super::*;
@@ -62,6 +63,7 @@ fn policy(link_by_name: bool) -> Policy {
     let user_attributes = BTreeSet::from([AttributePath::user_name(), AttributePath::work_email()]);
     Policy {
         population: Population::All,
+        keeps_active: true,
         group_attributes: BTreeSet::from([AttributePath::display_name()]),
         user_attributes,
         link_by_name,
@@ -280,134 +282,29 @@ fn every_state_of_a_user_has_its_steps() {
 }
 
 #[test]
+fn an_account_that_does_not_say_whether_it_is_active_is_told_where_that_is_kept() {
+    let mut silent = applied("m", true);
+    if let Some(applied) = &mut silent {
+        applied.attributes.remove(&AttributePath::active());
+    }
+    let (row, seen) = row(Kind::User, silent, None, PRESENT);
+    let said = |active, policy| told(&user(&row, &seen, desired("m", Some(active)), &policy));
+    assert_eq!(said(true, policy(false)), "reactivate:active!");
+    assert_eq!(said(false, policy(false)), "deactivate:active!");
+    let never = Policy {
+        keeps_active: false,
+        ..policy(false)
+    };
+    assert_eq!(said(true, never), "");
+}
+
+#[test]
 fn attributes_outside_the_mapping_are_not_compared() {
     let (row, seen) = row(Kind::User, applied("m", true), None, PRESENT);
     let mut narrow = policy(false);
     narrow.user_attributes.remove(&AttributePath::work_email());
     let verdict = user(&row, &seen, desired("n", Some(true)), &narrow);
     assert!(verdict.is_clean());
-}
-
-fn members(names: &[&str]) -> Vec<RowKey> {
-    names
-        .iter()
-        .map(|name| RowKey {
-            kind: Kind::User,
-            anchor: Anchor::Text((*name).into()),
-        })
-        .collect()
-}
-
-#[test]
-fn every_state_of_a_group_has_its_steps() {
-    let named =
-        |name: &str| Attributes::from([(AttributePath::display_name(), Value::Text(name.into()))]);
-    let wanted = |name: &str| Desired {
-        active: Some(true),
-        resource: Ok(named(name)),
-    };
-    let there = |name: &str| {
-        Some(Applied {
-            id: "7".into(),
-            attributes: named(name),
-        })
-    };
-    for (applied, found, standing, desired, members_wanted, members_present, expected) in [
-        (
-            None,
-            None,
-            PRESENT,
-            wanted("g"),
-            &["a"][..],
-            &[][..],
-            "group:create!",
-        ),
-        (None, None, ABSENT, wanted("g"), &[], &[], ""),
-        (
-            None,
-            found(MatchedBy::ExternalId),
-            PRESENT,
-            wanted("g"),
-            &["a"],
-            &[],
-            "group:9 add_members:a!",
-        ),
-        (
-            None,
-            found(MatchedBy::Name),
-            PRESENT,
-            wanted("g"),
-            &["a"],
-            &[],
-            "?",
-        ),
-        (
-            there("g"),
-            None,
-            PRESENT,
-            wanted("g"),
-            &["a", "b"],
-            &["a", "b"],
-            "",
-        ),
-        (
-            there("g"),
-            None,
-            PRESENT,
-            wanted("g"),
-            &["a", "c"],
-            &["a", "b"],
-            "remove_members:b add_members:c!",
-        ),
-        (
-            there("g"),
-            None,
-            PRESENT,
-            wanted("h"),
-            &["a"],
-            &["a"],
-            "group:displayName!",
-        ),
-        (
-            there("g"),
-            None,
-            PRESENT,
-            wanted("h"),
-            &[],
-            &["a"],
-            "remove_members:a group:displayName!",
-        ),
-        (
-            there("g"),
-            None,
-            PRESENT,
-            broken(Some(true)),
-            &[],
-            &["a"],
-            "remove_members:a ?",
-        ),
-        (
-            there("g"),
-            None,
-            ABSENT,
-            wanted("g"),
-            &["a"],
-            &["a", "b"],
-            "remove_members:a+b!",
-        ),
-        (there("g"), None, ABSENT, wanted("g"), &[], &[], ""),
-    ] {
-        let (row, seen) = row(Kind::Group, applied, found, standing);
-        let (wanted, present) = (members(members_wanted), members(members_present));
-        let verdict = group(&row, &seen, desired, &wanted, &present, &policy(false));
-        assert_eq!(told(&verdict), expected);
-    }
-    let (row, seen) = row(Kind::Group, there("g"), None, ABSENT);
-    let keep = Policy {
-        absent_groups: AbsentGroups::Keep,
-        ..policy(false)
-    };
-    assert!(group(&row, &seen, wanted("g"), &[], &members(&["a"]), &keep).is_clean());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::identity::Kind;
 use crate::mapping::resource_type;
 use crate::plan::decide::Policy;
 use crate::plan::grace::Grace;
+use crate::scim::path::AttributePath;
 use crate::snapshot::{Row, Seen, Standing};
 use crate::sync::Relay;
 use crate::sync::propose::Draft;
@@ -23,6 +24,7 @@ pub(super) fn of(relay: &Relay, now: DateTime<Utc>) -> Policy {
     };
     Policy {
         population: profile.population,
+        keeps_active: dialect.changes(resource_type(Kind::User), &AttributePath::active()),
         user_attributes: changeable(Kind::User),
         group_attributes: changeable(Kind::Group),
         link_by_name: profile.linking == Linking::Automatic,
