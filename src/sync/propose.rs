@@ -1,6 +1,7 @@
 //! Propose: the rows that differ become a stored plan, and the guard says what of it waits.
 
 mod around;
+mod depending;
 mod due;
 pub(super) mod foresee;
 mod held;

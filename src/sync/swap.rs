@@ -24,7 +24,7 @@ use crate::sync::prepare::{Operation, STEPS_PER_TURN, Task, before};
 use crate::sync::send::{self, Settled, failed, pass_on, settled};
 
 /// An attribute with one of its values, whose case does not count (RFC 7643 §4.1.1).
-type Unique = (AttributePath, String);
+pub(super) type Unique = (AttributePath, String);
 
 /// A change of a user that was refused because of a value that another resource has.
 pub(super) struct Conflict {
@@ -60,16 +60,14 @@ pub(super) fn keep(
 /// Sends what was kept once more, now that all others were sent, in the order in which values become free.
 pub(super) async fn settle(flight: &Flight<'_>, sent: &mpsc::Sender<Settled>) {
     let kept = flight.kept();
-    let all = kept.iter().flat_map(|kept| changes(&kept.operation.step));
-    let wanted_values: HashSet<Unique> = all.filter_map(wanted).collect();
+    let steps = kept.iter().map(|kept| &kept.operation.step);
+    let wanted_values: HashSet<Unique> = steps.flat_map(|step| needed_by(step)).collect();
     let given_up = match wanted_values.is_empty() || flight.stop.is_cancelled() {
         true => HashSet::new(),
         false => given_up(flight, &wanted_values).await,
     };
-    let may_pass = |kept: &Conflict| {
-        let mut wanted = changes(&kept.operation.step).iter().filter_map(wanted);
-        wanted.any(|value| given_up.contains(&value))
-    };
+    let may_pass =
+        |kept: &Conflict| needed_by(&kept.operation.step).any(|value| given_up.contains(&value));
     let mut queue = Queue::of(kept.iter().map(|kept| changes(&kept.operation.step)));
     let mut kept: Vec<Option<Conflict>> = kept.into_iter().map(Some).collect();
     while let Some(turn) = queue.next()
@@ -116,10 +114,8 @@ async fn given_up(flight: &Flight<'_>, wanted: &HashSet<Unique>) -> HashSet<Uniq
         // A store that fails ends the run elsewhere.
         let steps = steps.await.unwrap_or_default();
         let of_users = steps.iter().filter(|(at, _)| at.class <= Class::Update);
-        let held = of_users
-            .flat_map(|(_, step)| changes(step))
-            .filter_map(held);
-        given_up.extend(held.filter(|value| wanted.contains(value)));
+        let values = of_users.flat_map(|(_, step)| given_up_by(step));
+        given_up.extend(values.filter(|value| wanted.contains(value)));
         match steps.last() {
             Some((last, _)) if last.class <= Class::Update => after = Some(*last),
             _ => return given_up,
@@ -260,6 +256,16 @@ fn changes(step: &Step) -> &[AttributeChange] {
         Action::Change { changes } => changes,
         _ => &[],
     }
+}
+
+/// The values that a step gives up.
+pub(super) fn given_up_by(step: &Step) -> impl Iterator<Item = Unique> {
+    changes(step).iter().filter_map(held)
+}
+
+/// The values that a step needs.
+pub(super) fn needed_by(step: &Step) -> impl Iterator<Item = Unique> {
+    changes(step).iter().filter_map(wanted)
 }
 
 /// A value of an attribute that is unique on many targets.

@@ -102,6 +102,9 @@ impl Draft<'_> {
                 job.counters = members;
             }
         });
+        let mut holds = guard::holds(&self.relay.profile.limits, &evidence);
+        let depending = self.depending_on(&holds).await?;
+        holds.extend(depending);
         let draft = Plan {
             job: job.id,
             directory: self.relay.directory.id,
@@ -111,7 +114,7 @@ impl Draft<'_> {
             counts: Vec::new(),
             held: Vec::new(),
             for_approval: 0,
-            holds: guard::holds(&self.relay.profile.limits, &evidence),
+            holds,
             digest: String::new(),
         };
         let plan = self.relay.store.seal_plan(self.lease, draft).await?;
