@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use crate::id::ProfileKey;
+use crate::identity::RowKey;
 use crate::snapshot::FeedState;
 use crate::store::{Error, Lease};
 
@@ -18,5 +19,16 @@ pub trait Feeds {
         lease: &Lease,
         profile: &ProfileKey,
         state: &FeedState,
+    ) -> Result<(), Error>;
+
+    /// The entries of a profile that are there and could not be read the last time; no feed tells of them again.
+    async fn unread(&self, profile: &ProfileKey) -> Result<Vec<RowKey>, Error>;
+
+    /// Replaces them.
+    async fn save_unread(
+        &self,
+        lease: &Lease,
+        profile: &ProfileKey,
+        unread: Vec<RowKey>,
     ) -> Result<(), Error>;
 }

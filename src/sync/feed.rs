@@ -4,6 +4,7 @@
 //! entry that is not met is looked at by itself before it counts as absent (specification page 8, 5).
 
 pub(super) mod changes;
+pub(super) mod unread;
 
 use std::collections::BTreeSet;
 

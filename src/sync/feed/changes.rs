@@ -15,6 +15,7 @@ use crate::job::ObjectError;
 use crate::snapshot::{FeedState, Row, Seen, Standing};
 use crate::source::Source;
 use crate::store::Lease;
+use crate::sync::feed::unread;
 use crate::sync::ingest::{self, OBSERVATIONS_WAITING_MAX};
 use crate::sync::proof::Reader;
 use crate::sync::tracker::{Tracker, row_error};
@@ -31,7 +32,7 @@ pub(in crate::sync) async fn read(
     lease: &Lease,
     reader: &Reader<'_>,
     tracker: &Tracker,
-    hints: Vec<Hint>,
+    mut hints: Vec<Hint>,
     after: &FeedState,
 ) -> Result<Option<String>, Error> {
     let rung = after
@@ -42,6 +43,7 @@ pub(in crate::sync) async fn read(
         rung.as_str(),
         format!("{}; {} entries were named", after.reason, hints.len()),
     );
+    hints.extend(unread::hints(relay).await?);
     if !hints.is_empty() {
         // Until the end the position does not hold: an entry that is recorded under a new name looks unchanged afterwards, so
         // a run that is cut off would leave the groups that name it as they were.
@@ -72,6 +74,7 @@ pub(in crate::sync) async fn read(
         }
     }
     reading.read_naming().await?;
+    unread::keep_after_changes(relay, lease, reader, reading.complete).await?;
     if reading.complete {
         // What the feed gave is written; only now is it over.
         relay
