@@ -208,6 +208,15 @@ impl Step {
         changes.iter().any(AttributeChange::takes_texts)
     }
 
+    /// The values of an attribute that it takes from a user.
+    pub fn taken(&self, path: &AttributePath) -> Vec<&str> {
+        let Action::Change { changes } = &self.action else {
+            return Vec::new();
+        };
+        let of_path = changes.iter().filter(|change| change.path == *path);
+        of_path.flat_map(AttributeChange::taken_texts).collect()
+    }
+
     /// Whether it takes something away: an account, a membership, a value.
     pub fn takes_away(&self) -> bool {
         let Action::Change { changes } = &self.action else {

@@ -115,9 +115,15 @@ pub struct AttributeChange {
 impl AttributeChange {
     /// Whether it takes a value from a list, such as a role.
     pub fn takes_texts(&self) -> bool {
+        self.taken_texts().next().is_some()
+    }
+
+    /// The texts of a list that it takes.
+    pub fn taken_texts(&self) -> impl Iterator<Item = &str> {
         let after = self.after.as_ref().map_or(&[][..], Value::as_texts);
         let before = self.before.as_ref().map_or(&[][..], Value::as_texts);
-        before.iter().any(|text| !after.contains(text))
+        let taken = before.iter().filter(|text| !after.contains(text));
+        taken.map(String::as_str)
     }
 
     /// The change as people read it.

@@ -45,6 +45,19 @@ pub(super) fn maintained(relay: &Relay, profile: &Profile, kind: Kind) -> BTreeS
     paths
 }
 
+/// Adds what was acknowledged of attributes that are not maintained now: a role that the mapping gives again tomorrow was given by us.
+pub(super) fn keep_unmaintained(
+    held: &mut Attributes,
+    acknowledged: &Attributes,
+    maintained: &BTreeSet<AttributePath>,
+) {
+    for (path, value) in acknowledged {
+        if !maintained.contains(path) {
+            held.insert(path.clone(), value.clone());
+        }
+    }
+}
+
 /// Reads the resource, and patches what differs from what it shall be.
 pub(super) async fn bring_up_to_date(
     relay: &Relay,
@@ -101,12 +114,16 @@ pub(super) async fn bring_up_to_date(
             applied: applied(wanted.clone()),
             members,
         },
-        Outcome::Refused(refusal) => Adopted::Linked {
-            applied: applied(held),
-            refusal,
-        },
-        // What the target holds now is not known, so nothing is: the resource is found again.
-        Outcome::Unknown(refusal) => Adopted::Refused(refusal),
+        // Whoever leaves later loses the account, whatever the target has against its values. Not one that carries another entry's
+        // externalId still.
+        Outcome::Refused(refusal) if refusal.fault == Fault::Rejected && former.is_none() => {
+            Adopted::Linked {
+                applied: applied(held),
+                refusal,
+            }
+        }
+        // What the target holds now is not known, or may be changed another time: the resource is found again.
+        Outcome::Refused(refusal) | Outcome::Unknown(refusal) => Adopted::Refused(refusal),
     }
 }
 

@@ -318,6 +318,7 @@ pub(super) fn compared(
     let is_ours =
         |path: &AttributePath, value: &str| resource::has_value(&applied.attributes, path, value);
     let mut held = resource::project(resource, &paths, is_ours, &relay.tenant.dialect);
+    adopt::keep_unmaintained(&mut held, &applied.attributes, &paths);
     let active = AttributePath::active();
     if let Some(acknowledged) = applied.attributes.get(&active) {
         // A target that does not show whether an account is active is believed to hold what it acknowledged.

@@ -15,7 +15,7 @@ use crate::plan::guard;
 use crate::snapshot::{Baseline, FeedState};
 use crate::source::Source;
 use crate::store::Lease;
-use crate::sync::feed::{self, FullScan, Way, changes};
+use crate::sync::feed::{self, FullScan, Way, changes, unread};
 use crate::sync::proof::{Reader, Whereabouts};
 use crate::sync::tracker::{Tracker, row_error};
 use crate::sync::{Error, Relay, roles};
@@ -78,7 +78,7 @@ async fn read_everything(
         job.progress.users_read = end.users;
         job.progress.groups_read = end.groups;
     });
-    let mut is_sound = true;
+    let mut is_sound = unread::keep_after_full_read(relay, lease, reader, &known).await?;
     match &coverage {
         Coverage::Partial(why) => {
             let detail = format!(
@@ -95,7 +95,7 @@ async fn read_everything(
         }
         Coverage::Complete => {
             let now = Utc::now();
-            is_sound = mark_absent(relay, lease, reader, tracker, known, now).await?;
+            is_sound &= mark_absent(relay, lease, reader, tracker, known, now).await?;
             note_complete_read(relay, lease, &end, now).await?;
         }
     }
@@ -207,7 +207,7 @@ pub(super) async fn write_observations(
             Statement::Entry(Observation::Unreadable(unreadable)) => {
                 if let Some(anchor) = unreadable.anchor.clone() {
                     let kind = unreadable.kind;
-                    reader.could_not_use(RowKey { kind, anchor }).await;
+                    reader.could_not_read(RowKey { kind, anchor }).await;
                 }
                 tracker.record(unreadable_error(unreadable)).await;
             }
@@ -307,6 +307,7 @@ async fn keep_groups_that_are_there(
             Err(error) => format!("whether the group is still there is not known: {error}"),
         };
         absent.retain(|row| *row != group);
+        reader.could_not_read(group.clone()).await;
         // What else was missed is not known, so members are looked at one by one before they leave.
         tracker.update(|job| job.suspicious = true);
         let detail = format!("{why}; the next run reads everything again");

@@ -1,5 +1,7 @@
 //! The proof of a removal: just before something is taken away, one look whether its own reason still holds.
 
+pub(super) mod groups;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -112,8 +114,10 @@ pub(super) struct Reader<'a> {
     /// What looks for absent entries found in this run; a leaver may be a member of many groups.
     found: Mutex<HashMap<RowKey, Whereabouts>>,
     missed: Mutex<Missed>,
-    /// Entries that the read of this run met and could not use.
-    unreadable: Mutex<BTreeSet<RowKey>>,
+    /// Entries that the read of this run met and could not use, or did not meet although they are there.
+    unread: Mutex<BTreeSet<RowKey>>,
+    /// What looks at groups found in this run.
+    groups: Mutex<groups::Looks>,
 }
 
 impl<'a> Reader<'a> {
@@ -128,7 +132,8 @@ impl<'a> Reader<'a> {
                 .collect(),
             found: Mutex::default(),
             missed: Mutex::default(),
-            unreadable: Mutex::default(),
+            unread: Mutex::default(),
+            groups: Mutex::default(),
         }
     }
 
@@ -137,14 +142,19 @@ impl<'a> Reader<'a> {
         *self.missed.lock().await = met.map_or(Missed::Anything, Missed::AllBut);
     }
 
-    /// Notes an entry that the read met and could not use.
-    pub(super) async fn could_not_use(&self, key: RowKey) {
-        self.unreadable.lock().await.insert(key);
+    /// Notes an entry that the read met and could not use, or did not meet although it is there.
+    pub(super) async fn could_not_read(&self, key: RowKey) {
+        self.unread.lock().await.insert(key);
+    }
+
+    /// What was noted so, in order.
+    pub(super) async fn unread(&self) -> BTreeSet<RowKey> {
+        self.unread.lock().await.clone()
     }
 
     /// Whether the read of this run may not have come to an entry, or could not use it: what is known of it may be old.
     pub(super) async fn may_have_missed(&self, key: &RowKey) -> bool {
-        if self.unreadable.lock().await.contains(key) {
+        if self.unread.lock().await.contains(key) {
             return true;
         }
         match &*self.missed.lock().await {
@@ -152,6 +162,13 @@ impl<'a> Reader<'a> {
             Missed::AllBut(known) => !known.was_met(key),
             Missed::Anything => true,
         }
+    }
+
+    /// Whether that may be so for any group at all, one that was never seen included.
+    async fn may_have_missed_a_group(&self) -> bool {
+        let unread = self.unread.lock().await;
+        let missed = self.missed.lock().await;
+        unread.iter().any(|key| key.kind == Kind::Group) || !matches!(*missed, Missed::Nothing)
     }
 
     /// The open connection.
@@ -244,8 +261,14 @@ pub(super) enum Proof {
     Fails(String),
 }
 
+fn unproved(error: source::Error) -> Proof {
+    Proof::Fails(format!(
+        "the removal could not be proved, because the directory did not answer: {error}"
+    ))
+}
+
 /// Looks at the entry of a removal. The look answers the removal's own reason: was it absent, is it still; was it
-/// disabled, is it still; did the group's entry name these members, does it still; does the user who loses a role still
+/// disabled, is it still; did the groups that count name these members, do they still; does the user who loses a role still
 /// have the names by which it was looked for in groups (specification page 8, 1).
 pub(super) async fn of_removal(
     relay: &Relay,
@@ -253,11 +276,6 @@ pub(super) async fn of_removal(
     step: &Step,
     seen: &Seen,
 ) -> Result<Proof, Error> {
-    let unproved = |error: source::Error| {
-        Proof::Fails(format!(
-            "the removal could not be proved, because the directory did not answer: {error}"
-        ))
-    };
     if step.reason == Reason::Undone {
         return Ok(Proof::Holds); // a person's word, whatever the directory says
     }
@@ -270,6 +288,16 @@ pub(super) async fn of_removal(
             ),
             Err(error) => unproved(error),
         });
+    }
+    if step.key.kind == Kind::Group {
+        let nested = relay.profile.nested_groups;
+        return groups::say_the_same(relay, reader, std::slice::from_ref(&step.key), nested).await;
+    }
+    if step.takes_roles() {
+        let proof = groups::givers_say_the_same(relay, reader, step).await?;
+        if !matches!(proof, Proof::Holds) {
+            return Ok(proof);
+        }
     }
     let look = match reader.own.look(&step.key).await {
         Ok(look) => look,
@@ -285,16 +313,6 @@ pub(super) async fn of_removal(
                 _ => Proof::Fails(
                     "the account was disabled when it was read, but it is enabled".to_owned(),
                 ),
-            }
-        }
-        (_, Look::Present(identity)) if step.key.kind == Kind::Group => {
-            let names = |members: &[crate::identity::Member]| -> BTreeSet<_> {
-                members.iter().map(|member| member.key).collect()
-            };
-            if names(&identity.members) == names(&seen.identity.members) {
-                Proof::Holds
-            } else {
-                Proof::Fails("the group's members changed since it was read".to_owned())
             }
         }
         // Groups may name the entry by its new name already, and not have been found by the old one.

@@ -79,8 +79,10 @@ pub(super) async fn make_plan(
             let mut after = None;
             draft.add_all(Kind::User, &mut after).await?;
             draft.set_managers().await?;
-            if relay.profile.nested_groups == NestedGroups::Flatten {
-                relay.store.mark_ancestors(lease).await?;
+            match relay.profile.nested_groups {
+                NestedGroups::Direct => {}
+                NestedGroups::Flatten => relay.store.mark_ancestors(lease).await?,
+                NestedGroups::Nested => draft.mark_groups_naming_new_groups(&after).await?,
             }
             draft.add_all(Kind::Group, &mut after).await?;
         }

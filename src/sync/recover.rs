@@ -244,7 +244,11 @@ async fn look_at_attributes(
 fn held(relay: &Relay, row: &Row, found: &Json) -> Attributes {
     let paths = adopt::maintained(relay, relay.profile_of(row), row.key.kind);
     let is_ours = |path: &AttributePath, value: &str| roles::may_be_ours(relay, row, path, value);
-    resource::project(found, &paths, is_ours, &relay.tenant.dialect)
+    let mut held = resource::project(found, &paths, is_ours, &relay.tenant.dialect);
+    if let Some(applied) = &row.applied {
+        adopt::keep_unmaintained(&mut held, &applied.attributes, &paths);
+    }
+    held
 }
 
 async fn look_for_resource(

@@ -172,6 +172,20 @@ async fn proves_nothing(relay: &Relay, tracker: &Tracker) -> Result<bool, Error>
     Ok(job.complete_read == Some(false) || state.implausible.is_some())
 }
 
+/// The groups among those that rules name which are there.
+pub(super) async fn groups_of_rules(
+    relay: &Relay,
+    rules: impl Iterator<Item = &RoleRule>,
+) -> Result<Vec<RowKey>, Error> {
+    let mut groups = Vec::new();
+    for rule in rules {
+        if let Group::There(key) = group(relay, &rule.group).await? {
+            groups.push(key);
+        }
+    }
+    Ok(groups)
+}
+
 async fn groups_naming(relay: &Relay, rows: Vec<RowKey>) -> Result<Vec<Vec<RowKey>>, Error> {
     let names = relay.counted();
     let mut naming = relay

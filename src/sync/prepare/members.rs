@@ -1,9 +1,10 @@
 //! Members of a step's requests: which of them may leave, which are to be added, and by which ids the target knows them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::fault::Fault;
 use crate::identity::{Identity, Kind, MemberKey, RowKey};
+use crate::plan::membership::NestedGroups;
 use crate::plan::{Reason, Step};
 use crate::scim::encode::Known;
 use crate::snapshot::{Applied, Row, Standing};
@@ -11,7 +12,7 @@ use crate::sync::flight::{Flight, Mandate};
 use crate::sync::prepare::{Operation, Task, stale};
 use crate::sync::proof::Whereabouts;
 use crate::sync::tracker::row_error;
-use crate::sync::{Error, adopt, propose, restored, together};
+use crate::sync::{Error, adopt, proof, propose, restored, together};
 
 /// Without those whom the group wants by now: a plan that waited rests on a read that is long ago, and members who were missing
 /// then may be back, be it in a group within.
@@ -30,10 +31,10 @@ async fn still_unwanted(
 
 /// Members that may be taken out: the group's own entry was looked at already; where a member's absence is the reason,
 /// that is looked at too, so that one entry that a read missed does not cost its memberships. So is a member that
-/// another profile reads: that one may not know yet by which name the group means it now. So is any member where not
-/// everything was read, for the same reason: an entry that was renamed without being named by the feed. And so is any member
-/// of an organizational unit, because it is the member's own entry that says where it lies. A group that is gone itself means
-/// nobody.
+/// another profile reads: that one may not know yet by which name the group means it now. So is, for the same reason, any member
+/// where not everything was read or the group names somebody whom nobody knows: who was renamed since may be meant. And so is any
+/// member of an organizational unit, because it is the member's own entry that says where it lies. A group that is gone itself
+/// means nobody.
 pub(super) async fn provably_gone(
     flight: &Flight<'_>,
     step: &Step,
@@ -43,14 +44,21 @@ pub(super) async fn provably_gone(
     if matches!(step.reason, Reason::Absent | Reason::Undone) {
         return Ok(members.to_vec());
     }
+    let nested = flight.relay.profile.nested_groups;
+    let counting =
+        propose::members::named(flight.relay, std::slice::from_ref(&step.key), nested).await?;
+    let all_named: HashSet<MemberKey> = counting
+        .values()
+        .flatten()
+        .map(|member| member.name)
+        .collect();
+    let named = |names: &[MemberKey]| names.iter().any(|name| all_named.contains(name));
+    let may_belong = |row: &Row| row.key.kind == Kind::User || nested == NestedGroups::Nested;
     let there = group.owner().map(|(_, seen)| &seen.identity);
-    let named = |names: &[MemberKey]| {
-        let mut members = there.into_iter().flat_map(|entry| &entry.members);
-        members.any(|member| names.contains(&member.key))
-    };
     let is_unit = there.is_some_and(Identity::is_unit);
     let job = flight.tracker.job();
     let all_was_read = job.complete_read.is_some() && !job.suspicious;
+    let speaks_for_itself = all_was_read && !is_unit && !proof::groups::names_strangers(&counting);
     let members = still_unwanted(flight, step, members).await?;
     let mut gone = Vec::with_capacity(members.len());
     let (mut kept, mut elsewhere) = (0, 0);
@@ -58,13 +66,15 @@ pub(super) async fn provably_gone(
         let is_absent = row
             .owner()
             .is_some_and(|(_, seen)| seen.standing != Standing::Present);
-        if all_was_read && !is_absent && !is_unit && flight.relay.owns(&row) {
+        if speaks_for_itself && !is_absent && flight.relay.owns(&row) {
             gone.push(row.key);
             continue;
         }
         match flight.reader.whereabouts(&row.key).await {
             Ok(Whereabouts::Here(_)) if is_absent => kept += 1,
-            Ok(Whereabouts::Here(names) | Whereabouts::Elsewhere(names)) if named(&names) => {
+            Ok(Whereabouts::Here(names) | Whereabouts::Elsewhere(names))
+                if may_belong(&row) && named(&names) =>
+            {
                 elsewhere += 1;
             }
             Ok(_) => gone.push(row.key),

@@ -9,11 +9,11 @@ use crate::plan::{Action, Step};
 use crate::scim::Value;
 use crate::scim::path::AttributePath;
 use crate::snapshot::{Row, Standing};
-use crate::sync::Error;
-use crate::sync::flight::Flight;
+use crate::sync::flight::{Flight, Mandate};
 use crate::sync::prepare::Operation;
 use crate::sync::roles::Roles;
 use crate::sync::traffic::Departure;
+use crate::sync::{Error, propose};
 
 impl Flight<'_> {
     /// Takes the rows of these steps over where the flight is urgent; the steps whose rows the long flight is busy with come apart.
@@ -88,7 +88,8 @@ pub(super) fn is_stale(flight: &Flight<'_>, step: &Step, row: &Row) -> bool {
     taken || (!step.class.is_removal() && changed())
 }
 
-/// The members of a group that are to be added, without those who left in the meantime.
+/// The members of a group that are to be added, without those who left in the meantime; nor, where the plan waited for a person, those
+/// whom the group does not want any more, be it because of a group within.
 pub(super) async fn without_leavers(
     flight: &Flight<'_>,
     group: &RowKey,
@@ -97,7 +98,11 @@ pub(super) async fn without_leavers(
     if !flight.may_be_stale() {
         return Ok(members.to_vec());
     }
-    let there = there(flight, members).await?;
+    let mut there = there(flight, members).await?;
+    if flight.mandate == Mandate::Approved {
+        let wanted = propose::members::wanted(flight.relay, group).await?;
+        there.retain(|member| wanted.binary_search(member).is_ok());
+    }
     if there.len() < members.len() {
         flight.leave_out(group);
     }
@@ -138,9 +143,10 @@ pub(super) async fn doubtful_roles(
             let mut given = given(step, &rule.path)
                 .map_or(&[][..], Value::as_texts)
                 .iter();
-            let takes_more = taken(step, &rule.path)
+            let takes_more = step
+                .taken(&rule.path)
                 .iter()
-                .any(|value| granted.contains(value));
+                .any(|value| granted.iter().any(|given| given == value));
             takes_more || given.any(|value| !granted.contains(value))
         });
         if differs {
@@ -148,20 +154,6 @@ pub(super) async fn doubtful_roles(
         }
     }
     Ok(doubtful)
-}
-
-/// The values of an attribute that a step takes from a user.
-fn taken(step: &Step, path: &AttributePath) -> Vec<String> {
-    let Action::Change { changes } = &step.action else {
-        return Vec::new();
-    };
-    let of_path = changes.iter().filter(|change| change.path == *path);
-    let taken = of_path.flat_map(|change| {
-        let after = change.after.as_ref().map_or(&[][..], Value::as_texts);
-        let before = change.before.as_ref().map_or(&[][..], Value::as_texts);
-        before.iter().filter(move |value| !after.contains(value))
-    });
-    taken.cloned().collect()
 }
 
 /// What a step gives a user of an attribute.

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::identity::{Kind, RowKey};
-use crate::plan::membership::{self, Named};
+use crate::plan::membership::{self, Named, NestedGroups};
 use crate::plan::{Class, Step};
 use crate::snapshot::Row;
 use crate::sync::propose::Draft;
@@ -12,15 +12,28 @@ use crate::sync::{Error, Relay};
 
 /// The members that a group shall have as the directory was last read, whether they have a resource or not; in order.
 pub(in crate::sync) async fn wanted(relay: &Relay, group: &RowKey) -> Result<Vec<RowKey>, Error> {
-    let groups = std::slice::from_ref(group);
-    let named = named_beside(relay, groups, Named::new()).await?;
-    let membership = membership::membership(group, relay.profile.nested_groups, &named);
-    Ok(membership.members)
+    let nested = relay.profile.nested_groups;
+    let named = named(relay, std::slice::from_ref(group), nested).await?;
+    Ok(membership::membership(group, nested, &named).members)
 }
 
-async fn named_beside(relay: &Relay, groups: &[RowKey], mut named: Named) -> Result<Named, Error> {
+/// The members that groups name, with all groups within where they are flattened.
+pub(in crate::sync) async fn named(
+    relay: &Relay,
+    groups: &[RowKey],
+    nested: NestedGroups,
+) -> Result<Named, Error> {
+    named_beside(relay, groups, nested, Named::new()).await
+}
+
+async fn named_beside(
+    relay: &Relay,
+    groups: &[RowKey],
+    nested: NestedGroups,
+    mut named: Named,
+) -> Result<Named, Error> {
     loop {
-        let missing = membership::missing(groups, relay.profile.nested_groups, &named);
+        let missing = membership::missing(groups, nested, &named);
         if missing.is_empty() {
             return Ok(named);
         }
@@ -48,7 +61,7 @@ impl Draft<'_> {
         groups: &[RowKey],
         named: Named,
     ) -> Result<Named, Error> {
-        named_beside(self.relay, groups, named).await
+        named_beside(self.relay, groups, self.relay.profile.nested_groups, named).await
     }
 
     /// Members that have, or will have, a resource at the target; and how many have none. Those whom the relay put into the
@@ -86,6 +99,21 @@ impl Draft<'_> {
         ))
     }
 
+    /// A group that has no resource yet and gets one by this plan joins with it the groups that name it, some of which come
+    /// before it.
+    pub(super) async fn mark_groups_naming_new_groups(
+        &self,
+        after: &Option<RowKey>,
+    ) -> Result<(), Error> {
+        let mut after = after.clone();
+        while let Some(rows) = self.next_marked(Kind::Group, &mut after).await? {
+            let new = rows.into_iter().filter(|row| row.applied.is_none());
+            self.mark_rows_naming(new.map(|row| row.key).collect())
+                .await?;
+        }
+        Ok(())
+    }
+
     /// A user who is linked by this plan joins with the same plan the groups that name him already, and becomes the manager
     /// of the users who do.
     pub(super) async fn mark_rows_naming_joiners(&self, steps: &[Step]) -> Result<(), Error> {
@@ -94,13 +122,17 @@ impl Draft<'_> {
             .filter(|step| matches!(step.class, Class::CreateUser | Class::Link))
             .map(|step| step.key.clone())
             .collect();
-        if joiners.is_empty() {
+        self.mark_rows_naming(joiners).await
+    }
+
+    async fn mark_rows_naming(&self, named: Vec<RowKey>) -> Result<(), Error> {
+        if named.is_empty() {
             return Ok(());
         }
         let names = self.relay.counted();
         let store = &self.relay.store;
         let rows = store
-            .rows_naming(self.relay.directory.id, &names, joiners)
+            .rows_naming(self.relay.directory.id, &names, named)
             .await?;
         let rows = rows.into_iter().flatten().collect();
         Ok(store.mark_dirty(self.lease, rows).await?)
