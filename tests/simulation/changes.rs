@@ -144,7 +144,7 @@ fn of_user(state: &mut State, random: &mut Random, mut user: User) -> String {
     }
     let told = format!("changed {user:?}");
     if before != user.dn() && state.integrity {
-        state.model.rename_member(&before, Some(user.dn()));
+        state.model.rename_member(&before, &user.dn());
     }
     put_user(state, user);
     told
@@ -154,7 +154,7 @@ fn delete_user(state: &mut State, user: User) -> String {
     state.model.users.remove(&user.anchor);
     state.model.touch(user.anchor);
     if state.integrity {
-        state.model.rename_member(&user.dn(), None);
+        state.model.forget_member(user.anchor, &user.dn());
     }
     let told = format!("deleted {user:?}");
     state.model.deleted_users.push(user);
@@ -170,7 +170,7 @@ fn of_group(state: &mut State, random: &mut Random, mut group: Group) -> String 
             state.model.groups.remove(&group.anchor);
             state.model.touch(group.anchor);
             if state.integrity {
-                state.model.rename_member(&before, None);
+                state.model.forget_member(group.anchor, &before);
             }
             let told = format!("deleted {group:?}");
             state.model.deleted_groups.push(group);
@@ -186,7 +186,7 @@ fn of_group(state: &mut State, random: &mut Random, mut group: Group) -> String 
     }
     let told = format!("changed {group:?}");
     if before != group.dn() && state.integrity {
-        state.model.rename_member(&before, Some(group.dn()));
+        state.model.rename_member(&before, &group.dn());
     }
     put_group(state, group);
     told
@@ -198,6 +198,7 @@ fn restore(state: &mut State, random: &mut Random) -> String {
         let at = random.below(state.model.deleted_groups.len());
         let group = state.model.deleted_groups.remove(at);
         let told = format!("restored {group:?}");
+        state.model.restored(group.anchor);
         put_group(state, group);
         return told;
     }
@@ -210,6 +211,7 @@ fn restore(state: &mut State, random: &mut Random) -> String {
         user.cn = format!("Person {}", state.fresh());
     }
     let told = format!("restored {user:?}");
+    state.model.restored(user.anchor);
     put_user(state, user);
     told
 }

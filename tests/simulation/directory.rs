@@ -110,6 +110,10 @@ pub struct Model {
     pub changes: Vec<Uuid>,
     /// Every anchor that there ever was.
     pub anchors: BTreeSet<Uuid>,
+    /// The groups that the server rewrote when an entry was deleted, by its anchor.
+    rewritten: BTreeMap<Uuid, BTreeSet<Uuid>>,
+    /// Groups that lost a member who was deleted and restored, which no feed shows: a full scan does.
+    pub unnoticed: BTreeSet<Uuid>,
 }
 
 impl Model {
@@ -119,14 +123,26 @@ impl Model {
         self.changes.push(anchor);
     }
 
-    /// Writes a new name of an entry into the groups that name it, as a server with referential integrity does; `None` where
-    /// it is gone.
-    pub fn rename_member(&mut self, before: &str, after: Option<String>) {
+    /// Writes a new name of an entry into the groups that name it, as a server with referential integrity does.
+    pub fn rename_member(&mut self, before: &str, after: &str) {
         for group in self.groups.values_mut() {
             if group.members.remove(before) {
-                group.members.extend(after.clone());
+                group.members.insert(after.to_owned());
             }
         }
+    }
+
+    /// Takes an entry that is gone out of the groups that name it, as such a server does.
+    pub fn forget_member(&mut self, anchor: Uuid, dn: &str) {
+        let groups = self.groups.values_mut();
+        let losing = groups.filter_map(|group| group.members.remove(dn).then_some(group.anchor));
+        self.rewritten.entry(anchor).or_default().extend(losing);
+    }
+
+    /// Notes that an entry is back. Groups do not have it again.
+    pub fn restored(&mut self, anchor: Uuid) {
+        self.unnoticed
+            .extend(self.rewritten.remove(&anchor).unwrap_or_default());
     }
 
     /// The user or group of a DN.
@@ -409,6 +425,7 @@ impl Source for Scripted {
         sink: mpsc::Sender<Statement>,
     ) -> Result<ReadEnd, Error> {
         let end = self.tell(self.in_scope(), known, sink).await;
+        self.site.lock().was_read = true;
         self.site.after_reading();
         Ok(end)
     }

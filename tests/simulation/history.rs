@@ -226,6 +226,7 @@ impl History {
             let mut state = self.site.lock();
             state.before = state.model.clone();
             state.writes.clear();
+            state.was_read = false;
             self.configuration.of(&state.rules)
         };
         let provider = Arc::new(Scripted::new(&self.site, directory.id));
@@ -266,6 +267,13 @@ impl History {
                 Err(error) => return Err(error),
             },
         };
+        if let Ended::With(_) = ended {
+            fuse.set(None); // what happens between runs has no end
+            let mut state = self.site.lock();
+            if state.was_read && state.source_faults.tell_all() {
+                state.model.unnoticed.clear();
+            }
+        }
         let job = tracker.job();
         let errors: Vec<&str> = job
             .errors

@@ -112,7 +112,7 @@ fn happen(history: &History, mass: Mass, random: &mut Random) {
         Mass::Deleted => {
             for anchor in some(5, random) {
                 if let Some(gone) = state.model.users.remove(&anchor) {
-                    state.model.rename_member(&gone.dn(), None);
+                    state.model.forget_member(gone.anchor, &gone.dn());
                     state.model.touch(anchor);
                 }
             }

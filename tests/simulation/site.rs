@@ -1,6 +1,6 @@
 //! The site of a history: directory, target and disk, with everything that is true and everything that goes wrong.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use scim_relay::demo::target::{Options, Target};
@@ -39,8 +39,12 @@ pub struct State {
     pub target_faults: target::Faults,
     /// Whether the directory changes between the reading and the looks.
     pub changes_midway: bool,
+    /// Whether the run under way read everything.
+    pub was_read: bool,
     /// Ids of resources that the relay created or linked.
     pub ours: BTreeSet<String>,
+    /// Those that are linked and do not say whose they are, because the target refused that, by their ids.
+    pub unmarked: BTreeMap<String, Uuid>,
     /// Memberships that somebody else put there: group and member.
     pub foreign_members: BTreeSet<(String, String)>,
     /// Whom the writes of the run under way were about, as far as that is known.
@@ -70,6 +74,11 @@ impl State {
         self.trace.push(line.into());
     }
 
+    /// Whether the relay can know by now who belongs to which group.
+    pub fn tells_all(&self) -> bool {
+        self.source_faults.tell_all() && self.model.unnoticed.is_empty()
+    }
+
     /// Notes that an invariant does not hold.
     pub fn violated(&mut self, what: impl Into<String>) {
         let what = what.into();
@@ -89,7 +98,9 @@ impl Site {
             source_faults: directory::Faults::default(),
             target_faults: target::Faults::default(),
             changes_midway: false,
+            was_read: false,
             ours: BTreeSet::new(),
+            unmarked: BTreeMap::new(),
             foreign_members: BTreeSet::new(),
             writes: Vec::new(),
             looks: random.fork(),

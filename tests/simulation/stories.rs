@@ -27,8 +27,9 @@ const INNER: u128 = 11;
 const OUTER: u128 = 12;
 const NEW_GROUP: u128 = 13;
 
+/// Not one that somebody new gets.
 fn anchor(number: u128) -> Uuid {
-    Uuid::from_u128(0xA000_0000_0000_4000_8000_0000_0000_0000 + number)
+    Uuid::from_u128(0xA000_0000_0000_4000_8000_0000_0000_1000 + number)
 }
 
 fn user(number: u128, name: &str) -> User {
@@ -231,5 +232,102 @@ async fn simulation_story_a_reconcile_brings_back_a_lost_account_and_another_mem
     let mut members = story.members(INNER);
     members.sort();
     assert_eq!(members, ["ann", "eve"]);
+    story.comes_to_rest().await;
+}
+
+/// Groups name a user by the new name already, and the entry that says whose name that is could not be read.
+#[tokio::test(start_paused = true)]
+async fn simulation_story_whoever_moved_and_could_not_be_read_stays_in_his_groups() {
+    let mut story = Story::new(Nested::Direct);
+    story.run(Mode::Full).await;
+    let moved = User {
+        cn: "Ann Moved".to_owned(),
+        ..user(ANN, "Ann")
+    };
+    let new_name = moved.dn();
+    story.put(moved);
+    story.put_group(INNER, "Inner", [new_name]);
+    story.history.site.lock().source_faults.unreadable = BTreeSet::from([anchor(ANN)]);
+    story.run(Mode::Full).await;
+    assert_eq!(story.members(INNER), ["ann"]);
+    story.comes_to_rest().await;
+}
+
+/// Somebody goes from a group into one within it, and that one could not be read.
+#[tokio::test(start_paused = true)]
+async fn simulation_story_what_a_group_within_gives_is_not_taken_while_it_cannot_be_read() {
+    let mut story = Story::new(Nested::Flatten);
+    story.run(Mode::Full).await;
+    let inner = format!("cn=Inner,ou={},{ROOT}", GROUP_PLACES[0]);
+    story.put_group(INNER, "Inner", [dn("Ann"), dn("Bob")]);
+    story.put_group(OUTER, "Outer", [inner]);
+    story.history.site.lock().source_faults.unreadable = BTreeSet::from([anchor(INNER)]);
+    story.run(Mode::Full).await;
+    assert_eq!(story.members(OUTER), ["ann", "bob"]);
+    story.comes_to_rest().await;
+}
+
+/// The same of a group that was never read, and that the next read passes over.
+#[tokio::test(start_paused = true)]
+async fn simulation_story_a_group_that_was_never_read_is_not_forgotten() {
+    let mut story = Story::new(Nested::Flatten);
+    story.history.site.lock().source_faults.unreadable = BTreeSet::from([anchor(INNER)]);
+    story.put_group(OUTER, "Outer", [dn("Ann"), dn("Bob")]);
+    story.run(Mode::Full).await;
+    let inner = format!("cn=Inner,ou={},{ROOT}", GROUP_PLACES[0]);
+    story.put_group(OUTER, "Outer", [dn("Bob"), inner]);
+    story.history.site.lock().source_faults.passed_over = BTreeSet::from([anchor(INNER)]);
+    story.run(Mode::Full).await;
+    assert_eq!(story.members(OUTER), ["ann", "bob"]);
+    story.comes_to_rest().await;
+}
+
+/// The server takes who was deleted out of a group without telling the feed, and a read could not use that group. Somebody new
+/// of the same name is nobody's heir.
+#[tokio::test(start_paused = true)]
+async fn simulation_story_what_could_not_be_read_is_read_again_before_anybody_joins_by_it() {
+    let mut story = Story::new(Nested::Direct);
+    story.history.site.lock().has_feed = true;
+    story.run(Mode::Full).await;
+    story.delete(ANN);
+    {
+        let mut state = story.history.site.lock();
+        state.model.forget_member(anchor(ANN), &dn("Ann"));
+        state.source_faults.unreadable = BTreeSet::from([anchor(INNER)]);
+    }
+    story.run(Mode::Full).await;
+    story.put(User {
+        uid: Some("another".to_owned()),
+        ..user(NEW, "Ann")
+    });
+    story.run(Mode::Incremental).await;
+    assert!(story.members(INNER).is_empty());
+    story.comes_to_rest().await;
+}
+
+/// Four exchange their names in a circle, and three of them get a role by which their changes wait.
+#[tokio::test(start_paused = true)]
+async fn simulation_story_names_that_go_round_wait_together() {
+    let mut story = Story::new(Nested::Direct);
+    story.history.site.lock().rules.guard = Guard::Tight;
+    story.put(user(NEW, "Kim"));
+    story.put_group(NEW_GROUP, "Staff", []);
+    story.history.site.lock().rules.role_group = Some(anchor(NEW_GROUP));
+    story.history.site.lock().rules.role = true;
+    story.history.decide_all().await.unwrap();
+    story.run(Mode::Full).await;
+    story.history.decide_all().await.unwrap();
+    for (number, name, uid) in [
+        (ANN, "Ann", "bob"),
+        (BOB, "Bob", "kim"),
+        (NEW, "Kim", "eve"),
+        (EVE, "Eve", "ann"),
+    ] {
+        story.put(User {
+            uid: Some(uid.to_owned()),
+            ..user(number, name)
+        });
+    }
+    story.put_group(NEW_GROUP, "Staff", [dn("Ann"), dn("Bob"), dn("Kim")]);
     story.comes_to_rest().await;
 }

@@ -306,7 +306,8 @@ impl Scripted {
         let anchor = given
             .as_ref()
             .and_then(|given| given.parse().ok())
-            .or_else(|| resource?.anchor());
+            .or_else(|| resource?.anchor())
+            .or_else(|| self.site.lock().unmarked.get(id?).copied());
         self.check_intent(kind, anchor, resource.is_some() || id.is_none())
             .await;
         let mut state = self.site.lock();
@@ -405,7 +406,7 @@ fn check_role(state: &mut State, request: &Request, anchor: Uuid) {
     if takes && have == [true; 2] {
         state.violated(format!("I-3: {anchor} loses the role, and is in its group"));
     }
-    if gives && have == [false; 2] && state.source_faults.tell_all() {
+    if gives && have == [false; 2] && state.tells_all() {
         state.violated(format!("{anchor} gets the role, and is not in its group"));
     }
 }
@@ -431,7 +432,7 @@ fn check_members(state: &mut State, request: &Request, group: Uuid, held: &[Reso
         }
     }
     // By a read that was cut off or not true a group may name somebody under a name that he has no more.
-    let is_told = state.source_faults.tell_all();
+    let is_told = state.tells_all();
     for id in added.iter().filter(|_| is_told) {
         if of(id).is_some_and(|member| wanted.iter().all(|wanted| !wanted.contains(&member))) {
             wrong.push(format!(
@@ -486,6 +487,14 @@ impl Provider for Scripted {
             Fate::Forbidden => refused(Fault::Rejected, Some(403)),
             Fate::Denied => refused(Fault::Denied, Some(401)),
         };
+        if let (Outcome::Refused(refusal), Some(id)) = (&outcome, &request.id)
+            && refusal.fault == Fault::Rejected
+            && let Some(anchor) = given_external_id(request).and_then(|given| given.parse().ok())
+        {
+            let mut state = self.site.lock();
+            state.ours.insert(id.clone());
+            state.unmarked.insert(id.clone(), anchor);
+        }
         let told = match &outcome {
             Outcome::Acknowledged { .. } => "done".to_owned(),
             Outcome::Refused(refusal) => format!("refused {:?}", refusal.status),
