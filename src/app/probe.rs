@@ -1,5 +1,6 @@
 //! Trying a directory for the API: how far it can be reached, what is in scope there, and what becomes of one entry.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -411,5 +412,5 @@ fn resource(
     }
     dialect.project(&mut attributes);
     let create = encode::create(resource_type(identity.kind), &attributes, &[]);
-    Ok(shape::body(&create, dialect))
+    Ok(shape::body(&create, dialect).map(Cow::into_owned))
 }

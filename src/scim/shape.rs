@@ -1,5 +1,7 @@
 //! Shape: the body of a request as a dialect wants it, from the default manner in which [`crate::scim::encode`] writes it.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value as Json, json};
 
 use crate::scim::ResourceType;
@@ -7,9 +9,13 @@ use crate::scim::dialect::{Dialect, MemberRemovals, PatchPaths};
 use crate::scim::encode::{self, Method, Request};
 use crate::scim::path::{AttributePath, Elements};
 
-/// The body in the dialect's manner.
-pub fn body(request: &Request, dialect: &Dialect) -> Option<Json> {
-    let mut body = request.body.clone()?;
+/// The body in the dialect's manner; borrowed where that is the one in which it was written.
+pub fn body<'a>(request: &'a Request, dialect: &Dialect) -> Option<Cow<'a, Json>> {
+    let body = request.body.as_ref()?;
+    if takes_as_written(request, dialect) {
+        return Some(Cow::Borrowed(body));
+    }
+    let mut body = body.clone();
     if request.method == Method::Patch
         && let Some(Json::Array(operations)) = body.get_mut("Operations")
     {
@@ -22,7 +28,16 @@ pub fn body(request: &Request, dialect: &Dialect) -> Option<Json> {
     if dialect.booleans_as_text {
         as_text(&mut body);
     }
-    Some(body)
+    Some(Cow::Owned(body))
+}
+
+fn takes_as_written(request: &Request, dialect: &Dialect) -> bool {
+    let operations_as_written = dialect.patch_paths == PatchPaths::Always
+        && dialect.member_removals == MemberRemovals::Filter
+        && !dialect.capital_operations;
+    dialect.element_types
+        && !dialect.booleans_as_text
+        && (operations_as_written || request.method != Method::Patch)
 }
 
 /// Most operations of a request, as they are before they take the dialect's shape, that one request holds: removals of single
@@ -111,8 +126,9 @@ fn removed_member(operation: &Json) -> Option<String> {
 fn without_path(operation: Json, paths: PatchPaths) -> Json {
     let path = operation["path"]
         .as_str()
+        .filter(|_| paths != PatchPaths::Always && operation["op"] != "remove")
         .and_then(|path| path.parse::<AttributePath>().ok());
-    let Some(path) = path.filter(|_| operation["op"] != "remove") else {
+    let Some(path) = path else {
         return operation;
     };
     if paths.names(&path) {
@@ -150,7 +166,7 @@ mod tests {
             bulk_id: None,
             known: encode::Known::default(),
         };
-        body(&request, dialect).unwrap()["Operations"].take()
+        body(&request, dialect).unwrap()["Operations"].clone()
     }
 
     #[test]

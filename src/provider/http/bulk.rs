@@ -1,5 +1,6 @@
 //! Bulk (RFC 7644 §3.7): requests that write go together, each with an outcome of its own.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -108,7 +109,8 @@ impl Http {
             if odd_id || versioned || (is_patch && (many || self.puts(request.resource_type))) {
                 break;
             }
-            let operation = operation(request, at, shape::body(request, &self.dialect));
+            let body = shape::body(request, &self.dialect).map(Cow::into_owned);
+            let operation = operation(request, at, body);
             bytes += operation.to_string().len() + 1;
             if bytes > limits.payload_bytes {
                 break;

@@ -115,7 +115,7 @@ impl Http {
         lane: Lane,
     ) -> Outcome {
         let body = shape::body(request, &self.dialect);
-        let mut call = Call::of(request, body.as_ref());
+        let mut call = Call::of(request, body.as_deref());
         call.if_match = version;
         let label = call.to_string();
         let repeatable = outcome::is_repeatable(request);
