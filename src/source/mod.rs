@@ -178,6 +178,15 @@ pub enum MembershipBy {
     Uid,
 }
 
+/// A group that names somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamingGroup {
+    /// Its anchor; absent where that cannot be read.
+    pub anchor: Option<Anchor>,
+    /// Its distinguished name.
+    pub dn: String,
+}
+
 /// A connection to a directory, bound and ready.
 #[async_trait]
 pub trait Source: Send + Sync {
@@ -212,7 +221,7 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// When the server does not answer, or answers with an error.
-    async fn groups_naming(&self, dns: &[String]) -> Result<Vec<Anchor>, Error>;
+    async fn groups_naming(&self, dns: &[String]) -> Result<Vec<NamingGroup>, Error>;
 
     /// Which ways of learning what changed the server, the account and the scope allow.
     ///

@@ -31,7 +31,9 @@ pub(super) enum Adopted {
         /// Why it could not be changed.
         refusal: Refusal,
     },
-    /// It could not even be read.
+    /// It is as it was, and nobody's.
+    Unchanged(Refusal),
+    /// It could not be read, or what it holds is not known.
     Refused(Refusal),
 }
 
@@ -122,8 +124,9 @@ pub(super) async fn bring_up_to_date(
                 refusal,
             }
         }
-        // What the target holds now is not known, or may be changed another time: the resource is found again.
-        Outcome::Refused(refusal) | Outcome::Unknown(refusal) => Adopted::Refused(refusal),
+        Outcome::Refused(refusal) => Adopted::Unchanged(refusal),
+        // What the target holds now is not known, so nothing is: the resource is found again.
+        Outcome::Unknown(refusal) => Adopted::Refused(refusal),
     }
 }
 

@@ -78,7 +78,8 @@ async fn read_everything(
         job.progress.users_read = end.users;
         job.progress.groups_read = end.groups;
     });
-    let mut is_sound = unread::keep_after_full_read(relay, lease, reader, &known).await?;
+    let remembers_all = unread::keep_after_full_read(relay, lease, reader, &known).await?;
+    let mut is_sound = true;
     match &coverage {
         Coverage::Partial(why) => {
             let detail = format!(
@@ -95,11 +96,12 @@ async fn read_everything(
         }
         Coverage::Complete => {
             let now = Utc::now();
-            is_sound &= mark_absent(relay, lease, reader, tracker, known, now).await?;
+            is_sound = mark_absent(relay, lease, reader, tracker, known, now).await?;
             note_complete_read(relay, lease, &end, now).await?;
         }
     }
-    let after = scan.ended(end.coverage.is_complete() && is_sound);
+    let mut after = scan.ended(end.coverage.is_complete() && is_sound);
+    after.position = after.position.filter(|_| remembers_all);
     relay
         .store
         .save_feed_state(lease, &relay.key(), &after)
@@ -205,11 +207,14 @@ pub(super) async fn write_observations(
                 entries.push((*identity, digest));
             }
             Statement::Entry(Observation::Unreadable(unreadable)) => {
-                if let Some(anchor) = unreadable.anchor.clone() {
-                    let kind = unreadable.kind;
-                    reader.could_not_read(RowKey { kind, anchor }).await;
+                let kind = unreadable.kind;
+                let is_new = match unreadable.anchor.clone() {
+                    Some(anchor) => reader.could_not_read(RowKey { kind, anchor }).await,
+                    None => true,
+                };
+                if is_new {
+                    tracker.record(unreadable_error(unreadable)).await;
                 }
-                tracker.record(unreadable_error(unreadable)).await;
             }
             Statement::Met { users, groups } => tracker.update(|job| {
                 job.progress.users_read = users;
@@ -278,11 +283,18 @@ async fn mark_absent(
     }
     let mut absent = relay.store.unmet(&relay.key(), known).await?;
     let count = absent.len();
-    keep_groups_that_are_there(reader, tracker, &mut absent).await;
+    if searches_for_groups(relay) {
+        keep_groups_that_are_there(reader, tracker, &mut absent).await;
+    }
     for rows in absent.chunks(ABSENCES_PER_WRITE) {
         record_absent(relay, lease, &relay.profile.name, rows.to_vec(), now).await?;
     }
     Ok(absent.len() == count)
+}
+
+/// Whether the profile searches for groups at all; of those that it does not search for no look can tell, and they stay as they are.
+fn searches_for_groups(relay: &Relay) -> bool {
+    relay.source.groups.is_some() || relay.source.units.is_some()
 }
 
 /// Leaves out the groups that a look finds after all, or that cannot be looked at. What is a group takes memberships and roles

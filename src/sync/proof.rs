@@ -11,11 +11,11 @@ use tokio::sync::Mutex;
 use crate::id::ProfileName;
 use crate::identity::known::Known;
 use crate::identity::observation::Look;
-use crate::identity::{Kind, MemberKey, RowKey};
+use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::plan::{Reason, Step};
 use crate::snapshot::Seen;
 use crate::source::examination::Server;
-use crate::source::{self, Connector, Source};
+use crate::source::{self, Connector, NamingGroup, Source};
 use crate::sync::{Error, Relay};
 
 /// The server of a run: the first one that answered. All connections of the run go to it, so that what one server does not
@@ -90,9 +90,26 @@ pub(super) enum Whereabouts {
     /// In no profile's scope: deleted, or moved out.
     Gone,
     /// In the scope of the profile that runs.
-    Here(Vec<MemberKey>),
+    Here(Naming),
     /// In the scope of another profile of the directory, which takes it over when it runs next.
-    Elsewhere(Vec<MemberKey>),
+    Elsewhere(Naming),
+}
+
+/// How an entry is named now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Naming {
+    pub(super) dn: String,
+    /// By which keys groups may name it.
+    pub(super) keys: Vec<MemberKey>,
+}
+
+impl Naming {
+    fn of(entry: Identity) -> Self {
+        Self {
+            dn: entry.dn,
+            keys: entry.names,
+        }
+    }
 }
 
 /// What the read of a run did not come to: what is known of these entries may be old.
@@ -116,8 +133,8 @@ pub(super) struct Reader<'a> {
     missed: Mutex<Missed>,
     /// Entries that the read of this run met and could not use, or did not meet although they are there.
     unread: Mutex<BTreeSet<RowKey>>,
-    /// What looks at groups found in this run.
-    groups: Mutex<groups::Looks>,
+    /// Those of them of which an earlier run told.
+    told: Mutex<BTreeSet<RowKey>>,
 }
 
 impl<'a> Reader<'a> {
@@ -133,7 +150,7 @@ impl<'a> Reader<'a> {
             found: Mutex::default(),
             missed: Mutex::default(),
             unread: Mutex::default(),
-            groups: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -142,9 +159,15 @@ impl<'a> Reader<'a> {
         *self.missed.lock().await = met.map_or(Missed::Anything, Missed::AllBut);
     }
 
-    /// Notes an entry that the read met and could not use, or did not meet although it is there.
-    pub(super) async fn could_not_read(&self, key: RowKey) {
-        self.unread.lock().await.insert(key);
+    /// Notes an entry that the read met and could not use, or did not meet although it is there; answers whether that is new.
+    pub(super) async fn could_not_read(&self, key: RowKey) -> bool {
+        let is_told = self.told.lock().await.contains(&key);
+        self.unread.lock().await.insert(key) && !is_told
+    }
+
+    /// Notes entries of which an earlier run told that they could not be read.
+    pub(super) async fn was_told(&self, keys: &[RowKey]) {
+        self.told.lock().await.extend(keys.iter().cloned());
     }
 
     /// What was noted so, in order.
@@ -162,13 +185,6 @@ impl<'a> Reader<'a> {
             Missed::AllBut(known) => !known.was_met(key),
             Missed::Anything => true,
         }
-    }
-
-    /// Whether that may be so for any group at all, one that was never seen included.
-    async fn may_have_missed_a_group(&self) -> bool {
-        let unread = self.unread.lock().await;
-        let missed = self.missed.lock().await;
-        unread.iter().any(|key| key.kind == Kind::Group) || !matches!(*missed, Missed::Nothing)
     }
 
     /// The open connection.
@@ -193,16 +209,27 @@ impl<'a> Reader<'a> {
 
     async fn look_everywhere(&self, key: &RowKey) -> Result<Whereabouts, source::Error> {
         if let Look::Present(identity) = self.own.look(key).await? {
-            return Ok(Whereabouts::Here(identity.names));
+            return Ok(Whereabouts::Here(Naming::of(*identity)));
         }
         for (profile, other) in &self.others {
             if searches(other.settings, key.kind)
                 && let Look::Present(identity) = look_for(profile, other, key).await?
             {
-                return Ok(Whereabouts::Elsewhere(identity.names));
+                return Ok(Whereabouts::Elsewhere(Naming::of(*identity)));
             }
         }
         Ok(Whereabouts::Gone)
+    }
+
+    /// The groups in any profile's scope that name one of these entries as a member, by DN.
+    async fn groups_naming(&self, dns: &[String]) -> Result<Vec<NamingGroup>, source::Error> {
+        let mut groups = self.own.source().await?.groups_naming(dns).await?;
+        for (_, other) in &self.others {
+            if other.settings.groups.is_some() {
+                groups.extend(other.source().await?.groups_naming(dns).await?);
+            }
+        }
+        Ok(groups)
     }
 
     /// Looks at an entry in the scope of one profile, that of another one or of the one that runs; `None` where that
@@ -268,8 +295,8 @@ fn unproved(error: source::Error) -> Proof {
 }
 
 /// Looks at the entry of a removal. The look answers the removal's own reason: was it absent, is it still; was it
-/// disabled, is it still; did the groups that count name these members, do they still; does the user who loses a role still
-/// have the names by which it was looked for in groups (specification page 8, 1).
+/// disabled, is it still; did the group's entry name these members, does it still; does the user who loses a role still
+/// have the names by which it was looked for in groups, and is in none that gives it (specification page 8, 1).
 pub(super) async fn of_removal(
     relay: &Relay,
     reader: &Reader<'_>,
@@ -289,16 +316,6 @@ pub(super) async fn of_removal(
             Err(error) => unproved(error),
         });
     }
-    if step.key.kind == Kind::Group {
-        let nested = relay.profile.nested_groups;
-        return groups::say_the_same(relay, reader, std::slice::from_ref(&step.key), nested).await;
-    }
-    if step.takes_roles() {
-        let proof = groups::givers_say_the_same(relay, reader, step).await?;
-        if !matches!(proof, Proof::Holds) {
-            return Ok(proof);
-        }
-    }
     let look = match reader.own.look(&step.key).await {
         Ok(look) => look,
         Err(error) => return Ok(unproved(error)),
@@ -315,11 +332,24 @@ pub(super) async fn of_removal(
                 ),
             }
         }
+        (_, Look::Present(identity)) if step.key.kind == Kind::Group => {
+            let names = |members: &[crate::identity::Member]| -> BTreeSet<_> {
+                members.iter().map(|member| member.key).collect()
+            };
+            if names(&identity.members) == names(&seen.identity.members) {
+                Proof::Holds
+            } else {
+                Proof::Fails("the group's members changed since it was read".to_owned())
+            }
+        }
         // Groups may name the entry by its new name already, and not have been found by the old one.
         (_, Look::Present(identity))
             if step.takes_roles() && identity.names != seen.identity.names =>
         {
             Proof::Fails("the entry was renamed since it was read".to_owned())
+        }
+        (_, Look::Present(identity)) if step.takes_roles() => {
+            groups::of_lost_roles(relay, reader, step, identity.dn).await?
         }
         (_, Look::Present(_)) => Proof::Holds,
     })

@@ -224,6 +224,7 @@ pub(super) async fn adopted(
             Effect::AppliedWithMembers(applied, Vec::new()),
             refusal,
         ),
+        Adopted::Unchanged(refusal) => failed(operation, Effect::Nothing, refusal),
         // The resource is there, and not linked: the intent stays, or a group would be made a second time.
         Adopted::Refused(refusal) => failed(operation, Effect::StillUnknown, refusal),
     }

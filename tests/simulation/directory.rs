@@ -14,7 +14,9 @@ use scim_relay::identity::observation::{
 use scim_relay::identity::{Anchor, Identity, Kind, Member, MemberKey, RowKey, Value};
 use scim_relay::source::examination::{Examination, Questions, Server};
 use scim_relay::source::explanation::{Explained, Inquiry};
-use scim_relay::source::{Bell, Connector, Error, Names, Search, Settings, Source, Stage};
+use scim_relay::source::{
+    Bell, Connector, Error, Names, NamingGroup, Search, Settings, Source, Stage,
+};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -441,13 +443,19 @@ impl Source for Scripted {
         Ok(self.tell(told, known, sink).await)
     }
 
-    async fn groups_naming(&self, dns: &[String]) -> Result<Vec<Anchor>, Error> {
+    async fn groups_naming(&self, dns: &[String]) -> Result<Vec<NamingGroup>, Error> {
         self.site.disk().step().await;
+        if self.site.look_fails() {
+            return Err(broken("a search was not answered"));
+        }
         let mut told = self.in_scope();
         told.retain(|entry| entry.members.iter().any(|member| dns.contains(member)));
         Ok(told
             .iter()
-            .map(|entry| Anchor::Uuid(entry.anchor))
+            .map(|entry| NamingGroup {
+                anchor: Some(Anchor::Uuid(entry.anchor)),
+                dn: entry.dn.clone(),
+            })
             .collect())
     }
 

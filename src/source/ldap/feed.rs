@@ -10,7 +10,6 @@ mod usn;
 use std::sync::Arc;
 
 use crate::fault::Fault;
-use crate::identity::Anchor;
 use crate::identity::dn::Dn;
 use crate::identity::feed::{Changes, Hint, Ladder, Lost, Mark, Position, Rung, Step};
 use crate::source::ldap::answer::Answer;
@@ -22,7 +21,7 @@ use crate::source::ldap::request;
 use crate::source::ldap::scope::{Scope, Sought};
 use crate::source::ldap::session::Session;
 use crate::source::ldap::words;
-use crate::source::{Error, Stage};
+use crate::source::{Error, NamingGroup, Stage};
 
 /// A container of Active Directory that holds settings of machines, and is changed often.
 const POLICY: &str = "groupPolicyContainer";
@@ -128,7 +127,7 @@ pub(super) async fn changes(session: &mut Session, since: &Position) -> Result<C
 pub(super) async fn groups_naming(
     session: &mut Session,
     dns: &[String],
-) -> Result<Vec<Anchor>, Error> {
+) -> Result<Vec<NamingGroup>, Error> {
     let mut groups = Vec::new();
     let scopes = session.scopes();
     let Some(scope) = scopes.iter().find(|scope| scope.sought == Sought::Groups) else {
@@ -148,7 +147,10 @@ pub(super) async fn groups_naming(
         each(session, &paged, |message| {
             let [anchors] = values(message, [&scope.anchor_attribute])?;
             let anchor = anchors.first();
-            groups.extend(anchor.and_then(|value| scope.anchor_form.decode(value)));
+            groups.push(NamingGroup {
+                anchor: anchor.and_then(|value| scope.anchor_form.decode(value)),
+                dn: String::from_utf8_lossy(Entry::decode(message)?.dn).into_owned(),
+            });
             Ok(())
         })
         .await?;

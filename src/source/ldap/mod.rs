@@ -55,7 +55,7 @@ use crate::source::explanation::{Explained, Inquiry};
 use crate::source::ldap::reader::Part;
 use crate::source::ldap::servers::Refused;
 use crate::source::ldap::session::Session;
-use crate::source::{Bell, Depth, Error, Names, Settings, Source};
+use crate::source::{Bell, Depth, Error, Names, NamingGroup, Settings, Source};
 
 /// One connection; its operations run one after the other.
 struct Ldap {
@@ -150,7 +150,7 @@ impl Source for Ldap {
         reader::read(&mut session, Part::These(anchors), known, sink).await
     }
 
-    async fn groups_naming(&self, dns: &[String]) -> Result<Vec<Anchor>, Error> {
+    async fn groups_naming(&self, dns: &[String]) -> Result<Vec<NamingGroup>, Error> {
         feed::groups_naming(&mut *self.session.lock().await, dns).await
     }
 

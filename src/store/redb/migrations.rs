@@ -50,8 +50,9 @@ fn date_changes(txn: &WriteTransaction) -> Result<(), Failure> {
     type Before = (Vec<(i64, Tally)>, bool, Option<DateTime<Utc>>);
     let mut ledgers = open_write(txn, LEDGERS)?;
     for profile in ledgers.keys_starting_with(&[])? {
-        let Some((hours, changed, cleared_at)) = ledgers.read(&profile, codec::decode::<Before>)?
-        else {
+        // The last stores of version 2 have the date already: where that is there, nothing can be mistaken for the old form.
+        let old = |record: &[u8]| Ok(codec::decode::<Before>(record).ok());
+        let Some((hours, changed, cleared_at)) = ledgers.read(&profile, old)?.flatten() else {
             continue;
         };
         // When is not known, so whoever is gone may be gone because of it.

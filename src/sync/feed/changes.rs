@@ -43,7 +43,6 @@ pub(in crate::sync) async fn read(
         rung.as_str(),
         format!("{}; {} entries were named", after.reason, hints.len()),
     );
-    hints.extend(unread::hints(relay).await?);
     if !hints.is_empty() {
         // Until the end the position does not hold: an entry that is recorded under a new name looks unchanged afterwards, so
         // a run that is cut off would leave the groups that name it as they were.
@@ -57,6 +56,7 @@ pub(in crate::sync) async fn read(
             .save_feed_state(lease, &relay.key(), &until_then)
             .await?;
     }
+    hints.extend(unread::hints(relay, reader).await?);
     let source = reader.source().await?;
     let mut reading = Rereading {
         relay,
@@ -74,8 +74,8 @@ pub(in crate::sync) async fn read(
         }
     }
     reading.read_naming().await?;
-    unread::keep_after_changes(relay, lease, reader, reading.complete).await?;
-    if reading.complete {
+    let remembers_all = unread::keep_after_changes(relay, lease, reader, reading.complete).await?;
+    if reading.complete && remembers_all {
         // What the feed gave is written; only now is it over.
         relay
             .store
@@ -139,8 +139,9 @@ impl Rereading<'_> {
         self.note_old_names(&present, &after);
         let appeared = appeared(self.relay, &before, &after);
         if !appeared.is_empty() {
+            let groups = self.source.groups_naming(&appeared).await?;
             self.naming
-                .extend(self.source.groups_naming(&appeared).await?);
+                .extend(groups.into_iter().filter_map(|group| group.anchor));
         }
         Ok(moved_container(self.relay, hints, &after, &renamed))
     }

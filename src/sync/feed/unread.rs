@@ -1,5 +1,7 @@
 //! Entries that are there and could not be read: no feed tells of them again, so they are read again with whatever it tells next.
 
+use std::collections::BTreeSet;
+
 use crate::identity::RowKey;
 use crate::identity::feed::Hint;
 use crate::identity::known::Known;
@@ -12,9 +14,10 @@ use crate::sync::{Error, Relay};
 /// So many are remembered; where there are more, the next run reads everything.
 const UNREAD_MAX: usize = 1_000;
 
-/// What is to be read beside what a feed names.
-pub(super) async fn hints(relay: &Relay) -> Result<Vec<Hint>, Error> {
+/// What is to be read beside what a feed names. That it could not be read was told before.
+pub(super) async fn hints(relay: &Relay, reader: &Reader<'_>) -> Result<Vec<Hint>, Error> {
     let unread = relay.store.unread(&relay.key()).await?;
+    reader.was_told(&unread).await;
     let hint = |key: RowKey| Hint {
         anchor: key.anchor,
         container: false,
@@ -23,17 +26,17 @@ pub(super) async fn hints(relay: &Relay) -> Result<Vec<Hint>, Error> {
 }
 
 /// Keeps what the read of some entries could not use. Where it did not come to its end, what was to be read stays to be read.
+/// Answers whether all of it is kept.
 pub(super) async fn keep_after_changes(
     relay: &Relay,
     lease: &Lease,
     reader: &Reader<'_>,
     complete: bool,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let mut unread = reader.unread().await;
     if !complete {
         unread.extend(relay.store.unread(&relay.key()).await?);
     }
-    let unread = unread.into_iter().take(UNREAD_MAX).collect();
     save(relay, lease, unread).await
 }
 
@@ -59,15 +62,16 @@ pub(in crate::sync) async fn keep_after_full_read(
         }
     }
     unread.extend(reader.unread().await);
-    let all = unread.len() <= UNREAD_MAX;
-    let unread = unread.into_iter().take(UNREAD_MAX).collect();
-    save(relay, lease, unread).await?;
-    Ok(all)
+    save(relay, lease, unread).await
 }
 
-async fn save(relay: &Relay, lease: &Lease, unread: Vec<RowKey>) -> Result<(), Error> {
-    if unread == relay.store.unread(&relay.key()).await? {
-        return Ok(());
+/// Keeps as many as are remembered; answers whether that is all of them.
+async fn save(relay: &Relay, lease: &Lease, unread: BTreeSet<RowKey>) -> Result<bool, Error> {
+    let all = unread.len() <= UNREAD_MAX;
+    let unread: Vec<RowKey> = unread.into_iter().take(UNREAD_MAX).collect();
+    if unread != relay.store.unread(&relay.key()).await? {
+        let store = &relay.store;
+        store.save_unread(lease, &relay.key(), unread).await?;
     }
-    Ok(relay.store.save_unread(lease, &relay.key(), unread).await?)
+    Ok(all)
 }

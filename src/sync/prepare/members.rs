@@ -54,51 +54,99 @@ pub(super) async fn provably_gone(
         .collect();
     let named = |names: &[MemberKey]| names.iter().any(|name| all_named.contains(name));
     let may_belong = |row: &Row| row.key.kind == Kind::User || nested == NestedGroups::Nested;
+    let names_strangers = counting
+        .values()
+        .flatten()
+        .any(|member| member.row.is_none());
     let there = group.owner().map(|(_, seen)| &seen.identity);
     let is_unit = there.is_some_and(Identity::is_unit);
     let job = flight.tracker.job();
     let all_was_read = job.complete_read.is_some() && !job.suspicious;
-    let speaks_for_itself = all_was_read && !is_unit && !proof::groups::names_strangers(&counting);
+    let speaks_for_itself = all_was_read && !is_unit && !names_strangers;
     let members = still_unwanted(flight, step, members).await?;
     let mut gone = Vec::with_capacity(members.len());
+    let mut there_now = Vec::new();
     let (mut kept, mut elsewhere) = (0, 0);
     for row in flight.relay.rows(members).await? {
         let is_absent = row
             .owner()
             .is_some_and(|(_, seen)| seen.standing != Standing::Present);
         if speaks_for_itself && !is_absent && flight.relay.owns(&row) {
-            gone.push(row.key);
+            let dn = row.owner().map(|(_, seen)| seen.identity.dn.clone());
+            there_now.push((row.key, dn.unwrap_or_default()));
             continue;
         }
         match flight.reader.whereabouts(&row.key).await {
             Ok(Whereabouts::Here(_)) if is_absent => kept += 1,
             Ok(Whereabouts::Here(names) | Whereabouts::Elsewhere(names))
-                if may_belong(&row) && named(&names) =>
+                if may_belong(&row) && named(&names.keys) =>
             {
                 elsewhere += 1;
             }
-            Ok(_) => gone.push(row.key),
+            Ok(Whereabouts::Here(names) | Whereabouts::Elsewhere(names)) => {
+                there_now.push((row.key, names.dn));
+            }
+            Ok(Whereabouts::Gone) => gone.push(row.key),
             Err(_) => kept += 1,
+        }
+    }
+    let held = held_within(flight, &step.key, &there_now).await;
+    for (row, _) in there_now {
+        match held.contains(&row) {
+            true => kept += 1,
+            false => gone.push(row),
         }
     }
     if kept + elsewhere > 0 {
         flight.leave_unfinished(&step.key);
     }
     if kept > 0 {
-        let detail = format!(
-            "{kept} members were not taken out, because their entries are there or the directory did not answer; the \
-             next run reads them again"
-        );
-        let error = row_error(
-            &step.key,
-            &step.dn,
-            step.class.as_str(),
-            Fault::Drifted,
-            detail,
-        );
-        flight.tracker.record(error).await;
+        tell_kept(flight, step, kept).await;
     }
     Ok(gone)
+}
+
+async fn tell_kept(flight: &Flight<'_>, step: &Step, kept: u64) {
+    let detail = format!(
+        "{kept} members were not taken out, because their entries are there, a group within has them, or the directory \
+         did not answer; the next run reads them again"
+    );
+    let error = row_error(
+        &step.key,
+        &step.dn,
+        step.class.as_str(),
+        Fault::Drifted,
+        detail,
+    );
+    flight.tracker.record(error).await;
+}
+
+/// Those of the members whom a group within has now, where these count; all of them where the directory does not say.
+async fn held_within(
+    flight: &Flight<'_>,
+    group: &RowKey,
+    members: &[(RowKey, String)],
+) -> HashSet<RowKey> {
+    let groups = std::slice::from_ref(group);
+    let users = members.iter().filter(|(row, _)| row.kind == Kind::User);
+    let users: Vec<&(RowKey, String)> = users.collect();
+    let dns = |of: &[&(RowKey, String)]| of.iter().map(|(_, dn)| dn.clone()).collect();
+    let mut held = HashSet::new();
+    if flight.relay.profile.nested_groups != NestedGroups::Flatten {
+        return held;
+    }
+    // All at once first: as a rule it is nobody.
+    if let Ok(false) = proof::groups::hold_any(flight.reader, groups, dns(&users), true).await {
+        return held;
+    }
+    for user in users {
+        let one = dns(std::slice::from_ref(&user));
+        let answer = proof::groups::hold_any(flight.reader, groups, one, true).await;
+        if !matches!(answer, Ok(false)) {
+            held.insert(user.0.clone());
+        }
+    }
+    held
 }
 
 pub(super) fn ids(members: &[(RowKey, String)]) -> Vec<String> {

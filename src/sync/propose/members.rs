@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::identity::{Kind, RowKey};
 use crate::plan::membership::{self, Named, NestedGroups};
 use crate::plan::{Class, Step};
-use crate::snapshot::Row;
+use crate::snapshot::{Row, Standing};
 use crate::sync::propose::Draft;
 use crate::sync::{Error, Relay};
 
@@ -107,7 +107,12 @@ impl Draft<'_> {
     ) -> Result<(), Error> {
         let mut after = after.clone();
         while let Some(rows) = self.next_marked(Kind::Group, &mut after).await? {
-            let new = rows.into_iter().filter(|row| row.applied.is_none());
+            let is_there = |row: &Row| {
+                let mut seen = row.owner().into_iter();
+                seen.any(|(_, seen)| seen.standing == Standing::Present)
+            };
+            let new = rows.into_iter();
+            let new = new.filter(|row| row.applied.is_none() && self.is_mine(row) && is_there(row));
             self.mark_rows_naming(new.map(|row| row.key).collect())
                 .await?;
         }

@@ -311,6 +311,9 @@ async fn what_is_held_and_counted_survives_the_migration_to_version_3() {
         let key = table.keys_starting_with(&[])?.remove(0);
         let record = table.remove(key.as_slice())?.unwrap().value().to_vec();
         table.insert(&key[..key.len() - 1], record.as_slice())?;
+        let dated = codec::encode(&(&hours, Some(time(2)), Some(time(3))))?;
+        let key = codec::profile_key(&profile("c"));
+        open_write(txn, LEDGERS)?.insert(key.as_slice(), dated.as_slice())?;
         for (profile, changed) in &ledgers {
             let record = codec::encode(&(&hours, changed, Some(time(3))))?;
             let key = codec::profile_key(profile);
@@ -326,7 +329,8 @@ async fn what_is_held_and_counted_survives_the_migration_to_version_3() {
     let rows = vec![held.key().unwrap()];
     store.release(DIRECTORY, rows, Vec::new()).await.unwrap();
     assert_eq!(store.all_held(DIRECTORY, None, 9).await.unwrap(), []);
-    for (name, changed_at) in [("a", Some(DateTime::UNIX_EPOCH)), ("b", None)] {
+    let epoch = DateTime::UNIX_EPOCH;
+    for (name, changed_at) in [("a", Some(epoch)), ("b", None), ("c", Some(time(2)))] {
         let ledger = store.ledger(&profile(name)).await.unwrap();
         assert_eq!(ledger.definition_changed_at, changed_at);
         assert_eq!(ledger.quarantine_cleared_at, Some(time(3)));
