@@ -47,10 +47,12 @@ pub(super) async fn provably_gone(
     let nested = flight.relay.profile.nested_groups;
     let counting =
         propose::members::named(flight.relay, std::slice::from_ref(&step.key), nested).await?;
-    let all_named: HashSet<MemberKey> = counting
-        .values()
-        .flatten()
-        .map(|member| member.name)
+    let there = group.owner().map(|(_, seen)| &seen.identity);
+    // A unit that nobody is known to lie in names them all the same.
+    let own = there.into_iter().flat_map(|entry| &entry.members);
+    let all_named: HashSet<MemberKey> = own
+        .map(|member| member.key)
+        .chain(counting.values().flatten().map(|member| member.name))
         .collect();
     let named = |names: &[MemberKey]| names.iter().any(|name| all_named.contains(name));
     let may_belong = |row: &Row| row.key.kind == Kind::User || nested == NestedGroups::Nested;
@@ -58,7 +60,6 @@ pub(super) async fn provably_gone(
         .values()
         .flatten()
         .any(|member| member.row.is_none());
-    let there = group.owner().map(|(_, seen)| &seen.identity);
     let is_unit = there.is_some_and(Identity::is_unit);
     let job = flight.tracker.job();
     let all_was_read = job.complete_read.is_some() && !job.suspicious;
