@@ -267,8 +267,12 @@ impl History {
                 Err(error) => return Err(error),
             },
         };
+        fuse.set(None); // what happens between runs has no end
+        let ended = match fuse.is_burnt() {
+            true => Ended::Crashed, // by a thread of the store, as the run came to its end
+            false => ended,
+        };
         if let Ended::With(_) = ended {
-            fuse.set(None); // what happens between runs has no end
             let mut state = self.site.lock();
             if state.was_read && state.source_faults.tell_all() {
                 state.model.unnoticed.clear();
