@@ -128,6 +128,8 @@ enum Missed {
 pub(super) struct Reader<'a> {
     own: Line<'a>,
     others: Vec<(&'a ProfileName, Line<'a>)>,
+    /// The profiles whose groups count.
+    counted: Vec<ProfileName>,
     /// What looks for absent entries found in this run; a leaver may be a member of many groups.
     found: Mutex<HashMap<RowKey, Whereabouts>>,
     missed: Mutex<Missed>,
@@ -147,6 +149,7 @@ impl<'a> Reader<'a> {
                 .iter()
                 .map(|(profile, settings)| (profile, Line::new(relay, settings, &chosen)))
                 .collect(),
+            counted: relay.counted(),
             found: Mutex::default(),
             missed: Mutex::default(),
             unread: Mutex::default(),
@@ -221,11 +224,11 @@ impl<'a> Reader<'a> {
         Ok(Whereabouts::Gone)
     }
 
-    /// The groups in any profile's scope that name one of these entries as a member, by DN.
+    /// The groups in the scope of any profile that counts which name one of these entries as a member, by DN.
     async fn groups_naming(&self, dns: &[String]) -> Result<Vec<NamingGroup>, source::Error> {
         let mut groups = self.own.source().await?.groups_naming(dns).await?;
-        for (_, other) in &self.others {
-            if other.settings.groups.is_some() {
+        for (profile, other) in &self.others {
+            if other.settings.groups.is_some() && self.counted.contains(profile) {
                 groups.extend(other.source().await?.groups_naming(dns).await?);
             }
         }
