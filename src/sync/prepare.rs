@@ -262,16 +262,16 @@ async fn is_current(flight: &Flight<'_>, step: &Step, row: &Row) -> bool {
     };
     let detail =
         format!("it was left out of the approved plan: {why}; the next run looks at it again");
-    let error = row_error(
-        &step.key,
-        &step.dn,
-        step.class.as_str(),
-        Fault::Drifted,
-        detail,
-    );
-    flight.tracker.record(error).await;
+    tell_of(flight, step, detail).await;
     flight.tracker.update(|job| job.counters.skipped += 1);
     false
+}
+
+/// Tells that a step, or a part of it, is not carried out because the directory says something else by now.
+async fn tell_of(flight: &Flight<'_>, step: &Step, detail: String) {
+    let operation = step.class.as_str();
+    let error = row_error(&step.key, &step.dn, operation, Fault::Drifted, detail);
+    flight.tracker.record(error).await;
 }
 
 /// Looks whether the reason of a step still holds, where it takes something away, or gives something by old news; a step whose
@@ -304,16 +304,7 @@ async fn is_proved(flight: &Flight<'_>, step: &Step, row: &Row) -> Result<bool, 
     flight.tracker.update(|job| job.suspicious = true);
     let what = if takes { "taken away" } else { "given" };
     let detail = format!("nothing was {what}: {why}; the next run reads it again");
-    flight
-        .tracker
-        .record(row_error(
-            &step.key,
-            &step.dn,
-            step.class.as_str(),
-            Fault::Drifted,
-            detail,
-        ))
-        .await;
+    tell_of(flight, step, detail).await;
     flight.tracker.update(|job| job.counters.skipped += 1);
     Ok(false)
 }

@@ -43,6 +43,7 @@ pub(in crate::sync) async fn read(
         rung.as_str(),
         format!("{}; {} entries were named", after.reason, hints.len()),
     );
+    hints.extend(unread::hints(relay, reader).await?);
     if !hints.is_empty() {
         // Until the end the position does not hold: an entry that is recorded under a new name looks unchanged afterwards, so
         // a run that is cut off would leave the groups that name it as they were.
@@ -56,7 +57,6 @@ pub(in crate::sync) async fn read(
             .save_feed_state(lease, &relay.key(), &until_then)
             .await?;
     }
-    hints.extend(unread::hints(relay, reader).await?);
     let source = reader.source().await?;
     let mut reading = Rereading {
         relay,

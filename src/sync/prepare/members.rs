@@ -2,16 +2,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::fault::Fault;
 use crate::identity::{Identity, Kind, MemberKey, RowKey};
 use crate::plan::membership::NestedGroups;
 use crate::plan::{Reason, Step};
 use crate::scim::encode::Known;
 use crate::snapshot::{Applied, Row, Standing};
 use crate::sync::flight::{Flight, Mandate};
-use crate::sync::prepare::{Operation, Task, stale};
+use crate::sync::prepare::{Operation, Task, stale, tell_of};
 use crate::sync::proof::Whereabouts;
-use crate::sync::tracker::row_error;
 use crate::sync::{Error, adopt, proof, propose, restored, together};
 
 /// Without those whom the group wants by now: a plan that waited rests on a read that is long ago, and members who were missing
@@ -102,24 +100,14 @@ pub(super) async fn provably_gone(
         flight.leave_unfinished(&step.key);
     }
     if kept > 0 {
-        tell_kept(flight, step, kept).await;
+        flight.tracker.update(|job| job.suspicious = true);
+        let detail = format!(
+            "{kept} members were not taken out, because their entries are there, a group within has them, or the directory \
+             did not answer; the next run reads them again"
+        );
+        tell_of(flight, step, detail).await;
     }
     Ok(gone)
-}
-
-async fn tell_kept(flight: &Flight<'_>, step: &Step, kept: u64) {
-    let detail = format!(
-        "{kept} members were not taken out, because their entries are there, a group within has them, or the directory \
-         did not answer; the next run reads them again"
-    );
-    let error = row_error(
-        &step.key,
-        &step.dn,
-        step.class.as_str(),
-        Fault::Drifted,
-        detail,
-    );
-    flight.tracker.record(error).await;
 }
 
 /// Those of the members whom a group within has now, where these count; all of them where the directory does not say.
