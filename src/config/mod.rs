@@ -241,7 +241,7 @@ fn read_server(mut fields: Fields<'_>, problems: &mut Problems) -> Option<Server
 fn read_store(mut fields: Fields<'_>, problems: &mut Problems) -> Option<store::Settings> {
     let path = fields.text("path", problems).unwrap_or("scim-relay.redb");
     let path = PathBuf::from(path);
-    let cache_mib = fields.integer("cacheMib", 64, 4..=65_536, problems);
+    let cache_mib = fields.integer("cacheMib", 16, 4..=65_536, problems);
     fields.finish(problems);
     Some(store::Settings {
         path,

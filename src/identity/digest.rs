@@ -17,22 +17,79 @@ impl Digest {
     ///
     /// The order of attributes, the case of their names and the order of values do not count,
     /// because LDAP gives no meaning to them (RFC 4511 §4.1.7). Both slices are sorted in place.
-    pub fn of_entry(dn: &str, attributes: &mut [(String, Vec<&[u8]>)]) -> Self {
-        for (name, values) in attributes.iter_mut() {
-            name.make_ascii_lowercase();
+    pub fn of_entry(dn: &str, attributes: &mut [(&str, Vec<&[u8]>)]) -> Self {
+        for (_, values) in attributes.iter_mut() {
             values.sort_unstable();
         }
-        attributes.sort_unstable();
-        let mut hasher = Sha256::new();
-        feed(&mut hasher, dn.as_bytes());
+        attributes.sort_unstable_by(|(left, lefts), (right, rights)| {
+            let names = || lower(left).cmp(lower(right));
+            names().then_with(|| lefts.cmp(rights))
+        });
+        let mut gathered = Gathered::default();
+        gathered.part(dn.as_bytes());
         for (name, values) in attributes.iter() {
-            feed(&mut hasher, name.as_bytes());
-            hasher.update((values.len() as u64).to_le_bytes());
+            gathered.lower_part(name);
+            gathered.number(values.len());
             for value in values {
-                feed(&mut hasher, value);
+                gathered.part(value);
             }
         }
-        Self(truncated(hasher))
+        gathered.digest()
+    }
+}
+
+/// The bytes of a name in lower case.
+fn lower(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().map(|byte| byte.to_ascii_lowercase())
+}
+
+/// How much is gathered before it is hashed: each call of the hash costs as much as a dozen bytes.
+const GATHERED_BYTES: usize = 4 * 1024;
+
+/// What is to be hashed, gathered from small pieces.
+struct Gathered {
+    hasher: Sha256,
+    bytes: Vec<u8>,
+}
+
+impl Default for Gathered {
+    fn default() -> Self {
+        Self {
+            hasher: Sha256::new(),
+            bytes: Vec::with_capacity(1024),
+        }
+    }
+}
+
+impl Gathered {
+    fn number(&mut self, number: usize) {
+        self.bytes.extend_from_slice(&(number as u64).to_le_bytes());
+    }
+
+    fn part(&mut self, part: &[u8]) {
+        self.number(part.len());
+        if self.bytes.len() + part.len() > GATHERED_BYTES {
+            self.hasher.update(&self.bytes);
+            self.bytes.clear();
+        }
+        if part.len() > GATHERED_BYTES {
+            self.hasher.update(part);
+        } else {
+            self.bytes.extend_from_slice(part);
+        }
+    }
+
+    fn lower_part(&mut self, name: &str) {
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            self.part(name.to_ascii_lowercase().as_bytes());
+        } else {
+            self.part(name.as_bytes());
+        }
+    }
+
+    fn digest(mut self) -> Digest {
+        self.hasher.update(&self.bytes);
+        Digest(truncated(self.hasher))
     }
 }
 
@@ -62,14 +119,9 @@ mod tests {
     use super::*;
 
     fn digest(attributes: &[(&str, &[&str])]) -> Digest {
-        let mut attributes: Vec<(String, Vec<&[u8]>)> = attributes
+        let mut attributes: Vec<(&str, Vec<&[u8]>)> = attributes
             .iter()
-            .map(|(name, values)| {
-                (
-                    (*name).to_owned(),
-                    values.iter().map(|value| value.as_bytes()).collect(),
-                )
-            })
+            .map(|(name, values)| (*name, values.iter().map(|value| value.as_bytes()).collect()))
             .collect();
         Digest::of_entry("uid=ann", &mut attributes)
     }
@@ -81,5 +133,21 @@ mod tests {
         assert_ne!(base, digest(&[("mail", &["a"]), ("sn", &["b", "x"])]));
         assert_ne!(base, digest(&[("mail", &["ab"]), ("sn", &["x"])]));
         assert_ne!(base, digest(&[("mail", &["a", "b"]), ("sn", &["X"])]));
+    }
+
+    #[test]
+    fn stored_digests_stay_what_they_are_however_long_the_values_are() {
+        let long = "x".repeat(GATHERED_BYTES + 1);
+        let values = [long.as_str(), "a", &long[..GATHERED_BYTES], "b"];
+        let mut sorted = values;
+        sorted.sort_unstable();
+        let mut hasher = Sha256::new();
+        feed(&mut hasher, b"uid=ann");
+        feed(&mut hasher, b"member");
+        hasher.update(4_u64.to_le_bytes());
+        for value in sorted {
+            feed(&mut hasher, value.as_bytes());
+        }
+        assert_eq!(digest(&[("Member", &values)]), Digest(truncated(hasher)));
     }
 }

@@ -1,7 +1,15 @@
 //! What a profile has already seen, as a compact index of digests that a read is compared against.
 
+use std::collections::HashSet;
+
 use crate::identity::digest::{self, Digest};
 use crate::identity::{Anchor, Kind, RowKey};
+
+/// Rows that lie together on average, so that they are one or two lines of the processor's cache.
+const ROWS_PER_PLACE: usize = 2;
+/// So that the places of the largest directory take four megabytes.
+const PLACE_BITS_MAX: u32 = 19;
+const KINDS: usize = 2;
 
 /// What the index says of an entry that was just read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,27 +24,46 @@ pub enum Seen {
     Again,
 }
 
-/// The digests of all present rows of a profile: 33 bytes a row, so that a million fit in memory.
+/// The digests of all present rows of a profile: 34 bytes a row, so that a million fit in memory.
 #[derive(Debug, Default)]
 pub struct Known {
-    rows: Vec<(Slot, Digest)>,
-    met: Vec<bool>,
-    new: std::collections::HashSet<Slot>,
+    /// In order.
+    rows: Vec<Row>,
+    /// Where the rows of each place begin, and where the last ones end.
+    starts: Vec<u32>,
+    /// How many bits of an anchor tell its place.
+    bits: u32,
+    new: HashSet<Slot>,
+}
+
+/// One row; whether it was met lies beside its digest, because each step to another piece of memory is a wait.
+#[derive(Debug)]
+struct Row {
+    slot: Slot,
+    digest: Digest,
+    met: bool,
 }
 
 impl Known {
-    /// Builds the index from all rows with their digests, in any order.
+    /// Builds the index from all rows with their digests, in any order; no more room is taken than the rows say that they need.
     pub fn from_rows(rows: impl IntoIterator<Item = (RowKey, Digest)>) -> Self {
-        let mut rows: Vec<_> = rows
-            .into_iter()
-            .map(|(key, digest)| (slot(&key), digest))
-            .collect();
-        rows.sort_unstable_by_key(|(slot, _)| *slot);
-        let met = vec![false; rows.len()];
+        let source = rows.into_iter();
+        let mut rows = Vec::with_capacity(source.size_hint().1.unwrap_or_default());
+        rows.extend(source.map(|(key, digest)| Row {
+            slot: slot(&key),
+            digest,
+            met: false,
+        }));
+        rows.sort_unstable_by_key(|row| row.slot);
+        let bits = (rows.len() / ROWS_PER_PLACE)
+            .checked_ilog2()
+            .unwrap_or_default()
+            .min(PLACE_BITS_MAX);
         Self {
+            starts: starts(&rows, bits),
+            bits,
             rows,
-            met,
-            new: Default::default(),
+            new: HashSet::new(),
         }
     }
 
@@ -53,17 +80,18 @@ impl Known {
     /// Marks an entry as met in this read, and tells what was known of it.
     pub fn meet(&mut self, key: &RowKey, digest: Digest) -> Seen {
         let slot = slot(key);
-        let Ok(at) = self.rows.binary_search_by_key(&slot, |(slot, _)| *slot) else {
+        let Some(at) = self.find(slot) else {
             return if self.new.insert(slot) {
                 Seen::New
             } else {
                 Seen::Again
             };
         };
-        if std::mem::replace(&mut self.met[at], true) {
+        let row = &mut self.rows[at];
+        if std::mem::replace(&mut row.met, true) {
             return Seen::Again;
         }
-        if self.rows[at].1 == digest {
+        if row.digest == digest {
             Seen::Unchanged
         } else {
             Seen::Changed
@@ -72,16 +100,43 @@ impl Known {
 
     /// Whether a row was met in this read; a row that was never known counts as met.
     pub fn was_met(&self, key: &RowKey) -> bool {
-        let slot = slot(key);
-        self.rows
-            .binary_search_by_key(&slot, |(slot, _)| *slot)
-            .map_or(true, |at| self.met[at])
+        self.find(slot(key)).is_none_or(|at| self.rows[at].met)
     }
 
     /// How many known rows were not met.
     pub fn unmet(&self) -> usize {
-        self.met.iter().filter(|met| !**met).count()
+        self.rows.iter().filter(|row| !row.met).count()
     }
+
+    fn find(&self, slot: Slot) -> Option<usize> {
+        let place = place(slot, self.bits);
+        let start = *self.starts.get(place)? as usize;
+        let end = *self.starts.get(place + 1)? as usize;
+        let found = self.rows[start..end].binary_search_by_key(&slot, |row| row.slot);
+        found.ok().map(|at| start + at)
+    }
+}
+
+/// Where the rows of each place begin, with the end of the last.
+fn starts(rows: &[Row], bits: u32) -> Vec<u32> {
+    let mut starts = vec![0; KINDS << bits];
+    for row in rows {
+        starts[place(row.slot, bits)] += 1;
+    }
+    let mut next = 0;
+    for start in &mut starts {
+        next += std::mem::replace(start, next);
+    }
+    starts.push(next);
+    starts
+}
+
+/// Which place a row is in: that of its kind and of the first bits of its anchor, which differ well enough in what servers make up
+/// (objectGUID, entryUUID, nsUniqueId) and in digests. A search among all rows would wait for memory at each of its steps.
+fn place((kind, anchor): Slot, bits: u32) -> usize {
+    let first = u32::from_be_bytes([anchor[0], anchor[1], anchor[2], anchor[3]]);
+    let within = first.checked_shr(u32::BITS - bits).unwrap_or_default();
+    ((kind as usize) << bits) + within as usize
 }
 
 /// A row's place: users before groups, then the anchor in 16 bytes.
@@ -103,6 +158,36 @@ mod tests {
         RowKey {
             kind: Kind::User,
             anchor: Anchor::Text(name.into()),
+        }
+    }
+
+    #[test]
+    fn every_row_is_found_however_close_together_anchors_are() {
+        let uuid = |number: u128| Anchor::Uuid(uuid::Uuid::from_u128(number));
+        let spread = (0..500).map(|at| u128::MAX / 500 * at);
+        let close = (0..500).map(|at| (7 << 100) + at);
+        let all: Vec<RowKey> = spread
+            .chain(close)
+            .flat_map(|number| {
+                [Kind::User, Kind::Group].map(|kind| RowKey {
+                    kind,
+                    anchor: uuid(number),
+                })
+            })
+            .collect();
+        for count in [0, 1, 10, all.len() / 2, all.len()] {
+            let (there, missing) = all.split_at(count);
+            let digest = Digest([1; 16]);
+            let mut known = Known::from_rows(there.iter().map(|key| (key.clone(), digest)));
+            assert!(there.iter().all(|key| !known.was_met(key)));
+            assert!(missing.iter().all(|key| known.was_met(key)));
+            for key in there {
+                assert_eq!(known.meet(key, digest), Seen::Unchanged);
+            }
+            for key in missing {
+                assert_eq!(known.meet(key, digest), Seen::New);
+            }
+            assert_eq!((known.len(), known.unmet()), (count, 0));
         }
     }
 

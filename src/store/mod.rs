@@ -206,6 +206,13 @@ pub trait Store:
     /// were taken before no longer work.
     async fn forget_directory(&self, directory: DirectoryId) -> Result<(), Error>;
 
+    /// Whether every row that is present in one of the profiles is marked, as in a first load.
+    async fn all_marked(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+    ) -> Result<bool, Error>;
+
     /// Marks rows as different.
     async fn mark_dirty(&self, lease: &Lease, rows: Vec<RowKey>) -> Result<(), Error>;
 

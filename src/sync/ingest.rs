@@ -20,10 +20,11 @@ use crate::sync::proof::{Reader, Whereabouts};
 use crate::sync::tracker::{Tracker, row_error};
 use crate::sync::{Error, Relay, roles};
 
-/// Observations between the reader and the store; a slow store holds the directory's server back.
-pub(super) const OBSERVATIONS_WAITING_MAX: usize = 1_024;
 /// Entries written in one transaction.
 const ENTRIES_PER_WRITE: usize = 2_000;
+/// Observations between the reader and the store: those of the next transaction, while one is written. A slow store holds the
+/// directory's server back.
+pub(super) const OBSERVATIONS_WAITING_MAX: usize = ENTRIES_PER_WRITE;
 /// Rows marked absent in one transaction.
 const ABSENCES_PER_WRITE: usize = 10_000;
 /// Entries that are missing at another server than before and are looked for again; more of them are a matter of that server.

@@ -76,6 +76,8 @@ pub(super) async fn make_plan(
     }
     match rows {
         Rows::AllThatDiffer => {
+            let (store, names) = (&relay.store, relay.counted());
+            draft.all_marked = store.all_marked(relay.directory.id, &names).await?;
             let mut after = None;
             draft.add_all(Kind::User, &mut after).await?;
             draft.set_managers().await?;
@@ -137,6 +139,8 @@ struct Draft<'a> {
     now: DateTime<Utc>,
     /// Since when scope, filters or mapping are others, where the plan is about all that differs because of it.
     changed_at: Option<DateTime<Utc>>,
+    /// Whether all rows have their marks yet, as in a first load, so that none has to be marked for another one's sake.
+    all_marked: bool,
     /// Users that become linked if this plan is carried out, by a short digest of their keys.
     joining: HashSet<[u8; 16]>,
     /// Who is to be created under which userName, by a short digest of the name in lower case.
@@ -179,6 +183,7 @@ impl<'a> Draft<'a> {
             policy: policy::of(relay, now),
             now,
             changed_at: None,
+            all_marked: false,
             joining: HashSet::new(),
             names: HashMap::new(),
             linking: HashMap::new(),
@@ -293,6 +298,7 @@ impl<'a> Draft<'a> {
         self.keep_merged().await?;
         let store = &self.relay.store;
         if !clean.is_empty() {
+            self.all_marked = false;
             store.clear_dirty(self.lease, clean).await?;
         }
         self.problems.keep().await?;

@@ -288,10 +288,10 @@ fn ldap_answer(attributes: &[(&str, &str)]) -> Call {
 }
 
 fn digest_entry() -> Call {
-    let make = || -> Vec<(String, Vec<&'static [u8]>)> {
+    let make = || -> Vec<(&'static str, Vec<&'static [u8]>)> {
         let attributes = USER.iter();
         attributes
-            .map(|(name, text)| ((*name).to_owned(), vec![text.as_bytes()]))
+            .map(|(name, text)| (*name, vec![text.as_bytes()]))
             .collect()
     };
     each(make, |mut attributes| Digest::of_entry(DN, &mut attributes))

@@ -257,9 +257,9 @@ impl Told {
             .map(|(name, values)| (name.clone(), bytes(values)))
             .collect();
         owned.push(("member".to_owned(), bytes(&self.members)));
-        let mut parts: Vec<(String, Vec<&[u8]>)> = owned
+        let mut parts: Vec<(&str, Vec<&[u8]>)> = owned
             .iter()
-            .map(|(name, values)| (name.clone(), values.iter().map(Vec::as_slice).collect()))
+            .map(|(name, values)| (name.as_str(), values.iter().map(Vec::as_slice).collect()))
             .collect();
         Digest::of_entry(&self.dn, &mut parts)
     }

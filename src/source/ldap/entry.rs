@@ -97,6 +97,12 @@ impl<'a> Attribute<'a> {
 impl<'a> Description<'a> {
     /// Takes an attribute's name apart. The case of letters does not count.
     pub(super) fn parse(text: &'a str) -> Result<Self, Malformed> {
+        if !text.as_bytes().contains(&b';') {
+            return Ok(Self {
+                name: text,
+                range: None,
+            });
+        }
         let mut parts = text.split(';');
         let mut at = parts.next().map_or(0, str::len);
         let mut end = at;

@@ -9,6 +9,8 @@ use crate::source::ldap::ber::{self, Ber, Malformed};
 
 /// Room that is made for each read from the stream.
 const READ_BYTES: usize = 64 * 1024;
+/// Room that is kept when what came last has been taken: that of a large group is given back.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
 /// The tag of the controls at the end of a message.
 const CONTROLS: u8 = 0xa0;
 
@@ -113,6 +115,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
         loop {
             if let Some(bytes) = self.cut()? {
                 return Ok(Some(Message::parse(bytes)?));
+            }
+            if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES_MAX {
+                self.buffer = BytesMut::new();
             }
             self.buffer.reserve(READ_BYTES);
             if self.stream.read_buf(&mut self.buffer).await? == 0 {

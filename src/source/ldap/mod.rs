@@ -37,6 +37,7 @@ mod request;
 mod scope;
 mod servers;
 mod session;
+mod silence;
 mod socket;
 mod tls;
 mod units;

@@ -94,7 +94,7 @@ pub(super) struct Parts<'a> {
     /// The name as the server wrote it.
     pub(super) dn: &'a [u8],
     /// The attributes that have values, by their wanted names.
-    pub(super) attributes: Vec<(String, Vec<&'a [u8]>)>,
+    pub(super) attributes: Vec<(&'a str, Vec<&'a [u8]>)>,
     /// Whether the server kept values back (`member;range=0-1499`).
     pub(super) ranged: bool,
 }
@@ -104,7 +104,7 @@ impl Parts<'_> {
     pub(super) fn values(&self, name: &str) -> &[&[u8]] {
         self.attributes
             .iter()
-            .find(|(found, _)| found == name)
+            .find(|(found, _)| *found == name)
             .map_or(&[], |(_, values)| values)
     }
 
@@ -230,7 +230,7 @@ impl Scope {
 
     /// The wanted parts of an entry. The first message is the entry; the others add ranges of values to it, or are users
     /// whose primary group it is.
-    pub(super) fn parts<'a>(&self, messages: &'a [Message]) -> Result<Parts<'a>, Malformed> {
+    pub(super) fn parts<'a>(&'a self, messages: &'a [Message]) -> Result<Parts<'a>, Malformed> {
         let mut dn: &[u8] = &[];
         let mut ranged = false;
         let mut values: Vec<Vec<&[u8]>> = vec![Vec::new(); self.wanted.len()];
@@ -265,7 +265,7 @@ impl Scope {
             .iter()
             .zip(values)
             .filter(|(_, values)| !values.is_empty())
-            .map(|(name, values)| (name.clone(), values))
+            .map(|(name, values)| (name.as_str(), values))
             .collect();
         Ok(Parts {
             dn,
@@ -337,10 +337,10 @@ impl Scope {
         let attributes = parts
             .attributes
             .iter()
-            .filter(|(name, _)| self.mapped.contains(name))
+            .filter(|(name, _)| self.mapped.iter().any(|mapped| mapped == name))
             .map(|(name, values)| {
                 let values = values.iter().map(|value| Value::from_wire(value)).collect();
-                (name.clone(), values)
+                ((*name).to_owned(), values)
             })
             .collect();
         Ok(Identity {
@@ -364,14 +364,13 @@ impl Scope {
                 .into_iter()
                 .collect();
         }
-        let mut members: Vec<Member> = self
-            .membership
-            .iter()
-            .flat_map(|attribute| {
-                let values = parts.values(&attribute.name).iter();
-                values.map(|value| member(attribute, value))
-            })
-            .collect();
+        let values = |attribute: &MembershipAttribute| parts.values(&attribute.name);
+        let count = self.membership.iter().map(|by| values(by).len()).sum();
+        let mut members = Vec::with_capacity(count);
+        for attribute in &self.membership {
+            let named = values(attribute).iter();
+            members.extend(named.map(|value| member(attribute, value)));
+        }
         members.sort_unstable();
         members.dedup_by(|left, right| left.key == right.key);
         members

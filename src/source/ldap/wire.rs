@@ -7,6 +7,7 @@ use std::time::Duration;
 use lber::structure::StructureTag;
 use ldap3::controls::RawControl;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::select;
 use tokio::time::timeout;
 
 use crate::source::ldap::answer::{Answer, paging_cookie};
@@ -14,6 +15,7 @@ use crate::source::ldap::ber::Malformed;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::frame::{FrameError, Framed, Message};
 use crate::source::ldap::request::{self, Search};
+use crate::source::ldap::silence::Silence;
 
 const ENTRY: u8 = 0x64;
 const REFERENCE: u8 = 0x73;
@@ -137,6 +139,7 @@ pub(super) struct Wire {
     framed: Framed<Box<dyn Stream>>,
     answer_timeout: Duration,
     last_id: u32,
+    silence: Silence,
     /// The request that is being answered. What was given up in the middle leaves it set, and the wire unusable.
     open: Option<u32>,
 }
@@ -148,6 +151,7 @@ impl Wire {
             framed: Framed::new(stream, bytes_max),
             answer_timeout,
             last_id: 0,
+            silence: Silence::new(answer_timeout),
             open: None,
         }
     }
@@ -289,6 +293,7 @@ impl Wire {
         }
         self.last_id = id;
         self.open = Some(id);
+        self.silence.begins();
         Ok(())
     }
 
@@ -303,10 +308,13 @@ impl Wire {
         if self.open.is_none() {
             return Err(WireError::Broken);
         }
-        match timeout(self.answer_timeout, self.framed.next()).await {
-            Ok(message) => self.own(message?.ok_or(WireError::Closed)?),
-            Err(_) => Err(WireError::Silent(self.answer_timeout)),
-        }
+        let message = select! {
+            biased;
+            message = self.framed.next() => message?.ok_or(WireError::Closed)?,
+            () = self.silence.lasts() => return Err(WireError::Silent(self.answer_timeout)),
+        };
+        self.silence.is_broken();
+        self.own(message)
     }
 
     /// A message, if it answers the request that is open.

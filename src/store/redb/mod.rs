@@ -195,12 +195,25 @@ impl Store for RedbStore {
             .await
     }
 
+    async fn all_marked(
+        &self,
+        directory: DirectoryId,
+        profiles: &[ProfileName],
+    ) -> Result<bool, Error> {
+        let profiles = profiles.to_vec();
+        self.read(move |txn| seen::all_marked(txn, directory, &profiles))
+            .await
+    }
+
     async fn mark_dirty(&self, lease: &Lease, rows: Vec<RowKey>) -> Result<(), Error> {
         let lease = *lease;
-        self.write(Commit::Bulk, move |txn| {
-            seen::mark_dirty(txn, &lease, &rows)
-        })
-        .await
+        let unmarked = self.read(move |txn| seen::unmarked(txn, lease.directory, rows));
+        let rows = unmarked.await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mark = move |txn: &WriteTransaction| seen::mark_dirty(txn, &lease, &rows);
+        self.write(Commit::Bulk, mark).await
     }
 
     async fn mark_ancestors(&self, lease: &Lease) -> Result<(), Error> {
@@ -227,10 +240,8 @@ impl Store for RedbStore {
 
     async fn clear_dirty(&self, lease: &Lease, rows: Vec<(RowKey, Digest)>) -> Result<(), Error> {
         let lease = *lease;
-        self.write(Commit::Bulk, move |txn| {
-            seen::clear_dirty(txn, &lease, rows)
-        })
-        .await
+        let clear = move |txn: &WriteTransaction| seen::clear_dirty(txn, &lease, rows);
+        self.write(Commit::Bulk, clear).await
     }
 
     async fn rows(
@@ -369,10 +380,8 @@ impl Store for RedbStore {
         found: Vec<(RowKey, Option<Match>)>,
     ) -> Result<(), Error> {
         let lease = *lease;
-        self.write(Commit::Bulk, move |txn| {
-            applied::record_found(txn, &lease, &found)
-        })
-        .await
+        let record = move |txn: &WriteTransaction| applied::record_found(txn, &lease, &found);
+        self.write(Commit::Bulk, record).await
     }
 
     async fn record_observed(
@@ -381,18 +390,14 @@ impl Store for RedbStore {
         observed: Vec<(RowKey, Option<Applied>)>,
     ) -> Result<(), Error> {
         let lease = *lease;
-        self.write(Commit::Outbox, move |txn| {
-            applied::record_observed(txn, &lease, &observed)
-        })
-        .await
+        let record = move |txn: &WriteTransaction| applied::record_observed(txn, &lease, &observed);
+        self.write(Commit::Outbox, record).await
     }
 
     async fn add_steps(&self, lease: &Lease, job: JobId, steps: Vec<Step>) -> Result<(), Error> {
         let lease = *lease;
-        self.write(Commit::Bulk, move |txn| {
-            plans::add_steps(txn, &lease, job, &steps)
-        })
-        .await
+        let add = move |txn: &WriteTransaction| plans::add_steps(txn, &lease, job, &steps);
+        self.write(Commit::Bulk, add).await
     }
 
     async fn drop_steps(&self, lease: &Lease, job: JobId, rows: Vec<RowKey>) -> Result<(), Error> {
@@ -429,10 +434,8 @@ impl Store for RedbStore {
 
     async fn intend(&self, lease: &Lease, intents: Vec<Intent>) -> Result<(), Error> {
         let lease = *lease;
-        self.write(Commit::Outbox, move |txn| {
-            applied::intend(txn, &lease, &intents)
-        })
-        .await
+        let intend = move |txn: &WriteTransaction| applied::intend(txn, &lease, &intents);
+        self.write(Commit::Outbox, intend).await
     }
 
     async fn intents(&self, directory: DirectoryId) -> Result<Vec<Intent>, Error> {

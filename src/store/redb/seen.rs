@@ -29,7 +29,8 @@ pub(super) fn known(txn: &ReadTransaction, profile: &ProfileKey) -> Result<Known
         });
         row.map_err(|failure| failed = Some(failure)).ok()
     });
-    let known = Known::from_rows(rows);
+    let count = usize::try_from(tables.digests.count()?).unwrap_or_default();
+    let known = Known::from_rows(rows.take(count));
     failed.map_or(Ok(known), Err)
 }
 
@@ -108,6 +109,7 @@ pub(super) fn record_seen(
             before.as_ref().map(|seen| &seen.identity),
             Some(&identity),
         );
+        drop(before); // of a large group it is as large as what takes its place
         let seen = codec::encode(&Seen {
             identity,
             digest,
@@ -215,6 +217,51 @@ fn forget_fingerprints(
         profiles.insert(key.as_slice(), record.as_slice())?;
     }
     Ok(())
+}
+
+/// Whether every row that is present in one of the profiles is marked.
+pub(super) fn all_marked(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    profiles: &[ProfileName],
+) -> Result<bool, Failure> {
+    let dirty = DirectoryTables::read(txn, directory)?.dirty;
+    for profile in ProfileTables::read_some(txn, directory, profiles)? {
+        if profile.digests.count()? > dirty.count()? {
+            return Ok(false);
+        }
+        // Side by side in order, because a look at each would cost twenty times as much.
+        let mut marked = dirty.after(None)?;
+        for present in profile.digests.after(None)? {
+            let present = present?.0;
+            let is_marked = loop {
+                match marked.next().transpose()? {
+                    Some((row, _)) if row.value() < present.value() => {}
+                    row => break row.is_some_and(|(row, _)| row.value() == present.value()),
+                }
+            };
+            if !is_marked {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Those of the rows that are not marked.
+pub(super) fn unmarked(
+    txn: &ReadTransaction,
+    directory: DirectoryId,
+    rows: Vec<RowKey>,
+) -> Result<Vec<RowKey>, Failure> {
+    let dirty = DirectoryTables::read(txn, directory)?.dirty;
+    let mut unmarked = Vec::new();
+    for row in rows {
+        if !dirty.has(&row.to_key())? {
+            unmarked.push(row);
+        }
+    }
+    Ok(unmarked)
 }
 
 /// Marks rows as different.
@@ -398,14 +445,21 @@ impl NameIndex {
                 self.held.insert(name, row.to_vec());
             }
         }
-        let members = |entry: Option<&Identity>| -> BTreeSet<MemberKey> {
+        let members = |entry: Option<&Identity>| -> Vec<MemberKey> {
             let members = entry.map_or(&[][..], |entry| &entry.members);
-            members.iter().map(|member| member.key).collect()
+            let mut members: Vec<_> = members.iter().map(|member| member.key).collect();
+            members.sort_unstable();
+            members
         };
         let (had, has) = (members(before), members(after));
-        let key = |name: &MemberKey| codec::name_row_key(name, row);
-        self.no_longer_named.extend(had.difference(&has).map(key));
-        self.named.extend(has.difference(&had).map(key));
+        let keys = |names: &[MemberKey], others: &[MemberKey]| -> Vec<Vec<u8>> {
+            let missing = names
+                .iter()
+                .filter(|name| others.binary_search(name).is_err());
+            missing.map(|name| codec::name_row_key(name, row)).collect()
+        };
+        self.no_longer_named.extend(keys(&had, &has));
+        self.named.extend(keys(&has, &had));
     }
 
     /// Writes it all. Names that are given up go first: in a swap of names, another row has taken them.

@@ -238,9 +238,12 @@ impl<'t> DirectoryTables<WriteTable<'t>> {
         Self::open(directory, |name| open_write(txn, name))
     }
 
-    /// Marks a row as different.
+    /// Marks a row as different. Most rows that are marked for another row's sake have their marks already, and a look costs
+    /// less than a page that is written again.
     pub(super) fn mark(&mut self, row: &[u8]) -> Result<(), Failure> {
-        self.dirty.insert(row, [].as_slice())?;
+        if !self.dirty.has(row)? {
+            self.dirty.insert(row, [].as_slice())?;
+        }
         Ok(())
     }
 }

@@ -132,6 +132,7 @@ impl Draft<'_> {
         }
         let store = &self.relay.store;
         if !clean.is_empty() {
+            self.all_marked = false;
             store.clear_dirty(self.lease, clean).await?;
         }
         if !steps.is_empty() {

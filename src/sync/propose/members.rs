@@ -131,7 +131,7 @@ impl Draft<'_> {
     }
 
     async fn mark_rows_naming(&self, named: Vec<RowKey>) -> Result<(), Error> {
-        if named.is_empty() {
+        if named.is_empty() || self.all_marked {
             return Ok(());
         }
         let names = self.relay.counted();

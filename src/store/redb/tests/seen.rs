@@ -94,6 +94,27 @@ async fn a_read_is_compared_and_what_it_did_not_meet_becomes_absent() {
 }
 
 #[tokio::test]
+async fn all_rows_are_marked_until_one_is_not() {
+    let fixture = Fixture::new().await;
+    let (store, lease) = (&fixture.store, &fixture.lease);
+    let all_marked = || async { store.all_marked(DIRECTORY, names()).await.unwrap() };
+    assert!(all_marked().await);
+    let entries = [1, 2, 3].map(|number| entry(&user(number), &format!("u{number}"), &[]));
+    fixture.see("a", &entries).await;
+    assert!(all_marked().await);
+    // As many marks as rows, and one of them is of a row that is not there any more.
+    fixture.miss("a", &[user(2)], 100).await;
+    assert!(all_marked().await);
+    let first = (user(1), digest_of(&entries[0]));
+    store.clear_dirty(lease, vec![first]).await.unwrap();
+    assert!(!all_marked().await);
+    store.mark_dirty(lease, vec![user(1)]).await.unwrap();
+    assert!(all_marked().await);
+    fixture.clean().await;
+    assert!(!all_marked().await);
+}
+
+#[tokio::test]
 async fn a_mark_goes_only_with_the_entry_that_it_was_for() {
     let fixture = Fixture::new().await;
     let ann = entry(&user(1), "ann", &[]);
