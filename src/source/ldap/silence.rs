@@ -42,7 +42,7 @@ impl Silence {
         self.silent = 0;
     }
 
-    /// Waits until the server has been silent for too long. Whoever stops waiting can begin again.
+    /// Waits until the server has been silent for too long. What was waited counts until something is asked or said.
     pub(super) async fn lasts(&mut self) {
         while self.silent <= PARTS {
             let part = self.part;
