@@ -8,7 +8,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Into how many parts the time is cut that a server may be silent for; it is given one more, since its last word lies within one.
 const PARTS: u32 = 4;
 
-/// Watches one connection. A timer for each message would cost as much as the message.
+/// Watches one connection with one timer, so that a message that comes costs nothing here.
 pub(super) struct Silence {
     part: Duration,
     /// When the part ends that has begun.
