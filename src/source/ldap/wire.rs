@@ -1,4 +1,4 @@
-//! The wire: one connection on which one operation runs at a time, each answer waited for no longer than allowed.
+//! The wire: one connection on which one operation runs at a time, each answer waited for as long as it may take.
 
 use std::fmt;
 use std::io;
