@@ -18,7 +18,7 @@ pub(super) enum Commit {
 }
 
 /// Carries out a write transaction.
-fn transact<T>(
+pub(super) fn transact<T>(
     database: &Database,
     commit: Commit,
     work: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,

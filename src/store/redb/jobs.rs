@@ -8,6 +8,7 @@ use redb::{ReadTransaction, WriteTransaction};
 use super::codec::{self, LineKind};
 use super::failure::Failure;
 use super::holds;
+use super::leftovers::{self, Rows};
 use super::plans;
 use super::tables::{JOBS, JOURNAL, Source, WriteTable, open_read, open_write};
 use crate::id::{DirectoryId, JobId, ProfileKey};
@@ -154,15 +155,11 @@ pub(super) fn remove_all(txn: &WriteTransaction, directory: DirectoryId) -> Resu
         .try_for_each(|job| remove(txn, &mut jobs, job))
 }
 
-/// Removes a job with its plan and its journal.
+/// Removes a job; its plan and its journal are forgotten with it.
 fn remove(txn: &WriteTransaction, jobs: &mut WriteTable<'_>, job: JobId) -> Result<(), Failure> {
     jobs.remove(codec::job_key(job).as_slice())?;
     plans::remove(txn, job)?;
-    let mut journal = open_write(txn, JOURNAL)?;
-    for key in journal.keys_starting_with(&codec::job_key(job))? {
-        journal.remove(key.as_slice())?;
-    }
-    Ok(())
+    leftovers::forget(txn, Rows::Lines, job)
 }
 
 fn job_id(key: &[u8]) -> Result<JobId, Failure> {
@@ -301,6 +298,9 @@ pub(super) fn changes(
     after: Option<u64>,
     limit: usize,
 ) -> Result<Vec<(u64, JournalLine)>, Failure> {
+    if leftovers::are_forgotten(txn, Rows::Lines, job)? {
+        return Ok(Vec::new());
+    }
     let table = open_read(txn, JOURNAL)?;
     let first = after.map_or(0, |number| number.saturating_add(1));
     let (from, to) = (codec::line_key(job, first), codec::line_key(job, u64::MAX));

@@ -16,6 +16,7 @@ mod generation;
 mod holds;
 mod jobs;
 mod lease;
+mod leftovers;
 mod links;
 mod migrations;
 mod outcomes;
@@ -82,7 +83,7 @@ struct RedbStore {
 impl RedbStore {
     fn start(database: Database, path: &Path, beside: Option<Beside>) -> Result<Self, Error> {
         let database = Arc::new(database);
-        let writer = Writer::start(database.clone())
+        let writer = Writer::start(database.clone(), path)
             .map_err(|error| Failure::from(redb::StorageError::Io(error)).into_error(path))?;
         Ok(Self {
             database,

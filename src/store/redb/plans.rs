@@ -9,6 +9,7 @@ use super::codec;
 use super::failure::Failure;
 use super::holds;
 use super::lease;
+use super::leftovers::{self, Rows};
 use super::tables::{PLANS, STEPS, Source, WriteTable, open_read, open_write};
 use crate::id::JobId;
 use crate::identity::RowKey;
@@ -27,7 +28,7 @@ pub(super) fn add_steps(
     steps: &[Step],
 ) -> Result<(), Failure> {
     lease::check(txn, lease)?;
-    refuse_if_sealed(txn, job)?;
+    make_ready(txn, job)?;
     let mut table = open_write(txn, STEPS)?;
     let mut next = BTreeMap::new();
     for step in steps {
@@ -54,7 +55,7 @@ pub(super) fn drop_steps(
     rows: Vec<RowKey>,
 ) -> Result<(), Failure> {
     lease::check(txn, lease)?;
-    refuse_if_sealed(txn, job)?;
+    make_ready(txn, job)?;
     let rows: HashSet<RowKey> = rows.into_iter().collect();
     let mut table = open_write(txn, STEPS)?;
     let mut dropped = Vec::new();
@@ -74,7 +75,7 @@ pub(super) fn drop_steps(
 /// Finishes a plan. What waits of it may be a million steps, so not all of them are in memory at once.
 pub(super) fn seal(txn: &WriteTransaction, lease: &Lease, mut plan: Plan) -> Result<Plan, Failure> {
     lease::check_for(txn, lease, plan.directory)?;
-    refuse_if_sealed(txn, plan.job)?;
+    make_ready(txn, plan.job)?;
     let (mut counts, mut held) = (BTreeMap::new(), BTreeMap::new());
     let mut digest = PlanDigest::default();
     let mut tripped = vec![false; plan.holds.len()];
@@ -163,6 +164,9 @@ pub(super) fn steps(
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<(Position, Step)>, Failure> {
+    if leftovers::are_forgotten(txn, Rows::Steps, job)? {
+        return Ok(Vec::new());
+    }
     let table = open_read(txn, STEPS)?;
     let prefix = codec::job_key(job);
     let after = after.map(|position| codec::step_key(job, position));
@@ -189,14 +193,10 @@ pub(super) fn drop_plan(txn: &WriteTransaction, lease: &Lease, job: JobId) -> Re
     remove(txn, job)
 }
 
-/// Removes a plan's head and its steps.
+/// Removes a plan's head, and forgets its steps.
 pub(super) fn remove(txn: &WriteTransaction, job: JobId) -> Result<(), Failure> {
     open_write(txn, PLANS)?.remove(codec::job_key(job).as_slice())?;
-    let mut steps = open_write(txn, STEPS)?;
-    for key in steps.keys_starting_with(&codec::job_key(job))? {
-        steps.remove(key.as_slice())?;
-    }
-    Ok(())
+    leftovers::forget(txn, Rows::Steps, job)
 }
 
 /// Whether a plan was finished.
@@ -204,13 +204,14 @@ pub(super) fn is_sealed(txn: &WriteTransaction, job: JobId) -> Result<bool, Fail
     open_write(txn, PLANS)?.has(&codec::job_key(job))
 }
 
-fn refuse_if_sealed(txn: &WriteTransaction, job: JobId) -> Result<(), Failure> {
+/// Refuses to change a plan that is finished; of one that was dropped before it nothing is in the way.
+fn make_ready(txn: &WriteTransaction, job: JobId) -> Result<(), Failure> {
     if is_sealed(txn, job)? {
         return Err(Failure::defect(format!(
             "the plan of job {job} is finished and cannot change"
         )));
     }
-    Ok(())
+    leftovers::clear(txn, Rows::Steps, job)
 }
 
 fn next_number(table: &WriteTable<'_>, job: JobId, class: Class) -> Result<u64, Failure> {

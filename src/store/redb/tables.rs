@@ -37,10 +37,14 @@ pub(super) const RESTORED: &str = "restored";
 pub(super) const PLANS: &str = "plans";
 /// Job, class, number → step.
 pub(super) const STEPS: &str = "steps";
+/// Job → nothing; what is there of its steps is forgotten.
+pub(super) const STEPS_LEFT: &str = "steps_left";
 /// Job → the job.
 pub(super) const JOBS: &str = "jobs";
 /// Job, number → line of the journal.
 pub(super) const JOURNAL: &str = "journal";
+/// Job → nothing; what is there of its lines in the journal is forgotten.
+pub(super) const JOURNAL_LEFT: &str = "journal_left";
 /// Number → digest and event: the audit log.
 pub(super) const AUDIT: &str = "audit";
 /// Tenant or directory → its definition, where it was entered through the API.

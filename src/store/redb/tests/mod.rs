@@ -5,6 +5,7 @@ mod applied;
 mod audit;
 mod conflicts;
 mod forgetting;
+mod leftovers;
 mod listings;
 mod opening;
 mod plans;
