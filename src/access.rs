@@ -109,6 +109,14 @@ impl Tenants {
         }
     }
 
+    /// The tenant, where it is for one alone.
+    pub fn only_one(&self) -> Option<&TenantName> {
+        match self {
+            Self::Only(tenants) if tenants.len() == 1 => tenants.first(),
+            Self::All | Self::Only(_) => None,
+        }
+    }
+
     /// Whether all of the others are among them.
     pub fn cover(&self, others: &Self) -> bool {
         match (self, others) {

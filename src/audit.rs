@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::access::{Tenants, Token, TokenId};
+use crate::access::{Token, TokenId};
 use crate::id::{JobId, TenantName};
 
 /// What a record's digest begins with, so that it can be taken for nothing else.
@@ -98,11 +98,15 @@ pub enum Deed {
     ConflictResolve,
     /// A decision on a conflict was taken back.
     ConflictRelease,
+    /// A token was exchanged for a session of the console.
+    SessionCreate,
+    /// Somebody signed out of a session.
+    SessionDelete,
 }
 
 impl Deed {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::DirectoryCreate,
         Self::DirectoryUpdate,
         Self::DirectoryDelete,
@@ -129,6 +133,8 @@ impl Deed {
         Self::QuarantineClear,
         Self::ConflictResolve,
         Self::ConflictRelease,
+        Self::SessionCreate,
+        Self::SessionDelete,
     ];
 
     /// Reads a deed from its word.
@@ -175,6 +181,8 @@ impl Deed {
             Self::QuarantineClear => "quarantine.clear",
             Self::ConflictResolve => "conflict.resolve",
             Self::ConflictRelease => "conflict.release",
+            Self::SessionCreate => "session.create",
+            Self::SessionDelete => "session.delete",
         }
     }
 }
@@ -205,14 +213,10 @@ impl Event {
         token: &Token,
         details: Vec<(String, String)>,
     ) -> Self {
-        let tenant = match &token.tenants {
-            Tenants::Only(tenants) if tenants.len() == 1 => tenants.first().cloned(),
-            Tenants::All | Tenants::Only(_) => None,
-        };
         Self {
             at,
             actor,
-            tenant,
+            tenant: token.tenants.only_one().cloned(),
             deed,
             subject: format!("token {} ({})", token.id, token.name),
             details,
@@ -333,7 +337,7 @@ mod tests {
         }
         assert_eq!(
             Deed::ALL.last(),
-            Some(&Deed::ConflictRelease),
+            Some(&Deed::SessionDelete),
             "the last of the enum is the last of the list"
         );
         assert!(Deed::from_word("change.all").is_err_and(|error| error.contains("job.start")));

@@ -1,17 +1,20 @@
-//! Who may call: the bearer token (RFC 6750 §2.1), its permissions, and the tenant that a request is for.
+//! Who may call: the bearer token (RFC 6750 §2.1) or the session it was exchanged for, its permissions, and the tenant that a
+//! request is for.
 
 mod failures;
 pub(super) mod keyring;
+pub(super) mod sessions;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, AsHeaderName};
+use axum::http::{HeaderMap, Method};
 use chrono::{DateTime, Utc};
 
 use crate::access::{Permission, Tenants};
 use crate::admin::auth::keyring::Keyring;
+use crate::admin::auth::sessions::Opened;
 use crate::admin::problem::Problem;
 use crate::audit::{Actor, Deed, Event};
 use crate::catalog::{Contents, Hand, Kept};
@@ -27,6 +30,10 @@ pub(super) struct Bearer {
     permissions: BTreeSet<Permission>,
     /// When it was issued; `None` for the one of the configuration.
     issued_at: Option<DateTime<Utc>>,
+    /// SHA-256 of its text.
+    digest: [u8; 32],
+    /// The session by whose cookie the request came; `None` for one with the token itself.
+    pub(super) session: Option<Opened>,
 }
 
 /// Whom a request for one tenant comes from, once it is known to be allowed.
@@ -79,6 +86,17 @@ impl Bearer {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The tenants that it is for, of those in force.
+    pub(super) fn tenants_of(&self, in_force: &[TenantName]) -> Vec<TenantName> {
+        let own = in_force.iter().filter(|name| self.tenants.include(name));
+        own.cloned().collect()
+    }
+
+    /// What it permits.
+    pub(super) fn permissions(&self) -> &BTreeSet<Permission> {
+        &self.permissions
     }
 
     /// Checks a permission.
@@ -197,8 +215,8 @@ impl Administrator {
 
 /// Why a request was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    /// It carries no token.
+pub(super) enum Refusal {
+    /// It carries no token, and no session that has not ended.
     NoToken,
     /// What it carries has not the form of a token, or its checksum is wrong.
     Malformed,
@@ -219,22 +237,31 @@ impl Refusal {
     }
 }
 
-/// Checks the token of a request that came from an address.
+/// Checks the token of a request that came from an address, or the session that it was exchanged for.
 ///
 /// # Errors
-/// 401; 429 when too many requests from there were refused of late. A good token is let in however many others were not:
+/// 401; 403 for a request by cookie that another site's page may have made; 429 when too many requests from there were refused of late. A good token is let in however many others were not:
 /// nobody guesses 256 bits, and a colleague behind the same address must not be locked out.
 pub(super) async fn admit(
     keyring: &Keyring,
-    headers: &HeaderMap,
+    (method, headers): (&Method, &HeaderMap),
     address: IpAddr,
     now: DateTime<Utc>,
 ) -> Result<Bearer, Problem> {
-    let refusal = match bearer_token(headers) {
-        Ok(text) => match keyring.find(text, now) {
-            Ok(found) => return Ok(keyring.used(found).await),
-            Err(refusal) => refusal,
-        },
+    let found = match bearer_token(headers) {
+        Ok(text) => keyring.find(text, now),
+        Err(Refusal::NoToken) => keyring.find_session(headers, now),
+        Err(refusal) => Err(refusal),
+    };
+    let refusal = match found {
+        Ok(found) => {
+            let bearer = keyring.used(found).await;
+            let session = bearer.session.as_ref();
+            if session.is_some_and(|session| session.is_forged(method, headers)) {
+                return Err(Problem::forged());
+            }
+            return Ok(bearer);
+        }
         Err(refusal) => refusal,
     };
     let failures = keyring.failures();

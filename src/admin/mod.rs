@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 pub mod conflicts;
+mod console;
 pub mod explanation;
 pub mod links;
 mod middleware;
@@ -96,6 +97,8 @@ struct Admin {
     /// Places for trials of directories.
     trials: Shares,
     stop: CancellationToken,
+    /// Whether it speaks TLS itself.
+    has_tls: bool,
 }
 
 impl Admin {
@@ -174,6 +177,7 @@ pub async fn open(
         streams: Shares::new(STREAMS_MAX, STREAMS_OF_A_TENANT),
         trials: Shares::new(TRIALS_MAX, TRIALS_OF_A_TENANT),
         stop: stop.clone(),
+        has_tls: tls.is_some(),
     });
     let router = routes::router(admin);
     let serving = tokio::spawn(server::serve(listener, tls, router, requests, stop));

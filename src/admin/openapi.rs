@@ -6,6 +6,7 @@ mod schemas;
 
 use serde_json::{Map, Value, json};
 
+use crate::admin::auth::sessions::COOKIE;
 use crate::admin::problem::MEDIA_TYPE;
 use crate::admin::query::{LIMIT, LIMIT_MAX, VALUE_CHARS_MAX};
 use crate::admin::routes::tokens::{OVERLAP_SECONDS, OVERLAP_SECONDS_MAX};
@@ -33,6 +34,9 @@ pub fn document() -> Value {
             "securitySchemes": { "bearer": {
                 "type": "http", "scheme": "bearer",
                 "description": "A token that `scim-relay token create` or POST /tokens issued",
+            }, "session": {
+                "type": "apiKey", "in": "cookie", "name": COOKIE,
+                "description": "What POST /session exchanges a token for; unsafe methods repeat csrfToken in X-CSRF-Token",
             } },
         },
     })
@@ -48,13 +52,14 @@ fn operation(route: &Route) -> Value {
         }));
     }
     parameters.extend(route.query.iter().map(|name| in_query(route.id, name)));
+    let permissions: Vec<&str> = route.permission.iter().map(|one| one.as_str()).collect();
     let mut operation = json!({
         "operationId": route.id,
         "summary": route.summary,
         "tags": [tag(route.path)],
         "parameters": parameters,
         "responses": responses(route),
-        "security": [{ "bearer": [route.permission.as_str()] }],
+        "security": [{ "bearer": permissions }, { "session": permissions }],
     });
     if let Some(body) = &route.body {
         operation["requestBody"] = json!({
@@ -170,6 +175,14 @@ fn body_schema(body: &Body) -> Value {
         "PreviewMapping" => object(
             json!({ "profile": profile, "entry": entry }),
             json!(["entry"]),
+        ),
+        "PreviewUnsavedMapping" => object(
+            json!({ "directory": named("NewDirectory"), "entry": entry }),
+            json!(["directory", "entry"]),
+        ),
+        "PreviewSchedule" => object(
+            json!({ "syncSchedule": { "type": "string", "format": "cron", "minLength": 1 } }),
+            json!(["syncSchedule"]),
         ),
         "Explain" => object(
             json!({

@@ -28,7 +28,7 @@ pub trait Probe: Send + Sync {
         stage: Stage,
     ) -> TestReport;
 
-    /// Finds one entry by DN, anchor or userName, and maps it.
+    /// Finds one entry by DN, anchor or userName, and maps it; a directory that is not saved comes with its password.
     ///
     /// # Errors
     /// When the directory cannot be read, or no entry in scope is called so.
@@ -36,6 +36,7 @@ pub trait Probe: Send + Sync {
         &self,
         directory: &Directory,
         profile: &Profile,
+        password: Option<&Secret>,
         selector: &str,
     ) -> Result<MappingPreview, PreviewRefused>;
 

@@ -68,6 +68,14 @@ impl Problem {
         }))
     }
 
+    /// The same, for fields that stand below a pointer in the body.
+    pub(super) fn within(mut self, pointer: &str) -> Self {
+        for field in &mut self.0.errors {
+            field.pointer.insert_str(0, pointer);
+        }
+        self
+    }
+
     /// 401, with the challenge of RFC 6750 §3.
     pub(super) fn unauthorized(error: Option<&'static str>) -> Self {
         let detail = match error {
@@ -100,6 +108,18 @@ impl Problem {
     /// 403 for a tenant that the token is not for, or that does not exist: which of the two is not said.
     pub(super) fn wrong_tenant() -> Self {
         Self::forbidden("the token is not for this tenant; use one that is, or name another tenant")
+    }
+
+    /// 403 for a request by cookie that another site's page may have made.
+    pub(super) fn forged() -> Self {
+        let detail = "a request by cookie that changes something repeats the session's csrfToken in the header X-CSRF-Token; \
+                      reload the page, or send the token itself in Authorization";
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "urn:scim-relay:problem:csrf",
+            "Not from the console",
+            detail,
+        )
     }
 
     fn forbidden(detail: impl Into<String>) -> Self {

@@ -11,6 +11,8 @@ mod metrics;
 mod plans;
 mod profiles;
 pub(super) mod resources;
+pub(super) mod schedules;
+mod session;
 mod tenants;
 pub(super) mod tokens;
 mod trials;
@@ -33,6 +35,7 @@ use crate::access::Permission;
 use crate::admin::Admin;
 use crate::admin::auth::{self, Bearer};
 use crate::admin::body::BODY_BYTES_MAX;
+use crate::admin::console;
 use crate::admin::middleware::handle;
 use crate::admin::openapi;
 use crate::admin::problem::Problem;
@@ -53,6 +56,8 @@ pub enum Scope {
     Tenant,
     /// The relay itself. The handler finds an `Administrator`, and keeps to the tenants that this one may manage.
     Relay,
+    /// The caller itself. The handler finds a `Bearer`.
+    Caller,
 }
 
 /// One route: what is called how, what it takes to call it, and what it takes and answers.
@@ -61,8 +66,8 @@ pub struct Route {
     pub method: Method,
     /// The path below `/api/v1`, with parameters in braces.
     pub path: &'static str,
-    /// What the token must permit.
-    pub permission: Permission,
+    /// What the token must permit; `None` where any token will do.
+    pub permission: Option<Permission>,
     /// What it concerns.
     pub scope: Scope,
     handler: fn(MethodFilter) -> MethodRouter<Arc<Admin>>,
@@ -109,6 +114,16 @@ impl Route {
     }
 }
 
+/// What a token must permit.
+macro_rules! permission {
+    (Any) => {
+        None
+    };
+    ($permission:ident) => {
+        Some(Permission::$permission)
+    };
+}
+
 /// An entry of the table.
 macro_rules! route {
     ($method:ident $path:literal $permission:ident $scope:ident $handler:path, $id:ident $summary:literal
@@ -117,7 +132,7 @@ macro_rules! route {
         Route {
             method: Method::$method,
             path: $path,
-            permission: Permission::$permission,
+            permission: permission!($permission),
             scope: Scope::$scope,
             handler: |method| on(method, $handler),
             id: stringify!($id),
@@ -155,6 +170,8 @@ pub(super) const ROUTES: &[Route] = &[
         testDirectory "Tries a directory" ?["stage"] maybe "Test" => 200 One("TestReport")),
     route!(POST "/directories/{id}/preview-mapping" DirectoryRead Tenant trials::preview_mapping,
         previewMapping "Maps one entry and sends nothing" body "PreviewMapping" => 200 One("MappingPreview")),
+    route!(POST "/directories/preview-mapping" DirectoryWrite Tenant trials::preview_unsaved_mapping,
+        previewUnsavedMapping "Maps one entry of a directory that is not saved" body "PreviewUnsavedMapping" => 200 One("MappingPreview") 404),
     route!(POST "/directories/{id}/explain" DirectoryRead Tenant trials::explain,
         explainEntry "Explains one entry: found, in scope and why, mapped, at the target, and what the next run does; changes nothing" body "Explain" => 200 One("Explanation")),
     route!(POST "/directories/{id}/probe" DirectoryWrite Tenant trials::probe_target,
@@ -241,6 +258,14 @@ pub(super) const ROUTES: &[Route] = &[
         getHealth "Says how each directory is, and why" => 200 One("Health")),
     route!(GET "/statistics" DirectoryRead Tenant health::statistics,
         getStatistics "Counts what is linked, and the jobs of a day" => 200 One("Statistics")),
+    route!(POST "/schedules/preview" DirectoryRead Tenant schedules::preview,
+        previewSchedule "Says in words when a schedule runs, and its next times" body "PreviewSchedule" => 200 One("SchedulePreview")),
+    route!(GET "/session" Any Caller session::read,
+        getSession "Says who calls, for which tenants, and what is permitted" => 200 One("Session")),
+    route!(POST "/session" Any Caller session::create,
+        createSession "Exchanges the token for the cookie of a console's session" => 201 One("Session")),
+    route!(DELETE "/session" Any Caller session::delete,
+        deleteSession "Ends the session" => 204 Nothing),
     route!(GET "/audit" AuditRead Tenant audit::list,
         listAuditRecords "Lists the audit log, newest first" ?["limit" "cursor" "action" "since" "text"] => 200 List("AuditRecord")),
 ];
@@ -270,6 +295,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(measured))
+        .merge(console::router())
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -292,23 +318,24 @@ async fn admitted(admin: &Admin, route: &Route, mut request: Request, next: Next
 async fn measured(
     State(admin): State<Arc<Admin>>,
     peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let peer = peer.map(|peer| peer.0.0);
-    let bearer = known(&admin, &headers, peer).await?;
+    let bearer = known(&admin, (&method, &headers), peer).await?;
     bearer.must_have(Permission::DirectoryRead)?;
     metrics::metrics(&admin, &bearer.for_relay()).await
 }
 
-/// Whoever sent a request, by its token.
+/// Whoever sent a request, by its token or its session.
 async fn known(
     admin: &Admin,
-    headers: &HeaderMap,
+    request: (&Method, &HeaderMap),
     peer: Option<SocketAddr>,
 ) -> Result<Bearer, Problem> {
     // A request whose address nobody knows is counted with all others like it.
     let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-    let bearer = auth::admit(&admin.keyring, headers, address, Utc::now()).await?;
+    let bearer = auth::admit(&admin.keyring, request, address, Utc::now()).await?;
     Ok(bearer.without_newer(&admin.catalog.contents()))
 }
 
@@ -316,8 +343,10 @@ async fn known(
 async fn admit(admin: &Admin, route: &Route, request: &mut Request) -> Result<Actor, Problem> {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map(|peer| peer.0);
-    let bearer = known(admin, request.headers(), peer).await?;
-    bearer.must_have(route.permission)?;
+    let bearer = known(admin, (request.method(), request.headers()), peer).await?;
+    if let Some(permission) = route.permission {
+        bearer.must_have(permission)?;
+    }
     let actor = bearer.actor.clone();
     query::only(route.query, request.uri())?;
     match route.scope {
@@ -328,6 +357,10 @@ async fn admit(admin: &Admin, route: &Route, request: &mut Request) -> Result<Ac
         Scope::Relay => {
             bearer.check_tenant(request.headers())?;
             request.extensions_mut().insert(bearer.for_relay());
+        }
+        Scope::Caller => {
+            bearer.check_tenant(request.headers())?;
+            request.extensions_mut().insert(bearer);
         }
     }
     Ok(actor)

@@ -78,10 +78,11 @@ impl Probe for Relays {
         &self,
         directory: &Directory,
         profile: &Profile,
+        password: Option<&Secret>,
         selector: &str,
     ) -> Result<MappingPreview, PreviewRefused> {
         let settings = self
-            .settings_of(directory, profile, None)
+            .settings_of(directory, profile, password)
             .map_err(|problems| PreviewRefused::Directory(unresolved(&problems)))?;
         let dialect = self.dialect_of(directory);
         let preview = preview_mapping(&settings, profile, &dialect, selector);

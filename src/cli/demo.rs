@@ -216,15 +216,15 @@ async fn play_once(stage: &Stage, output: Output) -> Result<Ending, Failure> {
 async fn play(stage: &Stage) -> Result<Ending, Failure> {
     let first = stage.sync().await?;
     summary(stage, &first);
+    let base = format!("http://{}", stage.relay.address);
     line(&format!(
-        "\nadmin endpoint  http://{}/api/v1",
-        stage.relay.address
+        "\nconsole         {base}/ (sign in with the token)"
     ));
+    line(&format!("admin endpoint  {base}/api/v1"));
     line(&format!("token           {}", stage.token.expose()));
     line(&format!(
-        "try             curl -H 'Authorization: Bearer {}' http://{}/api/v1/directories",
-        stage.token.expose(),
-        stage.relay.address
+        "try             curl -H 'Authorization: Bearer {}' {base}/api/v1/directories",
+        stage.token.expose()
     ));
     line(&format!("SCIM target     {}", stage.target_url));
     line(

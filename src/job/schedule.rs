@@ -58,6 +58,12 @@ impl CronExpression {
         &self.text
     }
 
+    /// When it runs, in words.
+    pub fn in_words(&self) -> String {
+        let words = self.cron.describe();
+        format!("{} UTC", words.trim_end_matches('.'))
+    }
+
     /// The first whole minute strictly after `time` that the expression names.
     pub fn next_after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         // croner keeps the part below a second, so that is cut off first.

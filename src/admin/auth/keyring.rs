@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::http::HeaderMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::access::{Grant, Token, TokenId, digest_of, is_well_formed};
 use crate::admin::auth::failures::Failures;
+use crate::admin::auth::sessions::{self, Opened, Sessions};
 use crate::admin::auth::{Administrator, Bearer, Refusal};
 use crate::admin::problem::Problem;
 use crate::admin::tell;
@@ -31,6 +33,7 @@ pub(in crate::admin) struct Keyring {
     changing: tokio::sync::Mutex<()>,
     store: Arc<dyn Store>,
     failures: Failures,
+    sessions: Sessions,
 }
 
 /// A token in memory.
@@ -114,6 +117,8 @@ impl Held {
                 tenants: self.token.tenants.clone(),
                 permissions: self.token.permissions.clone(),
                 issued_at: self.is_stored.then_some(self.token.created_at),
+                digest: self.token.digest,
+                session: None,
             },
             id: self.token.id,
             event,
@@ -149,6 +154,7 @@ impl Keyring {
             changing: tokio::sync::Mutex::default(),
             store,
             failures: Failures::default(),
+            sessions: Sessions::default(),
         })
     }
 
@@ -158,18 +164,79 @@ impl Keyring {
 
     /// The token with this text, used now.
     pub(super) fn find(&self, text: &str, now: DateTime<Utc>) -> Result<Found, Refusal> {
-        let digest = digest_of(text);
+        let found = self.find_digest(&digest_of(text), now);
+        // The configured token may have any form, so the form says something only of those that nobody knows.
+        found.map_err(|refusal| match refusal {
+            Refusal::Unknown if !is_well_formed(text) => Refusal::Malformed,
+            refusal => refusal,
+        })
+    }
+
+    /// The token that was exchanged for the session of a request's cookie, used now; with it the session ends.
+    pub(super) fn find_session(
+        &self,
+        headers: &HeaderMap,
+        now: DateTime<Utc>,
+    ) -> Result<Found, Refusal> {
+        let cookie = sessions::cookie(headers)?.ok_or(Refusal::NoToken)?;
+        let session = self.sessions.find(cookie, now).ok_or(Refusal::NoToken)?;
+        let found = self.find_digest(&session.token, now);
+        let mut found = found.map_err(|_| Refusal::NoToken)?;
+        found.bearer.session = Some(session.session);
+        Ok(found)
+    }
+
+    fn find_digest(&self, digest: &[u8; 32], now: DateTime<Utc>) -> Result<Found, Refusal> {
         let mut held = self.held();
         let found = held
-            .get_mut(&start_of(&digest))
-            .and_then(|same| same.iter_mut().find(|one| one.token.is(&digest)));
+            .get_mut(&start_of(digest))
+            .and_then(|same| same.iter_mut().find(|one| one.token.is(digest)));
         match found {
             Some(one) if one.token.has_expired(now) => Err(Refusal::Expired),
             Some(one) => Ok(one.used(now)),
-            // The configured token may have any form, so the form says something only of those that nobody knows.
-            None if is_well_formed(text) => Err(Refusal::Unknown),
-            None => Err(Refusal::Malformed),
+            None => Err(Refusal::Unknown),
         }
+    }
+
+    /// Exchanges a token for a session; answers the cookie's value.
+    ///
+    /// # Errors
+    /// 500.
+    pub(in crate::admin) async fn begin_session(
+        &self,
+        bearer: &Bearer,
+        now: DateTime<Utc>,
+    ) -> Result<(Secret, Opened), Problem> {
+        let begun = self.sessions.begin(bearer.digest, now)?;
+        self.tell_session(bearer, Deed::SessionCreate, now).await;
+        Ok(begun)
+    }
+
+    /// Ends the session of a request's cookie, if it has one.
+    pub(in crate::admin) async fn end_session(
+        &self,
+        bearer: &Bearer,
+        headers: &HeaderMap,
+        now: DateTime<Utc>,
+    ) {
+        if let Ok(Some(cookie)) = sessions::cookie(headers)
+            && self.sessions.end(cookie)
+        {
+            self.tell_session(bearer, Deed::SessionDelete, now).await;
+        }
+    }
+
+    async fn tell_session(&self, bearer: &Bearer, deed: Deed, at: DateTime<Utc>) {
+        let actor = bearer.actor.clone();
+        self.tell(Event {
+            at,
+            tenant: bearer.tenants.only_one().cloned(),
+            deed,
+            subject: actor.to_string(),
+            actor,
+            details: Vec::new(),
+        })
+        .await;
     }
 
     /// Tells that a token was used, where that is due; the request waits for it, but is not refused when it fails.

@@ -96,7 +96,8 @@ impl Site {
 
     async fn admit(&self, token: &str, now: DateTime<Utc>) -> Result<Bearer, Problem> {
         let headers = headers(&[("authorization", &format!("Bearer {token}"))]);
-        admit(&self.keyring, &headers, [192, 0, 2, 1].into(), now).await
+        let request = (&Method::GET, &headers);
+        admit(&self.keyring, request, [192, 0, 2, 1].into(), now).await
     }
 
     /// What the audit log says was done, oldest first.
@@ -130,6 +131,8 @@ fn the_tenant_is_the_tokens_own_or_named() {
             tenants: of.clone(),
             permissions: BTreeSet::new(),
             issued_at: None,
+            digest: [0; 32],
+            session: None,
         };
         match bearer.for_tenant(&headers(pairs), in_force) {
             Ok(caller) => caller.tenant.0,

@@ -12,6 +12,7 @@ use crate::admin::openapi::{fields, plans};
 use crate::admin::probe::{MappingPreview, TestReport};
 use crate::admin::problem;
 use crate::admin::routes::resources::LinkState;
+use crate::admin::routes::schedules::SchedulePreview;
 use crate::audit::Deed;
 use crate::fault::Fault;
 use crate::id::{DirectoryId, JobId};
@@ -83,6 +84,7 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
         of::<TestReport>,
         of::<MappingPreview>,
         of::<Explanation>,
+        of::<SchedulePreview>,
         of::<Findings>,
         of::<problem::Document>,
     ] {
@@ -109,6 +111,7 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
                 json!({ "jobId": job_id, "status": { "const": "running" }, "startedAt": time() }),
             ),
         ),
+        ("Session", session(&permission)),
         ("Action", json!({ "type": "string", "enum": deeds })),
         (
             "AuditRecord",
@@ -155,6 +158,16 @@ fn tokens(token_id: &Value, permission: &Value) -> (Value, Value) {
     let replaced = object(json!({ "id": token_id, "expiresAt": time_or_null }));
     issued["properties"]["replaces"] = replaced;
     (object(token), issued)
+}
+
+/// Whoever calls.
+fn session(permission: &Value) -> Value {
+    let text = json!({ "type": "string" });
+    object(json!({
+        "caller": text, "tenants": list(text.clone()), "permissions": list(permission.clone()),
+        "csrfToken": { "type": ["string", "null"], "description": "What unsafe requests by cookie repeat in X-CSRF-Token" },
+        "endsAt": { "type": ["string", "null"], "format": "date-time" },
+    }))
 }
 
 /// A reference to a type's schema.

@@ -75,15 +75,47 @@ pub(super) async fn preview_mapping(
         .verdict(profile.zip(entry))
         .map_err(Problem::invalid)?;
     let _place = place(&admin, &caller)?;
-    let preview = admin.probe.preview_mapping(&directory, profile, &entry);
-    match preview.await {
-        Ok(preview) => Ok(Json(preview)),
-        Err(PreviewRefused::NotFound(message)) => {
+    let probe = &admin.probe;
+    let preview = probe.preview_mapping(&directory, profile, None, &entry);
+    preview.await.map(Json).map_err(not_previewed)
+}
+
+/// POST /directories/preview-mapping
+pub(super) async fn preview_unsaved_mapping(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Document(body): Document,
+) -> Result<Json<MappingPreview>, Problem> {
+    let mut problems = Problems::default();
+    let mut fields = Fields::of(&body, "", &mut problems);
+    let entry = chosen_entry(&mut fields, &mut problems);
+    let draft = fields.node("directory").cloned();
+    if draft.is_none() {
+        let what = "is missing: the directory as it would be created";
+        fields.refuse("directory", what, &mut problems);
+    }
+    fields.finish(&mut problems);
+    let (draft, entry) = problems
+        .verdict(draft.zip(entry))
+        .map_err(Problem::invalid)?;
+    let drafted = admin.catalog.draft_directory(&caller.tenant, draft);
+    let (directory, password) =
+        drafted.map_err(|refused| Problem::from(refused).within("/directory"))?;
+    let profile = directory.profiles.first().ok_or_else(Problem::not_found)?;
+    let _place = place(&admin, &caller)?;
+    let probe = &admin.probe;
+    let preview = probe.preview_mapping(&directory, profile, Some(&password), &entry);
+    preview.await.map(Json).map_err(not_previewed)
+}
+
+fn not_previewed(refused: PreviewRefused) -> Problem {
+    match refused {
+        PreviewRefused::NotFound(message) => {
             let mut problems = Problems::default();
             problems.add(None, "/entry", message);
-            Err(Problem::invalid(problems))
+            Problem::invalid(problems)
         }
-        Err(PreviewRefused::Directory(error)) => Err(Problem::directory(error.message)),
+        PreviewRefused::Directory(error) => Problem::directory(error.message),
     }
 }
 
