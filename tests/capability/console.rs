@@ -1,6 +1,7 @@
 //! The web console, in a real browser: its pages as people use them, and what it does to keep them safe.
 
 mod accessible;
+mod decisions;
 mod hostile;
 mod large;
 mod path;
@@ -16,8 +17,17 @@ use crate::support::relay::API_TOKEN;
 fn places(directory: &str) -> Vec<String> {
     let home = format!("directories/{directory}");
     let tabs = [
-        "", "/users", "/groups", "/jobs", "/links", "/conflicts", "/held", "/explain", "/profiles",
-        "/profiles/add", "/settings",
+        "",
+        "/users",
+        "/groups",
+        "/jobs",
+        "/links",
+        "/conflicts",
+        "/held",
+        "/explain",
+        "/profiles",
+        "/profiles/add",
+        "/settings",
     ];
     let tabs = tabs.map(|tab| format!("{home}{tab}"));
     let beside = ["", "add", "audit"].map(str::to_owned);

@@ -16,6 +16,7 @@ mod authorization;
 mod bad_input;
 mod command_line;
 mod conflicts;
+mod console;
 mod demo;
 mod deprovisioning;
 mod explain;

@@ -205,7 +205,10 @@ impl Browser {
 
     /// Presses the button with this text, in the open dialog if there is one.
     pub async fn press(&self, text: &str) {
-        let inside = match self.run("return document.querySelector('dialog[open]') !== null").await {
+        let inside = match self
+            .run("return document.querySelector('dialog[open]') !== null")
+            .await
+        {
             Value::Bool(true) => "//dialog[@open]",
             _ => "",
         };
@@ -248,10 +251,15 @@ impl Browser {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.cache/console");
         std::fs::create_dir_all(&folder).unwrap();
         let (width, height) = self.client.get_window_size().await.unwrap();
-        let whole = self.run("return document.documentElement.scrollHeight").await;
+        let whole = self
+            .run("return document.documentElement.scrollHeight")
+            .await;
         let whole = whole.as_u64().unwrap_or(height).clamp(height, 5_000) + 140;
         let set = |height: u64| {
-            let size = (u32::try_from(width).unwrap(), u32::try_from(height).unwrap());
+            let size = (
+                u32::try_from(width).unwrap(),
+                u32::try_from(height).unwrap(),
+            );
             self.client.set_window_size(size.0, size.1)
         };
         set(whole).await.unwrap();
@@ -277,7 +285,10 @@ impl Browser {
         ";
         let found = self.client.execute_async(script, Vec::new()).await.unwrap();
         assert_eq!(found["violations"], json!([]), "{what}");
-        assert!(found["passes"].as_u64() > Some(10), "{what}: axe looked at nothing: {found}");
+        assert!(
+            found["passes"].as_u64() > Some(10),
+            "{what}: axe looked at nothing: {found}"
+        );
     }
 
     /// Panics when the page breached its policy, ran what came from outside, or failed since it was opened.

@@ -1,8 +1,9 @@
-//! The servers and the harness that the tests share: real slapd, real Samba, real 389 Directory Server, real scim2-server, a made-up company, the relay itself.
+//! The servers and the harness that the tests share: real slapd, real Samba, real 389 Directory Server, real scim2-server, real Chromium, a made-up company, the relay itself.
 
 // Every test binary takes what it needs; the rest is not dead, it is used by the others.
 #![allow(dead_code)]
 
+pub mod browser;
 pub mod ds389;
 pub mod fault_ldap;
 pub mod fault_target;

@@ -19,9 +19,15 @@ async fn busy() -> (Fresh, Vec<String>) {
     assert_eq!(waiting["status"], "awaiting_approval", "{waiting:#}");
     let mut pages = places(&directory);
     for job in [preview, first, waiting] {
-        pages.push(format!("directories/{directory}/jobs/{}", job["id"].as_str().unwrap()));
+        pages.push(format!(
+            "directories/{directory}/jobs/{}",
+            job["id"].as_str().unwrap()
+        ));
     }
-    let entry = fresh.api.get(&format!("/directories/{directory}/users?limit=1")).json();
+    let entry = fresh
+        .api
+        .get(&format!("/directories/{directory}/users?limit=1"))
+        .json();
     let name = entry["items"][0]["userName"].as_str().unwrap().to_owned();
     pages.push(format!("directories/{directory}/explain?entry={name}"));
     (fresh, pages)
@@ -38,10 +44,17 @@ async fn check_all(look: Look) {
     let browser = signed_in(&base, look).await;
     for page in &pages {
         visit(&browser, page).await;
-        browser.run("document.querySelectorAll('main details').forEach(one => { one.open = true; })").await;
+        browser
+            .run("document.querySelectorAll('main details').forEach(one => { one.open = true; })")
+            .await;
         browser.assert_accessible(&format!("{page} {look:?}")).await;
-        let overflow = browser.run("return document.documentElement.scrollWidth - innerWidth").await;
-        assert!(overflow.as_i64() <= Some(0), "{page} is {overflow} pixels wider than the window ({look:?})");
+        let overflow = browser
+            .run("return document.documentElement.scrollWidth - innerWidth")
+            .await;
+        assert!(
+            overflow.as_i64() <= Some(0),
+            "{page} is {overflow} pixels wider than the window ({look:?})"
+        );
         browser.assert_quiet(page).await;
     }
     if look == Look::NarrowAndDark {
@@ -66,29 +79,44 @@ async fn console_by_keyboard_alone() {
     let fresh = Fresh::new(5).await;
     fresh.created();
     let browser = Browser::start(Look::Usual).await;
-    browser.open(&format!("{}/", fresh.serving.base_url())).await;
+    browser
+        .open(&format!("{}/", fresh.serving.base_url()))
+        .await;
     browser.arrive("Sign in").await;
     // The token's field has the focus; Enter sends it.
     browser.keys(crate::support::relay::API_TOKEN).await;
     browser.keys("\u{e007}").await;
     browser.arrive("Dashboard").await;
-    // From the heading to the first link of the page, which is the directory.
-    browser.keys("\u{e004}").await;
-    let focused = "return document.activeElement.tagName";
-    assert_ne!(browser.run(focused).await, json!("BODY"));
-    browser
-        .until("the directory has the focus", "return document.activeElement.innerText === 'hq' || void 0")
-        .await;
+    // From the heading by Tab to the directory, past the table that can be scrolled.
+    for _ in 0..5 {
+        browser.keys("\u{e004}").await;
+        if browser.run("return document.activeElement.innerText").await == json!("hq") {
+            break;
+        }
+    }
     browser.keys("\u{e007}").await;
     browser.arrive("hq").await;
     // A dialog keeps the focus and gives it back.
     browser.run("[...document.querySelectorAll('button')].find(one => one.innerText === 'Sync all users').focus()").await;
     browser.keys("\u{e007}").await;
     browser.see("Every user and group is read").await;
-    assert_eq!(browser.run("return document.activeElement.closest('dialog') !== null").await, json!(true));
+    assert_eq!(
+        browser
+            .run("return document.activeElement.closest('dialog') !== null")
+            .await,
+        json!(true)
+    );
     browser.keys("\u{e00c}").await;
-    browser.until("the dialog is gone", "return !document.querySelector('dialog')").await;
-    assert_eq!(browser.run("return document.activeElement.innerText").await, json!("Sync all users"));
+    browser
+        .until(
+            "the dialog is gone",
+            "return !document.querySelector('dialog')",
+        )
+        .await;
+    assert_eq!(
+        browser.run("return document.activeElement.innerText").await,
+        json!("Sync all users")
+    );
     browser.assert_quiet("by keyboard").await;
     browser.close().await;
 }

@@ -64,7 +64,10 @@ fn person(number: usize, text: &str) -> String {
         format!("{name}:: {value}\n")
     };
     let uid = format!("u{number}{text}");
-    let mut entry = format!("dn: uid={},{PEOPLE}\nobjectClass: inetOrgPerson\n", escaped(&uid));
+    let mut entry = format!(
+        "dn: uid={},{PEOPLE}\nobjectClass: inetOrgPerson\n",
+        escaped(&uid)
+    );
     for (name, value) in [
         ("uid", uid.as_str()),
         ("cn", text),
@@ -84,7 +87,10 @@ fn person(number: usize, text: &str) -> String {
 fn group(number: usize, text: &str) -> String {
     let name = format!("g{number}{text}");
     let member = format!("uid={},{PEOPLE}", escaped(&format!("u{number}{text}")));
-    format!("dn: cn={},{GROUPS}\nobjectClass: groupOfNames\nmember: {member}\n\n", escaped(&name))
+    format!(
+        "dn: cn={},{GROUPS}\nobjectClass: groupOfNames\nmember: {member}\n\n",
+        escaped(&name)
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +113,9 @@ async fn console_hostile_values_are_text_on_every_page() {
         detail: "<img src=x onerror=alert(1)><script>alert(1)</script>",
         numeric: false,
     };
-    fresh.target.set_rules(vec![Rule::on("POST", "/Users", refusal).first(10)]);
+    fresh
+        .target
+        .set_rules(vec![Rule::on("POST", "/Users", refusal).first(10)]);
     let preview = run(&fresh, &directory, &json!({ "mode": "preview" }));
     let failed = sync(&fresh, &directory);
     assert!(failed["errorCount"].as_u64() >= Some(10), "{failed:#}");
@@ -129,7 +137,9 @@ async fn console_hostile_values_are_text_on_every_page() {
         visited.push(format!("directories/{directory}/explain?entry={name}"));
         // What somebody makes others click on is in the address as well.
         let text = form_encoded(text);
-        visited.push(format!("directories/{directory}/users?text={text}&state={text}"));
+        visited.push(format!(
+            "directories/{directory}/users?text={text}&state={text}"
+        ));
         visited.push(format!("{text}/{text}"));
     }
     for place in &visited {

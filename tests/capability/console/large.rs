@@ -12,7 +12,7 @@ use super::{places, run, signed_in, visit};
 use crate::admin_api::directories::Fresh;
 use crate::program::Api;
 use crate::support::browser::Look;
-use crate::support::slapd::{PEOPLE, Slapd};
+use crate::support::slapd::{Options, PEOPLE, READER};
 
 const USERS: usize = 100_000;
 /// Directories beside the large one: a directory keeps 200 jobs.
@@ -39,7 +39,13 @@ fn job(directory: DirectoryId, number: usize) -> Job {
         directory,
         profile: ProfileName::default(),
     };
-    let mut job = Job::queued(JobId(Uuid::now_v7()), &profile, Trigger::Schedule, Mode::Incremental, at);
+    let mut job = Job::queued(
+        JobId(Uuid::now_v7()),
+        &profile,
+        Trigger::Schedule,
+        Mode::Incremental,
+        at,
+    );
     job.start(at);
     job.counters.users_updated = u64::try_from(number % 40).unwrap();
     job.complete_read = Some(true);
@@ -50,10 +56,15 @@ fn job(directory: DirectoryId, number: usize) -> Job {
 #[tokio::test(flavor = "multi_thread")]
 async fn console_large_store_renders_usefully() {
     let mut fresh = Fresh::new(0).await;
-    fresh.slapd = Slapd::with(&people());
+    let unlimited = format!("limits dn.exact=\"{READER}\" size=unlimited");
+    fresh.slapd = Options::new().database(&unlimited).ldif(&people()).start();
     let large = fresh.created();
     let preview = run(&fresh, &large, &json!({ "mode": "preview" }));
-    assert_eq!(preview["progress"]["usersRead"], json!(USERS), "{preview:#}");
+    assert_eq!(
+        preview["progress"]["usersRead"],
+        json!(USERS),
+        "{preview:#}"
+    );
     let mut directories = vec![large.clone()];
     for number in 0..OTHERS {
         let mut other = fresh.directory();
@@ -62,7 +73,12 @@ async fn console_large_store_renders_usefully() {
         assert_eq!(created.status, 201, "{created:?}");
         directories.push(created.json()["id"].as_str().unwrap().to_owned());
     }
-    let Fresh { relay, serving, target, .. } = fresh;
+    let Fresh {
+        relay,
+        serving,
+        target,
+        ..
+    } = fresh;
     assert_eq!(serving.terminate(), Some(0));
     let settings = scim_relay::store::Settings {
         path: relay.store(),
@@ -82,13 +98,21 @@ async fn console_large_store_renders_usefully() {
 
     let serving = relay.serve();
     let api = Api::new(serving.base_url());
-    let kept: usize = directories.iter().map(|directory| api.jobs(directory).len()).sum();
+    let kept: usize = directories
+        .iter()
+        .map(|directory| api.jobs(directory).len())
+        .sum();
     assert_eq!(kept, directories.len() * JOBS_OF_EACH);
     let browser = signed_in(&serving.base_url(), Look::Usual).await;
     for place in places(&large) {
         visit(&browser, &place).await;
-        let elements = browser.run("return document.querySelectorAll('main *').length").await;
-        assert!(elements.as_u64() < Some(5_000), "{place} draws {elements} elements");
+        let elements = browser
+            .run("return document.querySelectorAll('main *').length")
+            .await;
+        assert!(
+            elements.as_u64() < Some(5_000),
+            "{place} draws {elements} elements"
+        );
         browser.assert_quiet(&place).await;
     }
     visit(&browser, "").await;
@@ -96,11 +120,23 @@ async fn console_large_store_renders_usefully() {
     browser.shoot("dashboard-large").await;
     visit(&browser, &format!("directories/{large}/jobs")).await;
     browser.press("Show more").await;
-    browser.until("a hundred jobs", "return document.querySelectorAll('main tbody tr').length === 100").await;
+    browser
+        .until(
+            "a hundred jobs",
+            "return document.querySelectorAll('main tbody tr').length === 100",
+        )
+        .await;
     // The last of them all is found by name.
-    visit(&browser, &format!("directories/{large}/users?text=user099999")).await;
+    visit(
+        &browser,
+        &format!("directories/{large}/users?text=user099999"),
+    )
+    .await;
     browser.see("uid=user099999").await;
-    let planned = format!("directories/{large}/jobs/{}", preview["id"].as_str().unwrap());
+    let planned = format!(
+        "directories/{large}/jobs/{}",
+        preview["id"].as_str().unwrap()
+    );
     visit(&browser, &planned).await;
     browser.see("100,000 steps").await;
     browser.shoot("plan-large").await;

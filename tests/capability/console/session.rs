@@ -12,9 +12,15 @@ fn begun(api: &Api) -> (String, String) {
     let cookie = answer.header("set-cookie").unwrap();
     let (pair, attributes) = cookie.split_once("; ").unwrap();
     assert_eq!(attributes, "Path=/api/v1; HttpOnly; SameSite=Strict");
-    assert!(pair.starts_with("scim_relay_session=") && pair.len() > 60, "{pair}");
+    assert!(
+        pair.starts_with("scim_relay_session=") && pair.len() > 60,
+        "{pair}"
+    );
     let csrf = answer.json()["csrfToken"].as_str().unwrap().to_owned();
-    assert!(!pair.contains(&csrf), "the page may read one and not the other");
+    assert!(
+        !pair.contains(&csrf),
+        "the page may read one and not the other"
+    );
     (pair.to_owned(), csrf)
 }
 
@@ -63,10 +69,17 @@ async fn console_session_ends_when_it_is_ended_or_its_token_is_revoked() {
     let (cookie, csrf) = begun(&fresh.api);
     let session = with_cookie(&fresh.api, &cookie);
     let own = session.with("x-csrf-token", &csrf);
-    assert_eq!(own.post("/session", "").status, 401, "a session begets no session");
+    assert_eq!(
+        own.post("/session", "").status,
+        401,
+        "a session begets no session"
+    );
     let ended = own.delete("/session");
     assert_eq!(ended.status, 204, "{ended:?}");
-    assert!(ended.header("set-cookie").unwrap().contains("Max-Age=0"), "{ended:?}");
+    assert!(
+        ended.header("set-cookie").unwrap().contains("Max-Age=0"),
+        "{ended:?}"
+    );
     assert_eq!(session.get("/session").status, 401);
 
     let body = json!({ "name": "reader", "tenants": ["acme"], "permissions": ["directory:read"] });
@@ -75,8 +88,14 @@ async fn console_session_ends_when_it_is_ended_or_its_token_is_revoked() {
     let (cookie, csrf) = begun(&reader);
     let session = with_cookie(&reader, &cookie).with("x-csrf-token", &csrf);
     assert_eq!(session.get("/directories").status, 200);
-    assert_eq!(session.get("/audit").status, 403, "it permits what its token permits");
-    let revoked = fresh.api.delete(&format!("/tokens/{}", issued["id"].as_str().unwrap()));
+    assert_eq!(
+        session.get("/audit").status,
+        403,
+        "it permits what its token permits"
+    );
+    let revoked = fresh
+        .api
+        .delete(&format!("/tokens/{}", issued["id"].as_str().unwrap()));
     assert_eq!(revoked.status, 204, "{revoked:?}");
     assert_eq!(session.get("/directories").status, 401);
 
@@ -85,7 +104,10 @@ async fn console_session_ends_when_it_is_ended_or_its_token_is_revoked() {
         assert!(audit.contains(action), "{action}: {audit}");
     }
     for secret in [cookie.trim_start_matches("scim_relay_session="), &csrf] {
-        assert!(!audit.contains(secret), "a session's secret is in the audit log");
+        assert!(
+            !audit.contains(secret),
+            "a session's secret is in the audit log"
+        );
         assert!(!fresh.serving.log().contains(secret), "or in the log");
     }
 }
@@ -99,27 +121,53 @@ async fn console_files_carry_their_policy_and_nothing_is_framed() {
     assert_eq!(page.status, 200, "{page:?}");
     let policy = page.header("content-security-policy").unwrap();
     for rule in [
-        "default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'",
-        "form-action 'none'", "base-uri 'none'", "require-trusted-types-for 'script'",
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "frame-ancestors 'none'",
+        "form-action 'none'",
+        "base-uri 'none'",
+        "require-trusted-types-for 'script'",
     ] {
         assert!(policy.contains(rule), "{rule}: {policy}");
     }
     assert!(!policy.contains("unsafe"), "{policy}");
-    assert!(!page.text.contains("<style") && !page.text.contains(" style="), "{page:?}");
+    assert!(
+        !page.text.contains("<style") && !page.text.contains(" style="),
+        "{page:?}"
+    );
     assert_eq!(page.text.matches("<script").count(), 1, "{page:?}");
-    let named = page.text.split('"').filter(|part| part.starts_with("/console/"));
+    let named = page
+        .text
+        .split('"')
+        .filter(|part| part.starts_with("/console/"));
     for path in named {
         let file = anonymous.call("GET", path, None);
         assert_eq!(file.status, 200, "{path}");
-        assert_eq!(file.header("content-security-policy"), Some(policy), "{path}");
-        assert_eq!(file.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(
+            file.header("content-security-policy"),
+            Some(policy),
+            "{path}"
+        );
+        assert_eq!(
+            file.header("x-content-type-options"),
+            Some("nosniff"),
+            "{path}"
+        );
         for elsewhere in ["http://", "https://"] {
             let loads = file.text.lines().filter(|line| {
-                line.contains(elsewhere) && !line.contains("www.w3.org") && !line.trim_start().starts_with("//")
+                line.contains(elsewhere)
+                    && !line.contains("www.w3.org")
+                    && !line.trim_start().starts_with("//")
             });
             assert_eq!(loads.count(), 0, "{path} names another server");
         }
     }
     assert_eq!(anonymous.call("GET", "/console/none.js", None).status, 404);
-    assert_eq!(anonymous.get("/directories").header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(
+        anonymous
+            .get("/directories")
+            .header("x-content-type-options"),
+        Some("nosniff")
+    );
 }
