@@ -500,7 +500,13 @@ async fn admin_api_errors_of_http_itself_are_problems_and_change_nothing() {
         methods.sort();
         methods
     };
-    for path in ["/nothing", "/api", "/api/v1", "/api/v1/directories/%FF", "/%00"] {
+    for path in [
+        "/nothing",
+        "/api",
+        "/api/v1",
+        "/api/v1/directories/%FF",
+        "/%00",
+    ] {
         problem(
             &call("GET", path),
             if path.ends_with("%FF") { 400 } else { 404 },
