@@ -12,6 +12,9 @@ use crate::id::JobId;
 /// Rows that are removed in one transaction, which takes about a hundredth of a second.
 pub(super) const PART: usize = 2_000;
 
+/// Rows of a job that are few enough to go at once: an ordinary run leaves nothing behind, and needs no transaction for it.
+pub(super) const AT_ONCE: usize = 100;
+
 /// What a job may have very many of, in a table whose keys begin with the job.
 #[derive(Clone, Copy)]
 pub(super) enum Rows {
@@ -40,13 +43,13 @@ impl Rows {
     }
 }
 
-/// Forgets all rows of a job: nobody reads them from here on, and the writer removes them when it finds time.
+/// Forgets all rows of a job: nobody reads them from here on. A few are removed, many when the writer finds time.
 pub(super) fn forget(txn: &WriteTransaction, rows: Rows, job: JobId) -> Result<(), Failure> {
     let key = codec::job_key(job);
-    let table = open_write(txn, rows.table())?;
-    let first = table.starting_with(&key)?.next().transpose()?;
-    if first.is_some() {
+    if keys(txn, rows, &key, AT_ONCE + 1)?.len() > AT_ONCE {
         open_write(txn, rows.list())?.insert(key.as_slice(), [].as_slice())?;
+    } else {
+        remove(txn, rows, &key, AT_ONCE)?;
     }
     Ok(())
 }
@@ -109,13 +112,22 @@ fn part(txn: &WriteTransaction) -> Result<(), Failure> {
 
 /// Removes rows of a job; answers how many there were, up to `most`.
 fn remove(txn: &WriteTransaction, rows: Rows, job: &[u8], most: usize) -> Result<usize, Failure> {
+    let keys = keys(txn, rows, job, most)?;
     let mut table = open_write(txn, rows.table())?;
-    let keys = table.starting_with(job)?.take(most);
-    let keys: Vec<Vec<u8>> = keys
-        .map(|row| Ok(row?.0.value().to_vec()))
-        .collect::<Result<_, Failure>>()?;
     for key in &keys {
         table.remove(key.as_slice())?;
     }
     Ok(keys.len())
+}
+
+/// The keys of a job's rows, up to `most`.
+fn keys(
+    txn: &WriteTransaction,
+    rows: Rows,
+    job: &[u8],
+    most: usize,
+) -> Result<Vec<Vec<u8>>, Failure> {
+    let table = open_write(txn, rows.table())?;
+    let keys = table.starting_with(job)?.take(most);
+    keys.map(|row| Ok(row?.0.value().to_vec())).collect()
 }

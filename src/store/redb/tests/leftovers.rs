@@ -13,7 +13,7 @@ use crate::plan::{Action, Plan, Reason, Step};
 use crate::store::Position;
 use crate::store::jobs::UnsentError;
 use crate::store::redb::commit::{Commit, transact};
-use crate::store::redb::leftovers::{PART, remove_part};
+use crate::store::redb::leftovers::{AT_ONCE, PART, remove_part};
 use crate::store::redb::tables::{
     JOURNAL, JOURNAL_LEFT, STEPS, STEPS_LEFT, Source as _, open_read, open_write,
 };
@@ -22,6 +22,9 @@ use crate::store::redb::{codec, forget, jobs, plans};
 /// More than two parts of lines, and more than one of steps.
 const LINES: usize = 2 * PART + 10;
 const STEPS_OF_PLAN: usize = PART + 5;
+
+/// More than go at once.
+const MANY: usize = AT_ONCE + 1;
 
 const OLD: u128 = 1;
 const NEXT: u128 = 2;
@@ -211,7 +214,7 @@ async fn a_store_that_was_closed_in_the_middle_goes_on_when_it_is_opened() {
 async fn a_job_that_plans_again_has_nothing_of_its_dropped_plan() {
     let Fixture { store, lease, .. } = Fixture::new().await;
     let both = move |txn: &WriteTransaction| {
-        plans::add_steps(txn, &lease, JOB, &vec![step(); 3])?;
+        plans::add_steps(txn, &lease, JOB, &vec![step(); MANY])?;
         plans::seal(txn, &lease, head(JOB))?;
         plans::drop_plan(txn, &lease, JOB)?;
         assert!(open_write(txn, STEPS_LEFT)?.has(&codec::job_key(JOB))?);
@@ -241,7 +244,7 @@ async fn a_job_that_plans_again_has_nothing_of_its_dropped_plan() {
 
 /// What each of these removes in its own transaction, which does not wait for the writer to find time.
 #[tokio::test]
-async fn no_transaction_removes_the_rows_of_a_job_itself() {
+async fn no_transaction_removes_many_rows_of_a_job_itself() {
     let Fixture { store, lease, .. } = Fixture::new().await;
     type Removal = fn(&WriteTransaction, &Lease);
     let removals: [(Range<u128>, Removal); 3] = [
@@ -259,7 +262,7 @@ async fn no_transaction_removes_the_rows_of_a_job_itself() {
             let count = |txn: &WriteTransaction| open_write(txn, STEPS)?.count();
             for number in numbers {
                 jobs::save(txn, &job(number, Status::Running))?;
-                plans::add_steps(txn, &lease, id(number), &vec![step(); 4])?;
+                plans::add_steps(txn, &lease, id(number), &vec![step(); MANY])?;
             }
             let before = count(txn)?;
             removal(txn, &lease);
@@ -269,8 +272,26 @@ async fn no_transaction_removes_the_rows_of_a_job_itself() {
         assert_eq!(before, after);
         assert_eq!(store.steps(id(first), None, 9).await.unwrap(), []);
         let is_of_directory = first == 30;
-        let left = store.steps(id(other), None, 9).await.unwrap().len();
-        assert_eq!(left, if is_of_directory { 0 } else { 4 });
+        let left = store
+            .steps(id(other), None, usize::MAX)
+            .await
+            .unwrap()
+            .len();
+        assert_eq!(left, if is_of_directory { 0 } else { MANY });
     }
     assert_eq!(store.job(id(30)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_few_rows_go_at_once_and_are_not_listed() {
+    let Fixture { store, lease, .. } = Fixture::new().await;
+    let dropped = move |txn: &WriteTransaction| {
+        plans::add_steps(txn, &lease, JOB, &vec![step(); AT_ONCE])?;
+        plans::seal(txn, &lease, head(JOB))?;
+        plans::drop_plan(txn, &lease, JOB)?;
+        let listed = open_write(txn, STEPS_LEFT)?.count()?;
+        Ok((open_write(txn, STEPS)?.count()?, listed))
+    };
+    let left = store.write(Commit::Outbox, dropped).await.unwrap();
+    assert_eq!(left, (0, 0));
 }
