@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::auth::keyring::Keyring;
+use crate::admin::auth::sessions::Cookie;
 use crate::admin::probe::Probe;
 use crate::admin::problem::Problem;
 use crate::admin::server::tls::{self, Tls};
@@ -97,8 +98,6 @@ struct Admin {
     /// Places for trials of directories.
     trials: Shares,
     stop: CancellationToken,
-    /// Whether it speaks TLS itself.
-    has_tls: bool,
 }
 
 impl Admin {
@@ -167,8 +166,13 @@ pub async fn open(
     let listener = TcpListener::bind(settings.listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     let requests = TaskTracker::new();
+    let cookie = Cookie {
+        has_tls: tls.is_some(),
+        port: address.port(),
+    };
+    let (store, token) = (settings.store.clone(), settings.token.as_ref());
     let admin = Arc::new(Admin {
-        keyring: Keyring::open(settings.store.clone(), settings.token.as_ref()).await?,
+        keyring: Keyring::open(store, token, cookie).await?,
         catalog: settings.catalog,
         store: settings.store,
         scheduler: settings.scheduler,
@@ -177,7 +181,6 @@ pub async fn open(
         streams: Shares::new(STREAMS_MAX, STREAMS_OF_A_TENANT),
         trials: Shares::new(TRIALS_MAX, TRIALS_OF_A_TENANT),
         stop: stop.clone(),
-        has_tls: tls.is_some(),
     });
     let router = routes::router(admin);
     let serving = tokio::spawn(server::serve(listener, tls, router, requests, stop));

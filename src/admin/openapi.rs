@@ -6,7 +6,6 @@ mod schemas;
 
 use serde_json::{Map, Value, json};
 
-use crate::admin::auth::sessions::COOKIE;
 use crate::admin::problem::MEDIA_TYPE;
 use crate::admin::query::{LIMIT, LIMIT_MAX, VALUE_CHARS_MAX};
 use crate::admin::routes::tokens::{OVERLAP_SECONDS, OVERLAP_SECONDS_MAX};
@@ -35,8 +34,9 @@ pub fn document() -> Value {
                 "type": "http", "scheme": "bearer",
                 "description": "A token that `scim-relay token create` or POST /tokens issued",
             }, "session": {
-                "type": "apiKey", "in": "cookie", "name": COOKIE,
-                "description": "What POST /session exchanges a token for; unsafe methods repeat csrfToken in X-CSRF-Token",
+                "type": "apiKey", "in": "cookie", "name": "__Host-scim_relay_session",
+                "description": "What POST /session exchanges a token for (scim_relay_session_ and the port where there is no TLS); \
+                                unsafe methods repeat csrfToken in X-CSRF-Token",
             } },
         },
     })
@@ -181,8 +181,11 @@ fn body_schema(body: &Body) -> Value {
             json!(["directory", "entry"]),
         ),
         "PreviewSchedule" => object(
-            json!({ "syncSchedule": { "type": "string", "format": "cron", "minLength": 1 } }),
-            json!(["syncSchedule"]),
+            json!({
+                "syncSchedule": { "type": "string", "format": "cron", "minLength": 1 },
+                "syncInterval": { "type": "string", "format": "interval", "minLength": 1 },
+            }),
+            json!([]),
         ),
         "Explain" => object(
             json!({

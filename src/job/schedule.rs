@@ -58,12 +58,6 @@ impl CronExpression {
         &self.text
     }
 
-    /// When it runs, in words.
-    pub fn in_words(&self) -> String {
-        let words = self.cron.describe();
-        format!("{} UTC", words.trim_end_matches('.'))
-    }
-
     /// The first whole minute strictly after `time` that the expression names.
     pub fn next_after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         // croner keeps the part below a second, so that is cut off first.
@@ -105,6 +99,32 @@ fn wrong_field(text: &str) -> Option<String> {
 }
 
 impl Schedule {
+    /// When the profile runs, in words.
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Manual => "By hand only".to_owned(),
+            Self::Cron(expression) => {
+                let words = expression.cron.describe();
+                format!("{} UTC", words.trim_end_matches('.'))
+            }
+            Self::Every(interval) => {
+                let seconds = interval.num_seconds();
+                let units = [
+                    (86_400, "day"),
+                    (3_600, "hour"),
+                    (60, "minute"),
+                    (1, "second"),
+                ];
+                let whole = units.into_iter().find(|(length, _)| seconds % length == 0);
+                let (length, unit) = whole.unwrap_or((1, "second"));
+                match seconds / length {
+                    1 => format!("Every {unit}, from the start of the last run"),
+                    count => format!("Every {count} {unit}s, from the start of the last run"),
+                }
+            }
+        }
+    }
+
     /// When the profile is due next, after a run that started at `last`; `None` for by hand only.
     ///
     /// Missed times coalesce: however many passed since `last`, the answer is one time, and it may lie in the past. A
@@ -204,6 +224,25 @@ mod tests {
             times("0 0 29 2 *", "2026-11-21T09:00:00Z", 1),
             ["Tue 2028-02-29 00:00:00"]
         );
+    }
+
+    #[test]
+    fn schedules_are_told_in_words() {
+        let cron = CronExpression::parse("0 2 * * 1-5").unwrap();
+        let cron = Schedule::Cron(Box::new(cron)).in_words();
+        assert!(
+            cron.contains("02:00") && cron.contains("Friday") && cron.ends_with(" UTC"),
+            "{cron}"
+        );
+        for (interval, words) in [
+            ("15m", "Every 15 minutes"),
+            ("1d", "Every day"),
+            ("90s", "Every 90 seconds"),
+            ("36h", "Every 36 hours"),
+        ] {
+            let told = Schedule::Every(parse_interval(interval).unwrap()).in_words();
+            assert!(told.starts_with(words), "{interval}: {told}");
+        }
     }
 
     #[test]

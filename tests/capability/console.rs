@@ -40,18 +40,35 @@ async fn signed_in(base: &str, look: Look) -> Browser {
     browser.open(&format!("{base}/")).await;
     browser.fill("API token", API_TOKEN).await;
     browser.press("Sign in").await;
-    browser.arrive("").await;
+    let inside =
+        "return Boolean(document.querySelector('header.bar') && document.querySelector('main h1'))";
+    browser.until("signed in", inside).await;
     browser
 }
 
 /// Opens a place of the tenant and waits until it is whole.
 async fn visit(browser: &Browser, place: &str) {
+    open_place(browser, place).await;
+    let text = browser.text().await;
+    for failure in [
+        "Malformed request",
+        "Invalid values",
+        "The console failed",
+        "Internal error",
+    ] {
+        assert!(!text.contains(failure), "{place}: {text}");
+    }
+}
+
+/// The same for an address that may well be none.
+async fn open_place(browser: &Browser, place: &str) {
     // An empty page in between, so that what is seen afterwards is the new one.
     browser
         .run("document.querySelector('main').replaceChildren()")
         .await;
     browser.go(&format!("#/acme/{place}")).await;
-    let there = "const main = document.querySelector('main'); return Boolean(main?.querySelector('h1')) && !main.innerText.includes('Loading …')";
+    let there = "const main = document.querySelector('header.bar ~ main');
+        return Boolean(main?.querySelector('h1')) && !main.innerText.includes('Loading …')";
     browser.until(&format!("the page {place}"), there).await;
 }
 

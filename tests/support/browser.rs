@@ -27,6 +27,15 @@ const WATCH: &str = "
     for (const name of ['alert', 'confirm', 'prompt', 'print']) window[name] = () => breaches.push(`executed: ${name}`);
 ";
 
+/// What a person sees of the page, in JavaScript.
+const SEEN: &str = "(() => {
+    const choices = document.querySelectorAll('select, datalist');
+    choices.forEach(one => { one.hidden = true; });
+    const text = (document.querySelector('dialog[open]') ?? document.body).innerText;
+    choices.forEach(one => { one.hidden = false; });
+    return text;
+})()";
+
 /// What the browser's window is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
@@ -113,11 +122,9 @@ impl Browser {
         answer.unwrap_or_else(|error| panic!("{error}: {script}"))
     }
 
-    /// The text that a person sees, of an open dialog alone if there is one.
+    /// The text that a person sees, of an open dialog alone if there is one. What a choice could be is not seen.
     pub async fn text(&self) -> String {
-        let text = self
-            .run("return (document.querySelector('dialog[open]') ?? document.body).innerText")
-            .await;
+        let text = self.run(&format!("return {SEEN}")).await;
         text.as_str().unwrap_or_default().to_owned()
     }
 
@@ -142,10 +149,7 @@ impl Browser {
 
     /// Waits until a text is seen.
     pub async fn see(&self, text: &str) {
-        let script = format!(
-            "return (document.querySelector('dialog[open]') ?? document.body).innerText.includes({})",
-            json!(text)
-        );
+        let script = format!("return {SEEN}.includes({})", json!(text));
         self.until(&format!("`{text}` is seen"), &script).await;
     }
 

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::access::{Grant, Token, TokenId, digest_of, is_well_formed};
 use crate::admin::auth::failures::Failures;
-use crate::admin::auth::sessions::{self, Opened, Sessions};
+use crate::admin::auth::sessions::{Cookie, Opened, Sessions, is_background};
 use crate::admin::auth::{Administrator, Bearer, Refusal};
 use crate::admin::problem::Problem;
 use crate::admin::tell;
@@ -34,6 +34,7 @@ pub(in crate::admin) struct Keyring {
     store: Arc<dyn Store>,
     failures: Failures,
     sessions: Sessions,
+    cookie: Cookie,
 }
 
 /// A token in memory.
@@ -132,6 +133,7 @@ impl Keyring {
     pub(in crate::admin) async fn open(
         store: Arc<dyn Store>,
         configured: Option<&Secret>,
+        cookie: Cookie,
     ) -> Result<Self, store::Error> {
         let mut held: HashMap<Start, Vec<Held>> = HashMap::new();
         let configured = configured.map(|text| {
@@ -155,6 +157,7 @@ impl Keyring {
             store,
             failures: Failures::default(),
             sessions: Sessions::default(),
+            cookie,
         })
     }
 
@@ -178,8 +181,9 @@ impl Keyring {
         headers: &HeaderMap,
         now: DateTime<Utc>,
     ) -> Result<Found, Refusal> {
-        let cookie = sessions::cookie(headers)?.ok_or(Refusal::NoToken)?;
-        let session = self.sessions.find(cookie, now).ok_or(Refusal::NoToken)?;
+        let cookie = self.cookie.of(headers)?.ok_or(Refusal::NoToken)?;
+        let session = self.sessions.find(cookie, !is_background(headers), now);
+        let session = session.ok_or(Refusal::NoToken)?;
         let found = self.find_digest(&session.token, now);
         let mut found = found.map_err(|_| Refusal::NoToken)?;
         found.bearer.session = Some(session.session);
@@ -198,32 +202,39 @@ impl Keyring {
         }
     }
 
-    /// Exchanges a token for a session; answers the cookie's value.
+    /// Exchanges a token for a session, in place of the one that the request's cookie stands for; answers the header that sets
+    /// the cookie.
     ///
     /// # Errors
     /// 500.
     pub(in crate::admin) async fn begin_session(
         &self,
         bearer: &Bearer,
+        headers: &HeaderMap,
         now: DateTime<Utc>,
-    ) -> Result<(Secret, Opened), Problem> {
-        let begun = self.sessions.begin(bearer.digest, now)?;
+    ) -> Result<(Option<HeaderValue>, Opened), Problem> {
+        let (cookie, opened) = self.sessions.begin(bearer.digest, now)?;
+        self.end_of_cookie(headers);
         self.tell_session(bearer, Deed::SessionCreate, now).await;
-        Ok(begun)
+        Ok((self.cookie.set(headers, Some(&cookie)), opened))
     }
 
-    /// Ends the session of a request's cookie, if it has one.
+    /// Ends the session of a request's cookie, if it has one; answers the header that takes the cookie back.
     pub(in crate::admin) async fn end_session(
         &self,
         bearer: &Bearer,
         headers: &HeaderMap,
         now: DateTime<Utc>,
-    ) {
-        if let Ok(Some(cookie)) = sessions::cookie(headers)
-            && self.sessions.end(cookie)
-        {
+    ) -> Option<HeaderValue> {
+        if self.end_of_cookie(headers) {
             self.tell_session(bearer, Deed::SessionDelete, now).await;
         }
+        self.cookie.set(headers, None)
+    }
+
+    fn end_of_cookie(&self, headers: &HeaderMap) -> bool {
+        let cookie = self.cookie.of(headers).ok().flatten();
+        cookie.is_some_and(|cookie| self.sessions.end(cookie))
     }
 
     async fn tell_session(&self, bearer: &Bearer, deed: Deed, at: DateTime<Utc>) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,16 +14,18 @@ use crate::admin::auth::{Refusal, only};
 use crate::secret::Secret;
 use crate::vault;
 
-/// The cookie. It is for the API alone: the console's own files are the same for everybody.
-pub(in crate::admin) const COOKIE: &str = "scim_relay_session";
+/// What the cookie's name begins with.
+const COOKIE: &str = "scim_relay_session";
+/// Says that a page asks by itself, while nobody may be there.
+const BACKGROUND: &str = "x-background";
 /// The header in which the console's script repeats what only it could read (OWASP's synchronizer token).
 const CSRF: &str = "x-csrf-token";
 /// How long a session lasts at the most.
 const LASTS: TimeDelta = TimeDelta::hours(12);
 /// How long it lasts without a request.
 const IDLE: TimeDelta = TimeDelta::hours(1);
-/// Sessions at the same time; the one that was used longest ago gives way.
-const SESSIONS_MAX: usize = 1_000;
+/// Sessions of one token at the same time; its own that was used longest ago gives way.
+const SESSIONS_OF_A_TOKEN: usize = 20;
 
 /// SHA-256 of a text.
 type Digest = [u8; 32];
@@ -87,8 +89,9 @@ impl Sessions {
         };
         let mut sessions = self.held();
         sessions.retain(|_, session| !session.is_over(now));
-        if sessions.len() >= SESSIONS_MAX {
-            let oldest = sessions.iter().min_by_key(|(_, session)| session.used_at);
+        let own = || sessions.iter().filter(|(_, other)| other.token == token);
+        if own().count() >= SESSIONS_OF_A_TOKEN {
+            let oldest = own().min_by_key(|(_, session)| session.used_at);
             let oldest = oldest.map(|(digest, _)| *digest);
             oldest.map(|digest| sessions.remove(&digest));
         }
@@ -96,14 +99,16 @@ impl Sessions {
         Ok((cookie, opened))
     }
 
-    /// The session of a cookie, used now.
-    pub(super) fn find(&self, cookie: &str, now: DateTime<Utc>) -> Option<Found> {
+    /// The session of a cookie; used now, if it is a person who asks.
+    pub(super) fn find(&self, cookie: &str, is_used: bool, now: DateTime<Utc>) -> Option<Found> {
         let mut sessions = self.held();
         let session = sessions.get_mut(&digest_of(cookie))?;
         if session.is_over(now) {
             return None;
         }
-        session.used_at = session.used_at.max(now);
+        if is_used {
+            session.used_at = session.used_at.max(now);
+        }
         Some(Found {
             token: session.token,
             session: Opened {
@@ -135,25 +140,75 @@ impl Opened {
     }
 }
 
-/// The cookie of a request; several of that name are none, because nobody knows which one is ours.
-pub(in crate::admin) fn cookie(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let mut found = None;
-    for line in headers.get_all(header::COOKIE) {
-        let line = line.to_str().map_err(|_| Refusal::Malformed)?;
-        for (name, value) in line.split(';').filter_map(|pair| pair.split_once('=')) {
-            if name.trim() == COOKIE && found.replace(value.trim()).is_some() {
-                return Err(Refusal::Malformed);
-            }
+/// How the cookie is called and kept. Browsers send a cookie to every port of a host, and a neighbour under the same domain may
+/// set one: so TLS has a name that only this host can set (RFC 6265bis, `__Host-`), and plain HTTP the port in it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::admin) struct Cookie {
+    /// Whether the relay itself speaks TLS.
+    pub(in crate::admin) has_tls: bool,
+    /// The port that it listens on.
+    pub(in crate::admin) port: u16,
+}
+
+impl Cookie {
+    /// Whether the browser speaks TLS, to the relay or to a proxy before it.
+    fn is_protected(self, headers: &HeaderMap) -> bool {
+        let scheme = headers.get("x-forwarded-proto");
+        self.has_tls || scheme.is_some_and(|scheme| scheme == "https")
+    }
+
+    fn name(self, headers: &HeaderMap) -> String {
+        match self.is_protected(headers) {
+            true => format!("__Host-{COOKIE}"),
+            false => format!("{COOKIE}_{}", self.port),
         }
     }
-    Ok(found)
+
+    /// The header that sets it, or ends it where there is no value. No script reads it, and no other site's page makes the
+    /// browser send it.
+    pub(in crate::admin) fn set(
+        self,
+        headers: &HeaderMap,
+        value: Option<&Secret>,
+    ) -> Option<HeaderValue> {
+        let name = self.name(headers);
+        let secure = if self.is_protected(headers) {
+            "; Secure"
+        } else {
+            ""
+        };
+        let end = if value.is_none() { "; Max-Age=0" } else { "" };
+        let value = value.map_or("", Secret::expose);
+        let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{end}");
+        let mut cookie = HeaderValue::from_str(&cookie).ok()?;
+        cookie.set_sensitive(true);
+        Some(cookie)
+    }
+
+    /// The value that a request brings; several of that name are none, because nobody knows which one is ours.
+    pub(super) fn of(self, headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+        let ours = self.name(headers);
+        let mut found = None;
+        for line in headers.get_all(header::COOKIE) {
+            let line = line.to_str().map_err(|_| Refusal::Malformed)?;
+            for (name, value) in line.split(';').filter_map(|pair| pair.split_once('=')) {
+                if name.trim() == ours && found.replace(value.trim()).is_some() {
+                    return Err(Refusal::Malformed);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a page asks by itself, so that an open window does not keep a session alive that nobody uses.
+pub(super) fn is_background(headers: &HeaderMap) -> bool {
+    headers.contains_key(BACKGROUND)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use axum::http::HeaderValue;
-
     use super::*;
 
     const TOKEN: Digest = [7; 32];
@@ -166,13 +221,13 @@ mod tests {
     fn session_is_found_by_its_cookie_until_it_ends() {
         let sessions = Sessions::default();
         let (cookie, opened) = sessions.begin(TOKEN, noon()).unwrap();
-        let found = sessions.find(cookie.expose(), noon()).unwrap();
+        let found = sessions.find(cookie.expose(), true, noon()).unwrap();
         assert_eq!(found.token, TOKEN);
         assert_eq!(found.session.csrf.expose(), opened.csrf.expose());
         assert_ne!(cookie.expose(), opened.csrf.expose());
-        assert!(sessions.find("another", noon()).is_none());
+        assert!(sessions.find("another", true, noon()).is_none());
         assert!(sessions.end(cookie.expose()) && !sessions.end(cookie.expose()));
-        assert!(sessions.find(cookie.expose(), noon()).is_none());
+        assert!(sessions.find(cookie.expose(), true, noon()).is_none());
     }
 
     #[test]
@@ -181,26 +236,40 @@ mod tests {
         let (cookie, _) = sessions.begin(TOKEN, noon()).unwrap();
         let at = |minutes| noon() + TimeDelta::minutes(minutes);
         for minutes in (50..12 * 60).step_by(50) {
-            assert!(sessions.find(cookie.expose(), at(minutes)).is_some());
+            assert!(sessions.find(cookie.expose(), true, at(minutes)).is_some());
         }
-        assert!(sessions.find(cookie.expose(), at(12 * 60)).is_none());
+        assert!(sessions.find(cookie.expose(), true, at(12 * 60)).is_none());
 
         let (idle, _) = sessions.begin(TOKEN, noon()).unwrap();
-        assert!(sessions.find(idle.expose(), at(60)).is_none());
+        assert!(sessions.find(idle.expose(), true, at(60)).is_none());
     }
 
     #[test]
-    fn session_used_longest_ago_gives_way() {
+    fn session_is_not_kept_alive_by_a_page_that_asks_by_itself() {
         let sessions = Sessions::default();
+        let (cookie, _) = sessions.begin(TOKEN, noon()).unwrap();
+        let at = |minutes| noon() + TimeDelta::minutes(minutes);
+        for minutes in 1..60 {
+            assert!(sessions.find(cookie.expose(), false, at(minutes)).is_some());
+        }
+        assert!(sessions.find(cookie.expose(), false, at(60)).is_none());
+    }
+
+    #[test]
+    fn session_of_the_same_token_that_was_used_longest_ago_gives_way() {
+        let sessions = Sessions::default();
+        let (other, _) = sessions.begin([8; 32], noon()).unwrap();
         let (first, _) = sessions.begin(TOKEN, noon()).unwrap();
         let (second, _) = sessions.begin(TOKEN, noon()).unwrap();
         let later = noon() + TimeDelta::minutes(1);
-        sessions.find(first.expose(), later).unwrap();
-        for _ in 0..SESSIONS_MAX - 1 {
+        sessions.find(first.expose(), true, later).unwrap();
+        for _ in 0..SESSIONS_OF_A_TOKEN - 1 {
             sessions.begin(TOKEN, later).unwrap();
         }
-        assert!(sessions.find(second.expose(), later).is_none());
-        assert!(sessions.find(first.expose(), later).is_some());
+        assert!(sessions.find(second.expose(), true, later).is_none());
+        for kept in [first, other] {
+            assert!(sessions.find(kept.expose(), true, later).is_some());
+        }
     }
 
     #[test]
@@ -230,10 +299,50 @@ mod tests {
                 .map(|line| HeaderValue::from_str(line).unwrap());
             HeaderMap::from_iter(lines.map(|line| (header::COOKIE, line)))
         };
-        let ours = of(&["theme=dark; scim_relay_session=abc", "other=1"]);
-        assert_eq!(cookie(&ours), Ok(Some("abc")));
-        assert_eq!(cookie(&of(&["xscim_relay_session=abc"])), Ok(None));
-        let two = of(&["scim_relay_session=abc", "scim_relay_session=def"]);
-        assert_eq!(cookie(&two), Err(Refusal::Malformed));
+        let plain = Cookie {
+            has_tls: false,
+            port: 8470,
+        };
+        let ours = of(&["theme=dark; scim_relay_session_8470=abc", "other=1"]);
+        assert_eq!(plain.of(&ours), Ok(Some("abc")));
+        for foreign in [
+            "xscim_relay_session_8470",
+            "scim_relay_session_8471",
+            "__Host-scim_relay_session",
+        ] {
+            assert_eq!(
+                plain.of(&of(&[&format!("{foreign}=abc")])),
+                Ok(None),
+                "{foreign}"
+            );
+        }
+        let two = of(&["scim_relay_session_8470=abc", "scim_relay_session_8470=def"]);
+        assert_eq!(plain.of(&two), Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn session_cookie_is_secure_under_tls_and_behind_a_proxy_that_speaks_it() {
+        let cookie = |has_tls| Cookie {
+            has_tls,
+            port: 8470,
+        };
+        let shown = |cookie: Cookie, headers: &HeaderMap| {
+            let value = cookie.set(headers, Some(&Secret::new("abc".to_owned())));
+            value.unwrap().to_str().unwrap().to_owned()
+        };
+        let none = HeaderMap::new();
+        let proxied = HeaderMap::from_iter([(
+            header::HeaderName::from_static("x-forwarded-proto"),
+            HeaderValue::from_static("https"),
+        )]);
+        let secure = "__Host-scim_relay_session=abc; Path=/; HttpOnly; SameSite=Strict; Secure";
+        assert_eq!(shown(cookie(true), &none), secure);
+        assert_eq!(shown(cookie(false), &proxied), secure);
+        assert_eq!(
+            shown(cookie(false), &none),
+            "scim_relay_session_8470=abc; Path=/; HttpOnly; SameSite=Strict"
+        );
+        let ended = cookie(true).set(&none, None).unwrap();
+        assert!(ended.to_str().unwrap().ends_with("; Secure; Max-Age=0"));
     }
 }

@@ -8,10 +8,15 @@ use axum::response::IntoResponse as _;
 
 use super::*;
 use crate::access::{Grant, Token, TokenId};
+use crate::admin::auth::sessions::Cookie;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::records::AuditFilter;
 
+const COOKIE: Cookie = Cookie {
+    has_tls: false,
+    port: 8470,
+};
 const CONFIGURED: &str = "configured-0123456789";
 
 /// A keyring on a store of its own.
@@ -78,7 +83,7 @@ impl Site {
         };
         let store: Arc<dyn Store> = crate::store::open(&settings).unwrap().into();
         let configured = Secret::new(CONFIGURED.into());
-        let keyring = Keyring::open(store.clone(), Some(&configured))
+        let keyring = Keyring::open(store.clone(), Some(&configured), COOKIE)
             .await
             .unwrap();
         Self {
@@ -319,7 +324,9 @@ async fn two_tokens_work_while_one_is_rotated() {
         409
     );
     // After a new start the same holds.
-    let reopened = Keyring::open(site.store.clone(), None).await.unwrap();
+    let reopened = Keyring::open(site.store.clone(), None, COOKIE)
+        .await
+        .unwrap();
     assert!(reopened.find(&new_text, end).is_ok() && reopened.find(&old_text, end).is_err());
     assert_eq!(
         reopened.find(CONFIGURED, noon()).err(),
@@ -408,4 +415,48 @@ async fn an_administrator_of_some_tenants_manages_no_others() {
         200
     );
     assert_eq!(site.keyring.list(&administrator(Tenants::All)).len(), 6);
+}
+
+/// The headers of a request by the cookie of a new session of a token.
+async fn session_of(site: &Site, token: &str) -> HeaderMap {
+    let bearer = site.admit(token, noon()).await.unwrap();
+    let none = HeaderMap::new();
+    let begun = site.keyring.begin_session(&bearer, &none, noon()).await;
+    let (cookie, _) = begun.unwrap();
+    let cookie = cookie.unwrap();
+    let pair = cookie
+        .to_str()
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
+    headers(&[("cookie", &pair)])
+}
+
+async fn admit_by(site: &Site, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Bearer, Problem> {
+    let request = (&Method::GET, headers);
+    admit(&site.keyring, request, [192, 0, 2, 1].into(), now).await
+}
+
+#[tokio::test]
+async fn auth_a_session_ends_with_its_token_and_refused_cookies_are_limited() {
+    let site = Site::new().await;
+    let until = Grant {
+        expires_at: Some(at("12:30:00")),
+        ..grant("short", &["acme"], &[Permission::DirectoryRead])
+    };
+    let (_, text) = site.issue(until).await;
+    let cookie = session_of(&site, &text).await;
+    let found = admit_by(&site, &cookie, at("12:29:00")).await.unwrap();
+    assert!(found.session.is_some());
+    assert_eq!(status(admit_by(&site, &cookie, at("12:30:00")).await), 401);
+
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        statuses.push(status(admit_by(&site, &cookie, at("12:31:00")).await));
+    }
+    assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
+    let good = session_of(&site, CONFIGURED).await;
+    assert!(admit_by(&site, &good, noon()).await.is_ok());
 }

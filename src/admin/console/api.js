@@ -5,6 +5,9 @@ import van from "./van.js";
 /// The session, as GET /session shows it; null when nobody is signed in, undefined until that is known.
 export const session = van.state(undefined);
 
+/// Whether the session has ended under whoever is at work.
+export const expired = van.state(false);
+
 /// The tenant that requests are for.
 let tenant = null;
 export const useTenant = name => { tenant = name; };
@@ -36,8 +39,10 @@ const address = (path, query = {}) => {
   return `/api/v1${path}${text ? `?${text}` : ""}`;
 };
 
-const request = async (method, path, { query, body, signal, headers = {} } = {}) => {
+const request = async (method, path, { query, body, signal, headers = {}, background = false } = {}) => {
   const all = { ...headers };
+  // What a page asks for by itself does not keep a session alive that nobody uses.
+  if (background) all["X-Background"] = "1";
   if (tenant) all["X-Tenant-ID"] = tenant;
   if (session.rawVal?.csrfToken) all["X-CSRF-Token"] = session.rawVal.csrfToken;
   if (body !== undefined) all["Content-Type"] = "application/json";
@@ -49,17 +54,17 @@ const request = async (method, path, { query, body, signal, headers = {} } = {})
     throw signal?.aborted ? error : unreachable();
   }
   if (answer.ok) return answer;
-  if (answer.status === 401 && path !== "/session") session.val = null;
+  if (answer.status === 401 && path !== "/session") expired.val = true;
   throw new Problem(await answer.json().catch(() => ({ status: answer.status })));
 };
 
 /// Calls the API and answers its JSON.
-export const call = async (method, path, options) => {
+const call = async (method, path, options) => {
   const answer = await request(method, path, options);
   return answer.status === 204 ? null : answer.json();
 };
 
-export const get = (path, query, signal) => call("GET", path, { query, signal });
+export const get = (path, query, signal, background) => call("GET", path, { query, signal, background });
 export const post = (path, body = {}, query) => call("POST", path, { body, query });
 export const put = (path, body) => call("PUT", path, { body });
 export const remove = path => call("DELETE", path);
@@ -75,18 +80,30 @@ export const resume = async () => {
 };
 
 /// Exchanges a token for a session; the token itself is not kept.
+const exchange = token => {
+  if (!/^[\x21-\x7e]+$/.test(token)) throw new Problem({ title: "Not a token", detail: "It has characters that no token has; copy it again, as a whole." });
+  return call("POST", "/session", { headers: { Authorization: `Bearer ${token}` } });
+};
+
 export const signIn = async token => {
   tenant = null;
-  session.val = await call("POST", "/session", { headers: { Authorization: `Bearer ${token}` } });
+  session.val = await exchange(token);
+};
+
+/// Goes on with a new session where the old one has ended; the page stays as it is.
+export const signInAgain = async token => {
+  session.rawVal = await exchange(token);
+  expired.val = false;
 };
 
 export const signOut = async () => {
-  tenant = null;
   try {
     await remove("/session");
-  } finally {
-    session.val = null;
+  } catch (error) {
+    if (error.status !== 401) throw error;
   }
+  tenant = null;
+  session.val = null;
 };
 
 /// Whether the token permits something.
@@ -106,8 +123,9 @@ export const all = async (path, query, { most = Infinity, signal, onPage = () =>
 };
 
 const pause = (ms, signal) => new Promise(done => {
-  const timer = setTimeout(done, ms);
-  signal.addEventListener("abort", () => { clearTimeout(timer); done(); }, { once: true });
+  const end = () => { clearTimeout(timer); signal.removeEventListener("abort", end); done(); };
+  const timer = setTimeout(end, ms);
+  signal.addEventListener("abort", end);
 });
 
 /// Watches a job until its end or until the signal: server-sent events, read with fetch because an EventSource names no tenant.
@@ -115,7 +133,7 @@ export const watch = async (directory, job, signal, onJob) => {
   const path = `/directories/${directory}/jobs/${job}`;
   for (let wait = 1000; !signal.aborted; wait = Math.min(wait * 2, 15000)) {
     try {
-      const answer = await request("GET", `${path}/events`, { signal });
+      const answer = await request("GET", `${path}/events`, { signal, background: true });
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let rest = "", ended = false; ;) {
         const { done, value } = await reader.read();
@@ -132,7 +150,7 @@ export const watch = async (directory, job, signal, onJob) => {
         if (ended) return;
       }
     } catch (error) {
-      if (signal.aborted || error.status === 401 || error.status === 404) return;
+      if (signal.aborted || error.status === 404) return;
     }
     await pause(wait, signal);
   }
@@ -142,6 +160,6 @@ export const watch = async (directory, job, signal, onJob) => {
 export const repeat = async (ms, signal, action) => {
   while (!signal.aborted) {
     await pause(ms, signal);
-    if (!signal.aborted && !document.hidden) await action();
+    if (!signal.aborted && !document.hidden && !expired.rawVal) await action();
   }
 };

@@ -1,15 +1,15 @@
 // The console: signing in, the bar at the top, and which page an address leads to.
 
 import van from "./van.js";
-import { may, resume, session, signIn, signOut, useTenant } from "./api.js";
+import { expired, may, resume, session, signIn, signInAgain, signOut, useTenant } from "./api.js";
 import { audit } from "./audit.js";
 import { connection } from "./connection.js";
 import { dashboard } from "./dashboard.js";
 import { directory } from "./directory.js";
 import { job } from "./job.js";
 import {
-  a, action, button, card, div, empty, form, h1, header, img, label, main, nav, notice, option, p, place, select, span, textField,
-  trouble, voice,
+  a, action, button, card, dialog, dismiss, div, empty, form, h1, h2, header, img, label, main, nav, notice, option, p, place, select,
+  span, textField, trouble,
 } from "./ui.js";
 
 const root = document.getElementById("app");
@@ -35,7 +35,8 @@ const here = () => {
   return { parts: path.split("/").filter(Boolean).map(decode), query: Object.fromEntries(new URLSearchParams(query)) };
 };
 
-const signInPage = () => {
+/// The form that exchanges a token; `act` does it.
+const tokenForm = act => {
   const wrong = van.state(null);
   const token = textField({
     text: "API token", type: "password", required: true,
@@ -47,22 +48,36 @@ const signInPage = () => {
     busy.val = true;
     wrong.val = null;
     try {
-      await signIn(token.value());
+      await act(token.value());
     } catch (error) {
       wrong.val = error;
       token.control.focus();
     }
     busy.val = false;
   };
+  return form({ onsubmit: submit },
+    token.node,
+    () => (wrong.val ? trouble(wrong.val) : span()),
+    p(button({ class: "first", disabled: () => busy.val }, "Sign in")));
+};
+
+const signInPage = () => {
   document.title = "Sign in · scim-relay";
-  return main({ class: "signin" },
-    div({ class: "card" },
-      h1("Sign in to scim-relay"),
-      form({ onsubmit: submit },
-        token.node,
-        () => (wrong.val ? trouble(wrong.val) : span()),
-        p(button({ class: "first", disabled: () => busy.val }, "Sign in")))),
-    themeChoice());
+  return main({ class: "signin" }, div({ class: "card" }, h1("Sign in to scim-relay"), tokenForm(signIn)), themeChoice());
+};
+
+/// Asks for a token again over the page as it is, so that what was entered there is not lost.
+const askAgain = () => {
+  const box = dialog({ "aria-labelledby": "again" }, h2({ id: "again" }, "Your session has ended"),
+    p("It ends after an hour without use, after twelve hours, and when its token is revoked. Sign in to go on where you are."),
+    tokenForm(async token => {
+      await signInAgain(token);
+      box.remove();
+    }));
+  // Only a token leads back.
+  box.addEventListener("cancel", event => event.preventDefault());
+  document.body.append(box);
+  box.showModal();
 };
 
 const bar = (tenant, parts) => {
@@ -84,14 +99,16 @@ const bar = (tenant, parts) => {
       action("Sign out", signOut)));
 };
 
+const forbidden = async () => ({ title: "Not permitted", node: notice("yellow", p("Your token does not permit this; sign in with one that does.")) });
+
 const nowhere = () => empty("There is no such page.", a({ class: "button", href: "#/" }, "To the dashboard"));
 
 /// Which page an address leads to.
 const pageOf = parts => {
   const [, kind, id, part, jobId] = parts;
   if (!kind) return dashboard;
-  if (kind === "add" && !id) return connection;
-  if (kind === "audit" && !id) return audit;
+  if (kind === "add" && !id) return may("directory:write") ? connection : forbidden;
+  if (kind === "audit" && !id) return may("audit:read") ? audit : forbidden;
   if (kind === "directories" && id && part === "jobs" && jobId) return job;
   if (kind === "directories" && id) return directory;
   return async () => ({ title: "Not found", node: nowhere() });
@@ -104,9 +121,10 @@ const route = async () => {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
+  dismiss();
   if (session.val === undefined) return;
   if (session.val === null) {
-    root.replaceChildren(signInPage(), voice());
+    root.replaceChildren(signInPage());
     root.querySelector("input")?.focus();
     return;
   }
@@ -125,7 +143,7 @@ const route = async () => {
   const content = main({ id: "main" }, p({ class: "quiet" }, "Loading …"));
   root.replaceChildren(
     a({ class: "skip", href: "#main", onclick: event => { event.preventDefault(); content.querySelector("h1")?.focus(); } }, "Skip to the content"),
-    bar(tenant, parts), content, voice());
+    bar(tenant, parts), content);
   if (!tenants.includes(tenant)) {
     content.replaceChildren(h1("Not your tenant"), notice("yellow", p(`Your token is not for the tenant “${tenant}”, or there is none of that name.`)), p(a({ href: "#/" }, "To your own")));
     return;
@@ -149,4 +167,5 @@ const route = async () => {
 setTheme(localStorage.getItem("theme") ?? "auto");
 addEventListener("hashchange", route);
 van.derive(() => { session.val; queueMicrotask(route); });
+van.derive(() => { if (expired.val) askAgain(); });
 resume().catch(error => root.replaceChildren(main(trouble(error))));

@@ -13,7 +13,7 @@ const scaled = (number, most) => (number ? Math.log10(1 + number) / Math.log10(1
 
 /// Jobs, newest first, each with `directoryName`.
 export const chart = (tenant, jobs) => {
-  const runs = jobs.filter(job => job.startedAt).slice(0, 60).reverse();
+  const runs = jobs.filter(job => job.startedAt && job.mode !== "preview").slice(0, 60).reverse();
   if (!runs.length) return p({ class: "quiet" }, "No run so far.");
   const most = Math.max(10, ...runs.map(job => Math.max(changeCount(job), job.errorCount)));
   const room = HEIGHT - BELOW - ABOVE;
@@ -29,7 +29,7 @@ export const chart = (tenant, jobs) => {
     return g(title(words), bar("change", x, changeCount(job)), bar("error", x + width + 1, job.errorCount));
   });
   const marks = [];
-  for (let value = 10; value <= most; value *= 10) {
+  for (let value = 1; value <= most; value *= 10) {
     const y = ABOVE + room - scaled(value, most) * room;
     marks.push(line({ class: "axis", x1: LEFT, x2: WIDTH, y1: y, y2: y }), text({ x: 0, y: y + 4 }, count(value)));
   }
@@ -37,9 +37,9 @@ export const chart = (tenant, jobs) => {
   const times = [text({ x: LEFT, y: HEIGHT - 6 }, when(runs[0]))];
   if (runs.length > 6) times.push(text({ x: Math.min(WIDTH, LEFT + runs.length * step), y: HEIGHT - 6, "text-anchor": "end" }, when(runs.at(-1))));
   return div(
-    div({ class: "legend small" }, span("Changes"), span({ class: "errors" }, "Errors")),
-    svg({ class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Changes and errors of the last ${runs.length} runs; the table below has the numbers` },
-      ...marks, line({ class: "axis", x1: LEFT, x2: WIDTH, y1: ABOVE + room, y2: ABOVE + room }), ...bars, ...times),
+    div({ class: "legend small" }, span("Changes"), span({ class: "errors" }, "Errors"), p({ class: "quiet" }, "one pair for each run, oldest first; each line is ten times the one below")),
+    div({ class: "scroll", tabindex: 0, role: "group", "aria-label": "Chart" }, svg({ class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Changes and errors of the last ${runs.length} runs; the table below has the numbers` },
+      ...marks, line({ class: "axis", x1: LEFT, x2: WIDTH, y1: ABOVE + room, y2: ABOVE + room }), ...bars, ...times)),
     details(summary("The same as a table"),
       grid("Recent runs", ["Started", "Directory", "#Changes", "#Errors"], runs.toReversed().map(job => tr(
         td({ class: "short" }, a({ href: place([tenant, "directories", job.directoryId, "jobs", job.id]) }, at(job.startedAt))),

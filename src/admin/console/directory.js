@@ -4,11 +4,11 @@ import { get, may, post, remove, repeat } from "./api.js";
 import { connectionForm, profileForm } from "./connection.js";
 import { conflicts, holds, links } from "./decisions.js";
 import { entries, explain } from "./entries.js";
-import { JOB_HEADS, jobRow } from "./job.js";
-import { HEALTH, MODE, STATUS, TRIGGER, counted, word } from "./words.js";
+import { JOB_HEADS, jobRow, start } from "./job.js";
+import { HEALTH, MODE, STATUS, TRIGGER, counted } from "./words.js";
 import {
   a, action, at, badge, card, choice, code, confirm, div, empty, facts, filters, go, grid, h1, link, list, live, nav, notice, p, place,
-  say, span, strong, td, tr,
+  reload, span, strong, td, tr,
 } from "./ui.js";
 
 const TABS = [
@@ -27,31 +27,24 @@ const FULL = ["Every user and group is read, and whatever differs from what the 
 const RECONCILE = ["The directory and the target are both read, and what somebody changed at the target is found. By the profile's conflict policy it is put back, kept, or shown to you.",
   "This makes more requests to the target than a usual run."];
 
-const start = async (home, id, profile, mode) => {
-  try {
-    const { jobId } = await post(`/directories/${id}/sync`, { profile, mode });
-    go([...home, "jobs", jobId]);
-  } catch (error) {
-    // The one that runs already is what its reader wants to see.
-    if (!error.jobId) throw error;
-    say("A job of this profile runs already");
-    go([...home, "jobs", error.jobId]);
-  }
-};
+const FIRST = ["This directory has not been read to its end yet, so this run may create everybody who is in scope at the target.",
+  "“Preview” shows that first, and sends nothing."];
 
 const startAfter = (home, id, profile, mode, title, text) => async () => {
-  if (await confirm({ title, text, done: title.replace("?", "") })) await start(home, id, profile, mode);
+  if (await confirm({ title, text, done: title.replace("?", "") })) await start(home, id, { profile, mode });
 };
 
-const runButtons = (home, id, profile) => (may("directory:write") ? div({ class: "actions" },
-  action("Sync now", () => start(home, id, profile, "incremental"), { kind: "first" }),
-  action("Preview", () => start(home, id, profile, "preview")),
-  action("Sync all users", startAfter(home, id, profile, "full", "Sync all users?", FULL)),
-  action("Reconcile", startAfter(home, id, profile, "reconcile", "Reconcile with the target?", RECONCILE))) : span());
+const runButtons = (home, id, { name, lastCompleteRead }) => (may("directory:write") ? div({ class: "actions" },
+  action("Sync now", lastCompleteRead
+    ? () => start(home, id, { profile: name, mode: "incremental" })
+    : startAfter(home, id, name, "incremental", "Sync for the first time?", FIRST), { kind: "first" }),
+  action("Preview", () => start(home, id, { profile: name, mode: "preview" })),
+  action("Sync all users", startAfter(home, id, name, "full", "Sync all users?", FULL)),
+  action("Reconcile", startAfter(home, id, name, "reconcile", "Reconcile with the target?", RECONCILE))) : span());
 
 const clear = (id, profile) => async () => {
   await post(`/directories/${id}/quarantine`, { profile });
-  dispatchEvent(new HashChangeEvent("hashchange"));
+  reload();
 };
 
 const profileCard = (home, id, one) => card(`Profile ${one.name}`,
@@ -64,10 +57,10 @@ const profileCard = (home, id, one) => card(`Profile ${one.name}`,
     ["Running", one.runningJobId ? link([...home, "jobs", one.runningJobId], "see its progress") : null],
     ["Waits for approval", one.waitingJobIds.length ? span(...one.waitingJobIds.map((job, index) => link([...home, "jobs", job], index ? `, plan ${index + 1}` : "plan 1"))) : null],
   ]),
-  runButtons(home, id, one.name));
+  runButtons(home, id, one));
 
-const overviewOf = async (id, signal) => {
-  const [health, jobs] = await Promise.all([get("/health", {}, signal), get(`/directories/${id}/jobs`, { limit: 10 }, signal)]);
+const overviewOf = async (id, signal, background = false) => {
+  const [health, jobs] = await Promise.all([get("/health", {}, signal, background), get(`/directories/${id}/jobs`, { limit: 10 }, signal, background)]);
   return { health: health.directories.find(one => one.id === id), jobs: jobs.items.map(({ errors, ...job }) => job) };
 };
 
@@ -78,9 +71,9 @@ const overview = async ({ id, home, one, signal }) => {
     card("Latest jobs", jobs.length
       ? grid("Latest jobs", JOB_HEADS, jobs.map(jobRow(home)))
       : empty("No job yet. A preview reads the directory and shows what a sync would do; it sends nothing."))));
-  repeat(4000, signal, async () => part.set(await overviewOf(id, signal).catch(() => part.value)));
+  repeat(4000, signal, async () => part.set(await overviewOf(id, signal, true).catch(() => part.value)));
   return [
-    part.node(),
+    part.node,
     card("Connection", facts([
       ["Server", `${one.host}:${one.port}, ${SECURITY(one)}`], ["Also tried", one.fallbackHosts.join(", ")], ["Base DN", code(one.baseDN)],
       ["Account", code(one.bindDN)], ["Users", code(one.userSearchFilter)],
@@ -112,7 +105,7 @@ const profiles = async ({ id, home, one, parts, signal }) => {
     });
     if (!sure) return;
     await remove(`/directories/${id}/profiles/${encodeURIComponent(profile.name)}`);
-    dispatchEvent(new HashChangeEvent("hashchange"));
+    reload();
   };
   const writable = may("directory:write") && one.kept !== "file";
   return [card(null,
@@ -126,7 +119,7 @@ const profiles = async ({ id, home, one, parts, signal }) => {
     writable ? p(a({ class: "button", href: place([...home, "profiles", "add"]) }, "Add a profile")) : span())];
 };
 
-const settings = ({ tenant, id, home, one }) => {
+const settings = ({ tenant, id, one }) => {
   const drop = async () => {
     const sure = await confirm({
       title: `Delete the directory ${one.name}?`, done: "Delete the directory", danger: true,
@@ -151,14 +144,14 @@ export const directory = async ({ tenant, parts, query, signal }) => {
   const [, , id, part = ""] = parts;
   const home = [tenant, "directories", id];
   const one = await get(`/directories/${id}`, {}, signal);
-  const show = SHOWN[part];
-  const node = show ? await show({ tenant, id, home, one, parts, query, signal, may }) : empty("There is no such page.", link(home, "To the directory"));
+  const show = Object.hasOwn(SHOWN, part) ? SHOWN[part] : null;
+  const node = show ? await show({ tenant, id, home, one, parts, query, signal }) : empty("There is no such page.", link(home, "To the directory"));
   const words = TABS.find(([key]) => key === part)?.[1] ?? "";
   return {
     title: part ? `${words}, ${one.name}` : one.name,
     heading: div({ class: "stack" },
-      p({ class: "trail" }, link([tenant], "Dashboard"), ` / ${TYPE[one.type]}`),
-      div({ class: "title" }, h1(one.name)),
+      p({ class: "trail" }, link([tenant], "Dashboard"), " / ", one.name),
+      div({ class: "title" }, h1(one.name), span({ class: "quiet" }, TYPE[one.type])),
       tabs(home, part)),
     node,
   };

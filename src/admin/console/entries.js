@@ -1,9 +1,10 @@
 // Users and groups of a directory with how each stands, and one entry explained.
 
-import { post } from "./api.js";
+import { may, post } from "./api.js";
+import { start } from "./job.js";
 import { OPERATION, REASON, STATE, show, word } from "./words.js";
 import {
-  action, at, attributeTable, badge, button, card, choice, code, details, div, empty, facts, filters, form, go, grid, li, link, list, notice, p, pre,
+  action, at, attributeTable, badge, button, card, confirm, choice, code, details, div, empty, facts, filters, form, go, grid, li, link, list, notice, p, pre,
   span, strong, summary, td, textField, tr, trouble, ul,
 } from "./ui.js";
 
@@ -97,7 +98,7 @@ const explanation = one => div({ class: "stack" },
   one.members ? members(one.members) : []);
 
 /// The tab that explains one entry.
-export const explain = async ({ tenant, id, query, may }) => {
+export const explain = async ({ tenant, id, query }) => {
   const home = [tenant, "directories", id];
   let wrong = null;
   let result = null;
@@ -114,8 +115,10 @@ export const explain = async ({ tenant, id, query, may }) => {
     go([...home, "explain"], { entry: field.value() });
   };
   const syncOne = async () => {
-    const { jobId } = await post(`/directories/${id}/sync`, { mode: "full", only: query.entry });
-    go([...home, "jobs", jobId]);
+    const sure = await confirm({
+      title: "Sync this one now?", done: "Sync it", text: ["It is read again, and what differs is sent to the target at once.", result?.next.message ?? ""],
+    });
+    if (sure) await start(home, id, { profile: result?.profile, mode: "full", only: query.entry });
   };
   return [
     form({ class: "card", onsubmit: ask }, field.node, p(div({ class: "actions" }, button({ class: "first" }, "Explain"),

@@ -2,16 +2,18 @@
 
 import van from "./van.js";
 import { all, get, may, post, watch } from "./api.js";
-import { FAULT, MODE, OPERATION, PHASE, REASON, STATUS, TRIGGER, changeCount, changes, count, counted, duration, rung, word } from "./words.js";
 import {
-  action, at, attributeTable, badge, card, choice, code, confirm, details, div, empty, facts, filters, go, h1, li, link, list, live,
-  notice, p, progress, save, say, span, strong, summary, td, textField, tick, tr, ul,
+  CHANGED, FAULT, MODE, NOTED, OPERATION, PHASE, REASON, STATUS, STEPS, TRIGGER, VERDICT, changeCount, changes, count, counted, duration,
+  rung, word,
+} from "./words.js";
+import {
+  a, action, at, attributeTable, badge, card, choice, code, confirm, details, div, empty, facts, filters, go, h1, li, link, list, live, nav,
+  notice, p, place, progress, reload, save, say, span, strong, summary, td, textField, tick, tr, ul,
 } from "./ui.js";
 
 /// Errors that are read to be grouped, and objects that a group names.
 const ERRORS_READ = 1000, OBJECTS_NAMED = 50;
 
-const again = () => dispatchEvent(new HashChangeEvent("hashchange"));
 const isOver = job => !["queued", "running"].includes(job.status);
 const statusBadge = job => { const [colour, words] = STATUS[job.status] ?? ["plain", job.status]; return badge(colour, words); };
 
@@ -35,25 +37,33 @@ const running = job => {
     p({ class: "quiet" }, `${counted(usersRead, "user")} and ${counted(groupsRead, "group")} read, ${count(stepsDone)} of ${counted(stepsPlanned, "step")} done`));
 };
 
-const COUNTERS = [
-  ["usersCreated", "Users created"], ["usersUpdated", "Users updated"], ["usersDeactivated", "Users deactivated"],
-  ["usersReactivated", "Users reactivated"], ["linked", "Linked"], ["groupsCreated", "Groups created"], ["groupsUpdated", "Groups updated"],
-  ["groupsDeleted", "Groups deleted"], ["membersAdded", "Members added"], ["membersRemoved", "Members removed"],
-  ["membersLeftOut", "Members left out"], ["managersLeftOut", "Managers left out"], ["skipped", "Skipped"], ["drifted", "Differ at the target"],
-  ["conflicts", "Conflicts"],
-];
+/// Starts a job and leads to it; where one of that profile runs already, it leads to that one.
+export const start = async (home, id, body) => {
+  try {
+    const { jobId } = await post(`/directories/${id}/sync`, body);
+    go([...home, "jobs", jobId]);
+  } catch (error) {
+    if (!error.jobId) throw error;
+    say("A job of this profile runs already; this is it.");
+    go([...home, "jobs", error.jobId]);
+  }
+};
+
+const counters = (job, table) => table.filter(([field]) => job[field]).map(([field, name]) => [name, count(job[field])]);
+const sentence = text => text.charAt(0).toUpperCase() + text.slice(1);
 
 /// What a job is and did; drawn again while it runs.
 const state = home => job => div({ class: "stack" },
   isOver(job) ? [] : card("Progress", running(job)),
-  ...(job.status === "awaiting_approval" ? [] : job.holds.map(text => notice("yellow", p(text)))),
+  ...(job.status === "awaiting_approval" ? [] : job.holds.map(text => notice("yellow", p(sentence(text))))),
   job.suspicious ? notice("yellow", p("The reason of a removal did not hold any more when it was looked at, so the removal was left out. Look at the directory before the next run.")) : [],
   ...job.warnings.map(text => notice("yellow", p(text))),
   ...job.errors.filter(error => error.kind === "job").map(error => notice("red", p(strong("The job stopped: "), error.detail), p(word(FAULT, error.fault)))),
-  job.decision ? notice("plain", p(`The plan was ${job.decision.verdict} by ${job.decision.by}, `, at(job.decision.at), ".")) : [],
+  job.decision ? notice("plain", p(`The plan was ${word(VERDICT, job.decision.verdict)} (${job.decision.by}, `, at(job.decision.at), ").")) : [],
   div({ class: "cards" },
-    card(job.mode === "preview" ? "It would change" : "It changed", facts(COUNTERS.filter(([field]) => job[field]).map(([field, name]) => [name, count(job[field])])),
-      COUNTERS.some(([field]) => job[field]) ? [] : p({ class: "quiet" }, "Nothing.")),
+    card(job.mode === "preview" ? "It would change" : "It changed",
+      changeCount(job) ? facts(counters(job, CHANGED)) : p({ class: "quiet" }, "Nothing."),
+      counters(job, NOTED).length ? div(p({ class: "quiet" }, "Found, and left alone:"), facts(counters(job, NOTED))) : []),
     card("About it", facts([
       ["Kind", word(MODE, job.mode) + (job.repair ? "" : ", report only")], ["Set off", word(TRIGGER, job.trigger)], ["Profile", job.profile],
       ["About", job.only], ["Undoes", job.undoes ? link([...home, "jobs", job.undoes], "an earlier job") : null],
@@ -105,7 +115,7 @@ const changeRow = home => change => tr(
   td(change.error ? div({ class: "notice red" }, change.error.detail) : [], what(change),
     change.foreignMemberCount ? div(`${count(change.foreignMemberCount)} members that the relay did not put there`) : []));
 
-const operations = [["", "Any"], ...Object.entries(OPERATION)];
+const operations = words => [["", "Any"], ...words.map(operation => [operation, OPERATION[operation]])];
 
 const planOf = async (path, signal) => {
   try {
@@ -129,7 +139,7 @@ const waiting = (path, plan) => {
     });
     if (!sure) return;
     await post(`${path}/approve`, { digest: plan.digest });
-    again();
+    reload();
   };
   const reject = async () => {
     const sure = await confirm({
@@ -139,12 +149,12 @@ const waiting = (path, plan) => {
     });
     if (!sure) return;
     await post(`${path}/reject`, { digest: plan.digest });
-    again();
+    reload();
   };
   return notice("yellow",
     p(strong(`${counted(plan.stepsForApproval, "change waits", "changes wait")} for your approval.`),
       plan.steps > plan.stepsHeld ? " Everything else in the plan goes its way." : " Nothing of the plan is sent before."),
-    ...plan.holds.map(hold => p(hold.message)),
+    ...plan.holds.map(hold => p(sentence(hold.message))),
     perOperation(plan.operationsHeld),
     plan.expiresAt ? p("Without a decision the plan expires ", at(plan.expiresAt), ".") : [],
     may("directory:write") ? div({ class: "actions" }, action("Approve", approve, { kind: "first" }), action("Reject", reject, { kind: "danger" })) : p("Your token does not permit to decide."));
@@ -162,7 +172,7 @@ const cell = value => {
 const HEADS = ["at", "kind", "operation", "reason", "dn", "anchor", "id", "attribute", "before", "after", "members", "status", "scimType", "error"];
 
 /// One line for each attribute, so that a spreadsheet can filter them.
-export const toCsv = items => {
+const toCsv = items => {
   const plain = value => (value !== null && typeof value === "object" ? JSON.stringify(value) : value);
   const lines = items.flatMap(item => (item.attributes.length ? item.attributes : [{}]).map(one => [
     item.at, item.kind, item.operation, item.reason, item.dn, item.anchor, item.id, one.attribute, plain(one.before), plain(one.after),
@@ -171,27 +181,32 @@ export const toCsv = items => {
   return [HEADS, ...lines].map(line => line.map(cell).join(",")).join("\r\n") + "\r\n";
 };
 
-const download = (path, id, signal) => {
+/// Saves what was sent, or what was planned.
+const download = (path, what, name, signal) => {
   const read = van.state("");
   const fetched = async () => {
-    const { items } = await all(`${path}/changes`, {}, { signal, onPage: number => { read.val = ` ${count(number)} read`; } });
+    const { items } = await all(`${path}/${what}`, {}, { signal, onPage: number => { read.val = ` ${count(number)} read`; } });
     read.val = "";
     return items;
   };
   return span({ class: "actions" },
-    action("Download CSV", async () => save(`job-${id}.csv`, "text/csv", toCsv(await fetched()))),
-    action("Download JSON", async () => save(`job-${id}.json`, "application/json", JSON.stringify(await fetched(), null, 1))),
+    action("Download CSV", async () => save(`${name}.csv`, "text/csv", toCsv(await fetched()))),
+    action("Download JSON", async () => save(`${name}.json`, "application/json", JSON.stringify(await fetched(), null, 1))),
     span({ class: "quiet small" }, read));
 };
 
 // -----------------------------------------------------------------------------------------------------------------
 
 const undo = (home, path, job) => async () => {
-  const only = tick({ text: "Only show what would be put back", value: true, hint: "A preview: nothing is sent." });
+  const deed = van.state("Preview the undo");
+  const only = tick({
+    text: "Only show what would be put back", value: true, hint: "A preview: nothing is sent.",
+    onchange: checked => { deed.val = checked ? "Preview the undo" : "Undo it now"; },
+  });
   const sure = await confirm({
     title: "Undo this job?",
     text: [`What it changed is put back, ${changes(job)}, and is not planned again until the directory has something new. Accounts that it created are deactivated, not deleted.`, only.node],
-    done: "Go on", danger: true,
+    done: () => deed.val, danger: true,
   });
   if (!sure) return;
   const { jobId } = await post(`${path}/undo`, { preview: only.value() });
@@ -206,10 +221,10 @@ const cancel = path => async () => {
   if (sure) await post(`${path}/cancel`);
 };
 
-const buttons = (home, path, job, signal) => div({ class: "actions" },
+const buttons = (home, path, job, view, signal) => div({ class: "actions" },
   !isOver(job) && may("directory:write") ? action("Cancel", cancel(path), { kind: "danger" }) : [],
   isOver(job) && may("directory:write") && job.mode !== "preview" && changeCount(job) > 0 ? action("Undo …", undo(home, path, job)) : [],
-  isOver(job) ? download(path, job.id, signal) : []);
+  isOver(job) ? download(path, view === "plan" ? "plan/steps" : "changes", `${view}-${job.id}`, signal) : []);
 
 export const job = async ({ tenant, parts, query, signal }) => {
   const [, , id, , jobId] = parts;
@@ -228,35 +243,37 @@ export const job = async ({ tenant, parts, query, signal }) => {
       mark.set(now.status);
       if (isOver(now) && !signal.aborted) {
         say(word(STATUS, now.status)[1]);
-        again();
+        reload();
       }
     });
   }
   const title = first.undoes ? "Undoing job" : `${word(MODE, first.mode)} job`;
-  const { view = plan && first.mode === "preview" || plan?.waiting ? "plan" : "changes", ...asked } = query;
+  const { view: wanted, errors: withErrors, ...asked } = query;
+  const view = plan && (wanted ?? (first.mode === "preview" || plan.waiting ? "plan" : "changes")) === "plan" ? "plan" : "changes";
   const steps = () => list({
     name: "Steps of the plan", path: `${path}/plan/steps`, query: asked, signal, row: stepRow(home), heads: ["Step", "Who", "Why", "What"],
-    nothing: empty("No step fits."),
+    nothing: empty(plan.steps ? "No step fits." : "Nothing to do: the target is as the directory wants it."),
   }).node;
   const sent = () => list({
-    name: "Changes", path: `${path}/changes`, query: asked, signal, row: changeRow(home), heads: ["When", "Change", "Who", "Why", "What"],
+    name: "Changes", path: `${path}/changes`, query: { ...asked, errors: withErrors }, signal, row: changeRow(home), heads: ["When", "Change", "Who", "Why", "What"],
     nothing: empty(isOver(first) ? "Nothing was sent, and nothing went wrong." : "Nothing has been sent yet."),
   }).node;
-  const views = [["changes", "What was sent"], ...(plan ? [["plan", "What was planned"]] : [])];
+  const views = nav({ class: "tabs", "aria-label": "What to show" }, ...[["changes", "What was sent"], ["plan", "What was planned"]].map(([key, words]) =>
+    a({ href: place([...home, "jobs", jobId], { view: key }), ...(key === view ? { "aria-current": "page" } : {}) }, words)));
   return {
     title: `${title}, ${directory.name}`,
     heading: div({ class: "stack" },
       p({ class: "trail" }, link([tenant], "Dashboard"), " / ", link(home, directory.name), " / ", link([...home, "jobs"], "Jobs")),
-      div({ class: "title" }, h1(title), mark.node(), buttons(home, path, first, signal))),
+      div({ class: "title" }, h1(title), mark.node, buttons(home, path, first, view, signal))),
     node: [
       plan?.waiting && first.status === "awaiting_approval" ? waiting(path, plan) : div(),
-      part.node(),
+      part.node,
       objects.items.length ? errorGroups(home, objects) : div(),
       card(view === "plan" ? "The plan" : "Changes",
+        plan ? views : [],
         plan && view === "plan" ? p(`${counted(plan.steps, "step")}, ${count(plan.stepsHeld)} held. `, span({ class: "quiet small" }, "Digest ", code(plan.digest))) : [],
         filters([...home, "jobs", jobId], query, given => ({
-          view: choice({ text: "Show", value: view, choices: views }),
-          operation: choice({ text: "Change", value: given.operation ?? "", choices: operations }),
+          operation: choice({ text: "Change", value: given.operation ?? "", choices: operations(view === "plan" ? STEPS : Object.keys(OPERATION)) }),
           text: textField({ text: "Name or DN", value: given.text }),
           ...(view === "plan" ? {} : { errors: choice({ text: "Errors", value: given.errors ?? "", choices: [["", "With and without"], ["true", "Only errors"], ["false", "Without errors"]] }) }),
         })),

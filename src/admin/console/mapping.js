@@ -8,6 +8,13 @@ const SHARED = { email: "mail", firstName: "givenName", lastName: "sn", phone: "
 /// What is mapped unless the mapping says otherwise.
 const usual = type => ({ username: type === "active_directory" ? "sAMAccountName" : "uid", ...SHARED });
 
+/// The paths that these names stand for: an attribute is mapped once, under either name.
+const PATHS = {
+  username: "userName", email: 'emails[type eq "work"].value', firstName: "name.givenName", lastName: "name.familyName",
+  phone: 'phoneNumbers[type eq "work"].value', displayName: "displayName",
+};
+const pathOf = name => (PATHS[name] ?? name).toLowerCase();
+
 const SUGGESTED = [
   "title", "userType", "preferredLanguage", "locale", "timezone", "nickName", "profileUrl",
   'emails[type eq "home"].value', 'phoneNumbers[type eq "mobile"].value', 'addresses[type eq "work"].streetAddress',
@@ -43,22 +50,38 @@ const labelled = (text, control) => {
 
 /// The editor; `value()` is the mapping, null while it is the usual one.
 export const mappingEditor = (type, mapping, errors) => {
+  const same = (one, other) => JSON.stringify(Object.entries(one).sort()) === JSON.stringify(Object.entries(other).sort());
+  // What is usual is not somebody's choice, and changes with the type.
+  const chosen = mapping && !same(mapping, usual(type)) ? mapping : null;
   let kept = type;
-  let listeners = [];
+  const listeners = [];
   const rowsOf = rules => Object.entries(rules).map(([name, rule]) => ({ name, ...read(rule) }));
-  const rows = van.state(rowsOf(mapping ?? usual(type)));
+  const rows = van.state(rowsOf(chosen ?? usual(type)));
   const tell = () => listeners.forEach(listener => listener());
   const names = van.tags.datalist({ id: newId() }, ...[...Object.keys(usual(type)), ...SUGGESTED].map(one => option({ value: one })));
 
-  const values = () => Object.fromEntries([
-    // One that is usual and was taken out is said to be off, because leaving it out would mean its default.
-    ...Object.keys(mapping ?? usual(kept)).map(name => [name, false]),
-    ...rows.rawVal.filter(row => row.name.trim()).map(row => [row.name.trim(), write(row)]),
-  ]);
+  const values = () => {
+    const written = rows.rawVal.filter(row => row.name.trim());
+    const paths = new Set(written.map(row => pathOf(row.name.trim())));
+    return Object.fromEntries([
+      // One that is usual and was taken out is said to be off, because leaving it out would mean its default.
+      ...Object.keys(usual(kept)).filter(name => !paths.has(pathOf(name))).map(name => [name, false]),
+      ...written.map(row => [row.name.trim(), write(row)]),
+    ]);
+  };
+
+  /// What cannot be sent, by field.
+  const check = () => {
+    const paths = rows.rawVal.map(row => pathOf(row.name.trim()));
+    const twice = rows.rawVal.find((row, index) => row.name.trim() && paths.indexOf(paths[index]) !== index);
+    if (twice) return { attributeMapping: `${twice.name.trim()} is mapped twice; remove one of the rows` };
+    if (rows.rawVal.some(row => !row.name.trim() && row.text.trim())) return { attributeMapping: "a row has a value and no SCIM attribute; name it, or remove the row" };
+    return {};
+  };
 
   const drawRow = (row, index) => {
     const change = (field, value) => { row[field] = value; tell(); };
-    const name = input({ value: row.name, list: undefined, spellcheck: false, oninput: event => change("name", event.target.value) });
+    const name = input({ value: row.name, spellcheck: false, oninput: event => change("name", event.target.value) });
     name.setAttribute("list", names.id);
     const kind = select({ onchange: event => change("kind", event.target.value) },
       ...KINDS.map(([key, words]) => option({ value: key, selected: key === row.kind }, words)));
@@ -78,14 +101,14 @@ export const mappingEditor = (type, mapping, errors) => {
     p(button({ type: "button", onclick: () => { rows.val = [...rows.rawVal, { name: "", kind: "attribute", text: "", required: false }]; } }, "Add an attribute")),
     () => p({ class: "wrong" }, errors.val.attributeMapping ?? ""));
 
-  const same = (one, other) => JSON.stringify(Object.entries(one).sort()) === JSON.stringify(Object.entries(other).sort());
   return {
     node,
-    value: () => (same(values(), mapping ?? usual(kept)) ? mapping ?? null : values()),
-    onchange: listener => { listeners = [...listeners, listener]; },
+    check,
+    value: () => (same(values(), chosen ?? usual(kept)) ? chosen : values()),
+    onchange: listener => { listeners.push(listener); },
     /// Another type has other usual attributes; a mapping that somebody edited stays.
     setType: next => {
-      const untouched = !mapping && same(values(), usual(kept));
+      const untouched = !chosen && same(values(), usual(kept));
       kept = next;
       if (untouched) rows.val = rowsOf(usual(next));
       tell();

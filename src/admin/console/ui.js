@@ -5,18 +5,32 @@ import { Problem, get } from "./api.js";
 import { show } from "./words.js";
 
 export const {
-  a, button, caption, code, dd, details, dialog, div, dl, dt, fieldset, form, h1, h2, h3, header, hr, img, input, label, legend, li,
-  main, nav, option, p, pre, progress, section, select, span, strong, summary, table, tbody, td, textarea, th, thead, time, tr, ul,
+  a, button, caption, code, dd, details, dialog, div, dl, dt, fieldset, form, h1, h2, header, img, input, label, li, main, nav, option,
+  p, pre, progress, section, select, span, strong, summary, table, tbody, td, textarea, th, thead, time, tr, ul,
 } = van.tags;
 
 let ids = 0;
 export const newId = () => `id-${++ids}`;
 
-/// A part of a page that is drawn again when what it shows has changed, and only then: whoever reads it keeps their place.
+/// A part of a page that is drawn again when what it shows has changed, and only then. Whoever reads it keeps their place: what had the
+/// focus has it again, and what was unfolded is.
 export const live = (first, draw) => {
-  const state = van.state(first);
-  const set = value => { if (JSON.stringify(value) !== JSON.stringify(state.rawVal)) state.val = value; };
-  return { set, get value() { return state.rawVal; }, node: () => div({ class: "live" }, () => div(draw(state.val))) };
+  const node = div({ class: "live" }, div(draw(first)));
+  let shown = JSON.stringify(first);
+  let value = first;
+  const parts = selector => [...node.querySelectorAll(selector)];
+  const focusable = "a, button, summary, [tabindex]";
+  const set = next => {
+    const text = JSON.stringify(next);
+    if (text === shown) return;
+    [shown, value] = [text, next];
+    const place = parts(focusable).indexOf(document.activeElement);
+    const open = parts("details").map(one => one.open);
+    node.replaceChildren(div(draw(next)));
+    parts("details").forEach((one, index) => { one.open = open[index] ?? one.open; });
+    if (place >= 0) parts(focusable)[place]?.focus({ preventScroll: true });
+  };
+  return { set, node, get value() { return value; } };
 };
 
 const SHORT = { dateStyle: "medium", timeStyle: "medium" };
@@ -34,7 +48,15 @@ export const place = (parts, query = {}) => {
   return `#/${parts.map(part => encodeURIComponent(part)).join("/")}${text ? `?${text}` : ""}`;
 };
 export const link = (parts, text, query) => a({ href: place(parts, query) }, text);
-export const go = (parts, query) => { location.hash = place(parts, query); };
+
+/// Draws the page of the address anew.
+export const reload = () => dispatchEvent(new HashChangeEvent("hashchange"));
+
+export const go = (parts, query) => {
+  const address = place(parts, query);
+  if (location.hash === address) reload();
+  else location.hash = address;
+};
 
 export const badge = (colour, text) => span({ class: `badge ${colour}` }, text);
 export const notice = (colour, ...children) => div({ class: `notice ${colour}` }, ...children);
@@ -56,10 +78,15 @@ export const trouble = error => {
     fields.length ? ul(...fields) : []);
 };
 
-/// Tells a screen reader, and whoever looks, what happened.
-const said = van.state("");
-export const say = text => { said.val = ""; setTimeout(() => { said.val = text; }); };
-export const voice = () => div({ class: "hidden", role: "status", "aria-live": "polite" }, said);
+/// Tells what happened, for a while, to eyes and to screen readers. It outlives the page that says it.
+const said = div({ class: "toast", role: "status" });
+document.body.append(said);
+let fading;
+export const say = text => {
+  clearTimeout(fading);
+  said.textContent = text;
+  fading = setTimeout(() => { said.textContent = ""; }, 6000);
+};
 
 /// A button that does something which takes a while; what goes wrong stands beside it.
 export const action = (text, act, { kind = "", into } = {}) => {
@@ -83,20 +110,22 @@ export const action = (text, act, { kind = "", into } = {}) => {
   return into ? control : span(control, () => (wrong.val ? trouble(wrong.val) : span()));
 };
 
-/// Asks before something is done that matters, and says what will happen.
-export const confirm = ({ title, text, done, danger = false, ask }) => new Promise(answer => {
+/// Asks before something is done that matters, and says what will happen. `done` names the deed, and may change meanwhile.
+export const confirm = ({ title, text, done, danger = false }) => new Promise(answer => {
   const id = newId();
-  const field = ask ? textField(ask) : null;
   const close = value => { box.close(); box.remove(); answer(value); };
   const box = dialog({ "aria-labelledby": id },
-    h2({ id }, title), ...[text].flat().map(part => (typeof part === "string" ? p(part) : part)), field ? field.node : [],
+    h2({ id }, title), ...[text].flat().map(part => (typeof part === "string" ? p(part) : part)),
     div({ class: "actions" },
-      button({ type: "button", onclick: () => close(null) }, "Cancel"),
-      button({ type: "button", class: danger ? "danger first" : "first", onclick: () => close(field ? field.value() : true) }, done)));
-  box.addEventListener("cancel", event => { event.preventDefault(); close(null); });
+      button({ type: "button", onclick: () => close(false) }, "Back"),
+      button({ type: "button", class: danger ? "danger first" : "first", onclick: () => close(true) }, done)));
+  box.addEventListener("cancel", event => { event.preventDefault(); close(false); });
   document.body.append(box);
   box.showModal();
 });
+
+/// A page that is left takes its questions with it, unanswered.
+export const dismiss = () => document.querySelectorAll("dialog").forEach(box => box.dispatchEvent(new Event("cancel", { cancelable: true })));
 
 const bare = (name, heads, rows) => table(caption({ class: "hidden" }, name),
   thead(tr(...heads.map(head => th({ scope: "col", class: head.startsWith("#") ? "number" : "" }, head.replace(/^#/, ""))))),
@@ -122,7 +151,6 @@ export const list = ({ name, path, query = {}, heads, row, nothing, signal }) =>
       cursor = page.nextCursor;
     } while (cursor && (items.length === before.length || (items.length < before.length + PAGE && Date.now() - begun < PATIENCE_MS)));
     state.val = { items, cursor };
-    say(`${items.length} of ${name.toLowerCase()} shown`);
   };
   const load = async () => {
     try {
@@ -159,17 +187,12 @@ const described = (text, hint, control, errors, name) => {
 };
 
 /// A field of text. `value()` reads it.
-export const textField = ({ text, hint, name, value = "", errors, type = "text", rows, placeholder = "", required = false, onchange, suggestions }) => {
+export const textField = ({ text, hint, name, value = "", errors, type = "text", rows, placeholder = "", required = false, onchange }) => {
   const props = { value: value ?? "", placeholder, required, autocomplete: type === "password" ? "new-password" : "off", spellcheck: false };
   if (onchange) props.oninput = () => onchange(control.value);
   const control = rows ? textarea({ ...props, rows }) : input({ ...props, type });
   const node = described(text, hint, control, errors, name);
-  if (suggestions) {
-    const choices = van.tags.datalist({ id: newId() }, ...suggestions.map(one => option({ value: one })));
-    control.setAttribute("list", choices.id);
-    node.append(choices);
-  }
-  return { node, value: () => control.value.trim(), set: next => { control.value = next; }, control };
+  return { node, value: () => control.value.trim(), control };
 };
 
 /// A choice. `choices` are pairs of value and words.
@@ -194,19 +217,24 @@ export const tick = ({ text, hint, name, value, onchange }) => {
 /// Filters above a list; a change leads to an address that can be shared.
 export const filters = (parts, query, fields) => {
   const controls = fields(query);
+  const kept = Object.fromEntries(Object.entries(query).filter(([name]) => name === "view"));
   const apply = event => {
-    event?.preventDefault();
-    go(parts, Object.fromEntries(Object.entries(controls).map(([name, field]) => [name, field.value()])));
+    event.preventDefault();
+    go(parts, { ...kept, ...Object.fromEntries(Object.entries(controls).map(([name, field]) => [name, field.value()])) });
   };
+  const isFiltered = Object.keys(query).length > Object.keys(kept).length;
   return form({ class: "filters card", role: "search", onsubmit: apply }, ...Object.values(controls).map(field => field.node),
-    button({ class: "first" }, "Filter"), Object.keys(query).length ? a({ class: "button", href: place(parts) }, "Clear") : []);
+    button({ class: "first" }, "Filter"), isFiltered ? a({ class: "button", href: place(parts, kept) }, "Clear") : []);
 };
 
-/// Attributes before and after.
-export const attributeTable = attributes => bare("Attributes, before and after", ["Attribute", "Before", "After"],
-  attributes.map(one => tr(td({ class: "code" }, one.attribute),
-    td(one.before === null ? span({ class: "quiet" }, "none") : span({ class: "before" }, show(one.before))),
-    td(one.after === null ? span({ class: "quiet" }, "none") : span({ class: "after" }, show(one.after))))));
+const before = one => (one.before === null ? span({ class: "quiet" }, "none") : span({ class: "before" }, show(one.before)));
+const after = one => (one.after === null ? span({ class: "quiet" }, "none") : span({ class: "after" }, show(one.after)));
+
+/// Attributes before and after; a single one is a line.
+export const attributeTable = attributes => (attributes.length === 1
+  ? div(code(attributes[0].attribute), ": ", before(attributes[0]), " → ", after(attributes[0]))
+  : bare("Attributes, before and after", ["Attribute", "Before", "After"],
+    attributes.map(one => tr(td({ class: "code" }, one.attribute), td(before(one)), td(after(one))))));
 
 /// Lets the browser save a text as a file.
 export const save = (name, type, text) => {

@@ -37,7 +37,6 @@ export const PHASE = {
 };
 
 export const OPERATION = {
-  create: "Create",
   create_user: "Create user",
   update: "Update",
   deactivate: "Deactivate",
@@ -49,6 +48,14 @@ export const OPERATION = {
   delete: "Delete",
   set_manager: "Set manager",
   drift: "Differs at the target",
+};
+
+/// What a plan has steps of; a job's changes have more.
+export const STEPS = Object.keys(OPERATION).filter(operation => operation !== "drift");
+
+export const VERDICT = {
+  approved: "approved", rejected: "rejected", expired: "given up, because nobody decided in time",
+  withdrawn: "withdrawn, because nothing of it differs any more",
 };
 
 export const REASON = {
@@ -71,8 +78,8 @@ export const FAULT = {
   transient: "The server did not answer well; it is tried again by itself",
   throttled: "The target asked for a slower pace; it is tried again by itself",
   drifted: "The target changed meanwhile; the next run looks again",
-  rejected: "The target or the mapping refuses this record; its data must be corrected",
-  denied: "Credentials, rights, TLS or an address are wrong; an administrator must act",
+  rejected: "The target or the mapping refuses this record: correct its data in the directory, or the mapping in the settings; the next run tries it again",
+  denied: "Credentials, rights, TLS or an address are wrong, which an administrator must correct",
   defect: "A defect of scim-relay; please report it with the log",
 };
 
@@ -141,6 +148,25 @@ const CHANGES = [
   ["linked", "linked"], ["groupsCreated", "created", "group"], ["groupsUpdated", "updated", "group"], ["groupsDeleted", "deleted", "group"],
   ["membersAdded", "added", "member"], ["membersRemoved", "removed", "member"],
 ];
+
+/// What a job changed, one by one.
+export const CHANGED = [
+  ["usersCreated", "Users created"], ["usersUpdated", "Users updated"], ["usersDeactivated", "Users deactivated"],
+  ["usersReactivated", "Users reactivated"], ["linked", "Linked"], ["groupsCreated", "Groups created"], ["groupsUpdated", "Groups updated"],
+  ["groupsDeleted", "Groups deleted"], ["membersAdded", "Members added"], ["membersRemoved", "Members removed"],
+];
+
+/// What it found besides, and left alone.
+export const NOTED = [
+  ["membersLeftOut", "Members who have no account"], ["managersLeftOut", "Managers who have no account"],
+  ["skipped", "Changes that wait or were left out"], ["drifted", "Different at the target"], ["conflicts", "Conflicts"],
+];
+
+/// The first sentence of a longer text, and the rest.
+export const firstSentence = text => {
+  const end = text.search(/[.;:] /);
+  return text.length < 120 || end < 0 ? [text, ""] : [text.slice(0, end), text.slice(end + 2)];
+};
 
 /// What a job changed, in one line.
 export const changes = job => {

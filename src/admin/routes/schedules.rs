@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::admin::body::Document;
 use crate::admin::problem::Problem;
 use crate::document::{Fields, Problems};
-use crate::job::schedule::CronExpression;
+use crate::job::schedule::{CronExpression, Schedule, parse_interval};
 
 /// How many of its times are told.
 const TIMES: usize = 5;
@@ -27,18 +27,24 @@ pub(in crate::admin) struct SchedulePreview {
 pub(super) async fn preview(Document(body): Document) -> Result<Json<SchedulePreview>, Problem> {
     let mut problems = Problems::default();
     let mut fields = Fields::of(&body, "", &mut problems);
-    fields.required_text(
-        "syncSchedule",
-        "5 fields, such as `0 2 * * *`",
-        &mut problems,
-    );
     let expression = fields.parsed("syncSchedule", &mut problems, CronExpression::parse);
+    let interval = fields.parsed("syncInterval", &mut problems, parse_interval);
+    if fields.has("syncSchedule") == fields.has("syncInterval") {
+        let cure = "send either syncSchedule, 5 fields such as `0 2 * * *`, or syncInterval, such as `15m`";
+        fields.refuse("syncSchedule", cure, &mut problems);
+    }
     fields.finish(&mut problems);
-    let expression = problems.verdict(expression).map_err(Problem::invalid)?;
-    let next = |time: &DateTime<Utc>| expression.next_after(*time);
-    let times = std::iter::successors(expression.next_after(Utc::now()), next);
+    let schedule = match (expression, interval) {
+        (Some(expression), _) => Some(Schedule::Cron(Box::new(expression))),
+        (None, interval) => interval.map(Schedule::Every),
+    };
+    let schedule = problems.verdict(schedule).map_err(Problem::invalid)?;
+    let now = Utc::now();
+    let next = |time: &DateTime<Utc>| schedule.next_run(Some(*time), now);
     Ok(Json(SchedulePreview {
-        words: expression.in_words(),
-        next_runs: times.take(TIMES).collect(),
+        words: schedule.in_words(),
+        next_runs: std::iter::successors(next(&now), next)
+            .take(TIMES)
+            .collect(),
     }))
 }

@@ -11,12 +11,9 @@ use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::admin::auth::Bearer;
-use crate::admin::auth::sessions::{COOKIE, Opened};
+use crate::admin::auth::sessions::Opened;
 use crate::admin::problem::Problem;
 use crate::admin::routes::created;
-
-/// Where the browser sends the cookie to.
-const PATH: &str = "/api/v1";
 
 /// GET /session
 pub(super) async fn read(
@@ -36,15 +33,10 @@ pub(super) async fn create(
     if bearer.session.is_some() {
         return Err(Problem::unauthorized(None));
     }
-    let (cookie, opened) = admin.keyring.begin_session(&bearer, Utc::now()).await?;
-    let mut answer = created(&["session"], shown(&admin, &bearer, Some(&opened)));
-    set_cookie(
-        &mut answer,
-        cookie.expose(),
-        is_protected(&admin, &headers),
-        "",
-    );
-    Ok(answer)
+    let keyring = &admin.keyring;
+    let (cookie, opened) = keyring.begin_session(&bearer, &headers, Utc::now()).await?;
+    let answer = created(&["session"], shown(&admin, &bearer, Some(&opened)));
+    Ok(with_cookie(answer, cookie))
 }
 
 /// DELETE /session
@@ -54,15 +46,8 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Response {
     let keyring = &admin.keyring;
-    keyring.end_session(&bearer, &headers, Utc::now()).await;
-    let mut answer = StatusCode::NO_CONTENT.into_response();
-    set_cookie(
-        &mut answer,
-        "",
-        is_protected(&admin, &headers),
-        "; Max-Age=0",
-    );
-    answer
+    let cookie = keyring.end_session(&bearer, &headers, Utc::now()).await;
+    with_cookie(StatusCode::NO_CONTENT.into_response(), cookie)
 }
 
 fn shown(admin: &Admin, bearer: &Bearer, session: Option<&Opened>) -> Value {
@@ -75,20 +60,9 @@ fn shown(admin: &Admin, bearer: &Bearer, session: Option<&Opened>) -> Value {
     })
 }
 
-/// Whether the browser speaks TLS, to the relay or to a proxy before it.
-fn is_protected(admin: &Admin, headers: &HeaderMap) -> bool {
-    admin.has_tls
-        || headers
-            .get("x-forwarded-proto")
-            .is_some_and(|scheme| scheme == "https")
-}
-
-/// No script can read the cookie, and no other site's page makes the browser send it.
-fn set_cookie(answer: &mut Response, value: &str, is_protected: bool, more: &str) {
-    let secure = if is_protected { "; Secure" } else { "" };
-    let cookie = format!("{COOKIE}={value}; Path={PATH}; HttpOnly; SameSite=Strict{secure}{more}");
-    if let Ok(mut cookie) = HeaderValue::from_str(&cookie) {
-        cookie.set_sensitive(true);
+fn with_cookie(mut answer: Response, cookie: Option<HeaderValue>) -> Response {
+    if let Some(cookie) = cookie {
         answer.headers_mut().insert(header::SET_COOKIE, cookie);
     }
+    answer
 }

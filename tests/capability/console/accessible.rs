@@ -49,7 +49,7 @@ async fn check_all(look: Look) {
             .await;
         browser.assert_accessible(&format!("{page} {look:?}")).await;
         let overflow = browser
-            .run("return document.documentElement.scrollWidth - innerWidth")
+            .run("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
             .await;
         assert!(
             overflow.as_i64() <= Some(0),

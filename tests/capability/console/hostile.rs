@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::{places, run, signed_in, sync, visit};
+use super::{open_place, places, run, signed_in, sync};
 use crate::admin_api::directories::Fresh;
 use crate::support::browser::Look;
 use crate::support::fault_target::{Fault, Rule};
@@ -107,15 +107,16 @@ async fn console_hostile_values_are_text_on_every_page() {
     let changed = fresh.put(&directory, &mapping);
     assert_eq!(changed.status, 200, "{changed:?}");
     // What the target says of each of them is hostile, too.
-    let refusal = Fault::Status {
-        code: 400,
-        scim_type: Some("invalidValue"),
-        detail: "<img src=x onerror=alert(1)><script>alert(1)</script>",
-        numeric: false,
-    };
-    fresh
-        .target
-        .set_rules(vec![Rule::on("POST", "/Users", refusal).first(10)]);
+    let refusals = CORPUS.iter().zip(1..).map(|(detail, number)| {
+        let refusal = Fault::Status {
+            code: 400,
+            scim_type: Some("invalidValue"),
+            detail,
+            numeric: false,
+        };
+        Rule::on("POST", "/Users", refusal).nth(number)
+    });
+    fresh.target.set_rules(refusals.collect());
     let preview = run(&fresh, &directory, &json!({ "mode": "preview" }));
     let failed = sync(&fresh, &directory);
     assert!(failed["errorCount"].as_u64() >= Some(10), "{failed:#}");
@@ -143,7 +144,7 @@ async fn console_hostile_values_are_text_on_every_page() {
         visited.push(format!("{text}/{text}"));
     }
     for place in &visited {
-        visit(&browser, place).await;
+        open_place(&browser, place).await;
         open_all(&browser).await;
         browser.assert_quiet(place).await;
         let made = browser

@@ -56,6 +56,38 @@ async fn console_signing_in_and_out() {
     browser.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn console_session_that_ends_takes_nothing_that_was_entered() {
+    let fresh = site().await;
+    let body = json!({ "name": "short", "tenants": ["acme"], "permissions": ["directory:read", "directory:write"] });
+    let issued = fresh.api.post("/tokens", &body.to_string()).json();
+    let browser = Browser::start(Look::Usual).await;
+    browser
+        .open(&format!("{}/#/acme/add", fresh.serving.base_url()))
+        .await;
+    browser
+        .fill("API token", issued["token"].as_str().unwrap())
+        .await;
+    browser.press("Sign in").await;
+    browser.arrive("Add a directory").await;
+    browser.fill("Name", "half a form").await;
+    browser.fill("Host name", "127.0.0.1").await;
+    let path = format!("/tokens/{}", issued["id"].as_str().unwrap());
+    assert_eq!(fresh.api.delete(&path).status, 204);
+    browser.press("Test connection").await;
+    browser.see("Your session has ended").await;
+    browser.fill("API token", API_TOKEN).await;
+    browser.press("Sign in").await;
+    let kept =
+        "return !document.querySelector('dialog') && document.querySelector('[name=name]').value";
+    let kept = browser.until("the form is there", kept).await;
+    assert_eq!(kept, json!("half a form"));
+    browser.press("Test connection").await;
+    browser.see("Reach the server failed").await;
+    browser.assert_quiet("signing in again").await;
+    browser.close().await;
+}
+
 /// Fills the first part of the form, with mistakes that the tests are to find.
 async fn connect(browser: &Browser, fresh: &Fresh) {
     browser.fill("Name", "hq").await;
@@ -120,7 +152,7 @@ async fn complete(browser: &Browser, uid: &str, groups: usize) {
         )
         .await;
     browser
-        .fill("Users deactivated in one run, at least allowed", "3")
+        .fill("Users deactivated, at least allowed", "3")
         .await;
     browser.fill("… but never more than", "3").await;
     browser.shoot("add-directory").await;
@@ -147,7 +179,6 @@ async fn console_path_from_nothing_to_an_undone_job() {
 
     browser.press("Preview").await;
     browser.arrive("Preview job").await;
-    browser.see(&format!("{STAFF}")).await;
     browser.see("Create user").await;
     browser.see("new in the directory").await;
     browser.shoot("job-preview").await;
@@ -155,6 +186,9 @@ async fn console_path_from_nothing_to_an_undone_job() {
     browser.follow("hq").await;
     browser.follow("Settings").await;
     browser.press("Save, and enable").await;
+    browser.see("It runs by its schedule from now on").await;
+    browser.assert_accessible("a dialog").await;
+    browser.press("Enable it").await;
     browser.arrive("hq").await;
 
     // One of them is refused by the target, and the page says why and what cures it.
@@ -214,6 +248,7 @@ async fn explain_and_sync_one(browser: &Browser, fresh: &Fresh, uid: &str) {
     browser.see("What does the next run do?").await;
     browser.shoot("explain").await;
     browser.press("Sync this one now").await;
+    browser.press("Sync it").await;
     browser.arrive("Full job").await;
     browser.see("Completed").await;
     assert_eq!(users_at_target(fresh), STAFF);
@@ -245,13 +280,15 @@ async fn approve_and_undo(browser: &Browser, fresh: &Fresh) {
         .run("return document.querySelector('dialog button.first').innerText")
         .await;
     browser.press(approve.as_str().unwrap()).await;
-    browser.see("The plan was approved by").await;
+    browser.see("The plan was approved").await;
+    browser.see("Completed").await;
     browser.see("Users deactivated").await;
     assert_eq!(active(), before - 5);
     browser.press("Undo …").await;
     browser.tick("Only show what would be put back").await;
-    browser.press("Go on").await;
+    browser.press("Undo it now").await;
     browser.arrive("Undoing job").await;
+    browser.see("Completed").await;
     browser.see("Users reactivated").await;
     assert_eq!(active(), before);
     browser.shoot("job-undone").await;
