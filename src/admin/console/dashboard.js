@@ -50,7 +50,7 @@ const figures = ({ health, statistics: { total }, undecided: [links, held] }) =>
     figure(total.users.linked, "users linked", `${count(total.users.active)} active, ${count(total.users.inactive)} inactive`),
     figure(total.groups.linked, "groups linked", counted(total.memberships, "membership")),
     figure(waiting, waiting === 1 ? "plan waits for approval" : "plans wait for approval"),
-    figure(held, "users and groups with held changes"),
+    figure(held, "held changes"),
     figure(links, "proposed links"),
     figure(total.openConflicts, total.openConflicts === 1 ? "open conflict" : "open conflicts"),
     figure(jobs, "jobs in 24 hours", failed ? `${count(failed)} failed` : "none failed"));

@@ -100,6 +100,7 @@ const what = item => {
     ? details(summary(counted(item.members.length, "member")), ul(...item.members.slice(0, 200).map(member => li(code(member)))),
       item.members.length > 200 ? p(`and ${count(item.members.length - 200)} more`) : [])
     : [];
+  if (item.attributes.length === 1) return div(attributeTable(item.attributes), members);
   return div(item.attributes.length ? details({ open: item.attributes.length < 4 }, summary(counted(item.attributes.length, "attribute")), attributeTable(item.attributes)) : [], members);
 };
 
@@ -242,7 +243,7 @@ export const job = async ({ tenant, parts, query, signal }) => {
       part.set(now);
       mark.set(now.status);
       if (isOver(now) && !signal.aborted) {
-        say(word(STATUS, now.status)[1]);
+        say("The job has ended");
         reload();
       }
     });
