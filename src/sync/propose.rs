@@ -22,7 +22,7 @@ use chrono::{DateTime, Utc};
 
 use crate::fault::Fault;
 use crate::identity::digest::short;
-use crate::identity::{Kind, RowKey};
+use crate::identity::{Anchor, Kind, RowKey};
 use crate::job::{Counters, Mode};
 use crate::plan::decide::{self, Policy, Verdict};
 use crate::plan::linking::Waits;
@@ -143,10 +143,11 @@ struct Draft<'a> {
     all_marked: bool,
     /// Users that become linked if this plan is carried out, by a short digest of their keys.
     joining: HashSet<[u8; 16]>,
-    /// Who is to be created under which userName, by a short digest of the name in lower case.
-    names: HashMap<[u8; 16], (RowKey, String)>,
+    /// Who is to be created under which name, by a short digest of kind and name in lower case. In a first load these are all,
+    /// so no more is kept of each than finds it again.
+    names: HashMap<[u8; 16], Anchor>,
     /// Who is to be linked to which resource, by a short digest of kind and id.
-    linking: HashMap<[u8; 16], (RowKey, String)>,
+    linking: HashMap<[u8; 16], Anchor>,
     colliding: BTreeSet<RowKey>,
     roles: Roles,
     /// Users who differ in nothing but that they may get a manager by this plan, by a short digest of their keys.

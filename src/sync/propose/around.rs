@@ -46,6 +46,6 @@ impl Draft<'_> {
             Kind::User => self.decide_user(row, seen, groups, managers).await?,
             Kind::Group => self.decide_group(row, seen, &around.named).await?,
         };
-        Ok(self.without_shared_link(row, seen, verdict).await)
+        self.without_shared_link(row, seen, verdict).await
     }
 }

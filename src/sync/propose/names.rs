@@ -1,7 +1,7 @@
 //! Who gets a userName, and who is linked to what has his name: nobody whose name is taken, and none of two who want the same.
 
-use crate::identity::Kind;
 use crate::identity::digest::short;
+use crate::identity::{Kind, RowKey};
 use crate::plan::Action;
 use crate::plan::decide::{self, Verdict};
 use crate::snapshot::{Row, Seen};
@@ -39,8 +39,7 @@ impl Draft<'_> {
                 };
                 if let Some(name) = created(&verdict) {
                     let slot = slot(row.key.kind, &name);
-                    let wants = (row.key.clone(), seen.identity.dn.clone());
-                    self.names.entry(slot).or_insert(wants);
+                    self.names.entry(slot).or_insert(row.key.anchor);
                 }
             }
         }
@@ -76,11 +75,12 @@ impl Draft<'_> {
             )));
         }
         let slot = slot(kind, name);
-        let Some((other, other_dn)) = self.names.get(&slot).cloned() else {
-            self.names
-                .insert(slot, (row.key.clone(), seen.identity.dn.clone()));
+        let Some(anchor) = self.names.get(&slot).cloned() else {
+            self.names.insert(slot, row.key.anchor.clone());
             return Ok(None);
         };
+        let other = RowKey { kind, anchor };
+        let other_dn = self.dn_of(&other).await?;
         if self.colliding.insert(other.clone()) {
             let problem = collision(kind, &seen.identity.dn);
             self.cannot_map(&other, &other_dn, problem).await;
@@ -95,21 +95,36 @@ impl Draft<'_> {
         row: &Row,
         seen: &Seen,
         verdict: Verdict,
-    ) -> Verdict {
+    ) -> Result<Verdict, Error> {
         let Some(Action::Link { id, .. }) = verdict.steps.first().map(|step| &step.action) else {
-            return verdict;
+            return Ok(verdict);
         };
         let dn = &seen.identity.dn;
         let slot = short(&[row.key.kind.as_str().as_bytes(), id.as_bytes()]);
-        let Some((other, other_dn)) = self.linking.get(&slot).cloned() else {
-            self.linking.insert(slot, (row.key.clone(), dn.clone()));
-            return verdict;
+        let Some(anchor) = self.linking.get(&slot).cloned() else {
+            self.linking.insert(slot, row.key.anchor.clone());
+            return Ok(verdict);
         };
+        let kind = row.key.kind;
+        let other = RowKey { kind, anchor };
+        let other_dn = self.dn_of(&other).await?;
         if self.colliding.insert(other.clone()) {
             self.cannot_map(&other, &other_dn, shared_link(id, dn))
                 .await;
         }
-        Verdict::problem(shared_link(id, &other_dn))
+        Ok(Verdict::problem(shared_link(id, &other_dn)))
+    }
+
+    /// The DN of another row, for people.
+    async fn dn_of(&self, key: &RowKey) -> Result<String, Error> {
+        let names = self.relay.counted();
+        let (store, directory) = (&self.relay.store, self.relay.directory.id);
+        let rows = store.rows(directory, &names, vec![key.clone()]).await?;
+        let seen = rows.first().and_then(|row| row.owner());
+        Ok(seen.map_or_else(
+            || key.anchor.to_string(),
+            |(_, seen)| seen.identity.dn.clone(),
+        ))
     }
 }
 
