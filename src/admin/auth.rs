@@ -240,8 +240,9 @@ impl Refusal {
 /// Checks the token of a request that came from an address, or the session that it was exchanged for.
 ///
 /// # Errors
-/// 401; 403 for a request by cookie that another site's page may have made; 429 when too many requests from there were refused of late. A good token is let in however many others were not:
-/// nobody guesses 256 bits, and a colleague behind the same address must not be locked out.
+/// 401; 403 for a request by cookie that another site's page may have made; 429 when too many requests from there were refused
+/// of late. A good token is let in however many others were not: nobody guesses 256 bits, and a colleague behind the same
+/// address must not be locked out.
 pub(super) async fn admit(
     keyring: &Keyring,
     (method, headers): (&Method, &HeaderMap),

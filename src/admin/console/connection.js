@@ -82,7 +82,7 @@ class Fields {
   }
 
   choice(name, text, value, choices, options = {}) {
-    return this.add(name, choice({ text, name, value, choices, errors: this.errors, ...options }), value => value);
+    return this.add(name, choice({ text, name: this.prefix + name, value, choices, errors: this.errors, ...options }), value => value);
   }
 
   tick(name, text, value, options = {}) {
@@ -169,11 +169,12 @@ const scopePart = (fields, one, baseDn) => [
     fields.text("groupsDN", "Groups below", one.groupsDN, { hint: "Empty: below the base DN" }),
     fields.text("groupSearchFilter", "Groups are", one.groupSearchFilter, { hint: "An LDAP filter; empty: the usual one of the type" }),
     fields.choice("nestedGroups", "Groups in groups", one.nestedGroups ?? "direct", [["direct", "Only direct members"], ["flatten", "Flattened to users"], ["nested", "Kept as nested groups"]])),
-  details(summary("Object classes, organizational units, accounts that are disabled otherwise"),
+  details(summary("Object classes, attributes of groups, organizational units, accounts that are disabled otherwise"),
     div({ class: "grid" },
       fields.lines("userObjectClasses", "Object classes of users, one a line", one.userObjectClasses, { hint: "Each of them is asked for beside the filter" }),
       fields.lines("disabledWhen", "Disabled when, one filter a line", one.disabledWhen, { hint: "LDAP filters of accounts that count as disabled, beside what the directory itself says" }),
       fields.choice("organizationalUnits", "Organizational units", one.organizationalUnits ?? "ignore", [["ignore", "are ignored"], ["groups", "become groups of the users in them"]]),
+      ...groupMappingPart(fields, one.groupAttributeMapping),
       fields.choice("absentGroups", "A group that leaves the directory", one.absentGroups ?? "empty", [["empty", "is emptied of the members that the relay put there"], ["keep", "stays as it is"]]))),
 ];
 
@@ -237,19 +238,32 @@ const schedulePart = (fields, one) => {
     fields.text("reconcileInterval", "Compared with the target every", one.reconcileInterval ?? "1d"));
 };
 
-const guardPart = (fields, one) => {
-  const guard = one.guard ?? {};
-  const inner = new Fields(fields.errors, "guard/");
-  const nodes = GUARD.map(([name, text]) => inner.number(name, text, guard[name], { placeholder: "the usual limit" }));
-  const holdAll = inner.tick("holdAll", "Hold the whole plan when one limit trips", guard.holdAll ?? false, { hint: "Otherwise only what tripped waits, and the rest goes out" });
+/// A table within the form's: only what was edited of it is sent, and what is emptied has its usual value again.
+const within = (fields, name, add) => {
+  const inner = new Fields(fields.errors, `${name}/`);
+  const nodes = add(inner);
   const before = inner.values();
   fields.checks.push(...inner.checks);
-  // What is emptied has its usual limit again.
-  fields.readers.guard = () => {
+  fields.readers[name] = () => {
     const edited = changed(inner.values(), before);
     return Object.keys(edited).length ? edited : null;
   };
-  return [p("More than this in one run, or in 24 hours, is not sent before you approve it. The usual limits are safe. They cannot be switched off; the larger of a number and its percentage counts."), div({ class: "grid" }, ...nodes, holdAll)];
+  return nodes;
+};
+
+const groupMappingPart = (fields, groups = {}) => within(fields, "groupAttributeMapping", inner => [
+  inner.text("name", "A group's name is its", groups.name, { placeholder: "cn" }),
+  inner.text("membership", "Its members are in", groups.membership, { hint: "An attribute; empty: the usual one of the group's class" }),
+  inner.choice("membershipAttributeType", "… which holds", groups.membershipAttributeType ?? "DN", [["DN", "DNs"], ["UID", "user names"]]),
+]);
+
+const guardPart = (fields, one) => {
+  const guard = one.guard ?? {};
+  const nodes = within(fields, "guard", inner => [
+    ...GUARD.map(([name, text]) => inner.number(name, text, guard[name], { placeholder: "the usual limit" })),
+    inner.tick("holdAll", "Hold the whole plan when one limit trips", guard.holdAll ?? false, { hint: "Otherwise only what tripped waits, and the rest goes out" }),
+  ]);
+  return [p("More than this in one run, or in 24 hours, is not sent before you approve it. The usual limits are safe. They cannot be switched off; the larger of a number and its percentage counts."), div({ class: "grid" }, ...nodes)];
 };
 
 /// One entry as it would be sent, with what stands in the form. `can` says whether that can be tried without a click.
