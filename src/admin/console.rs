@@ -35,9 +35,12 @@ const FILES: &[(&str, &str, &str)] = files![
     "/console/dashboard.js" SCRIPT "dashboard.js",
     "/console/decisions.js" SCRIPT "decisions.js",
     "/console/directory.js" SCRIPT "directory.js",
+    "/console/download.js" SCRIPT "download.js",
     "/console/entries.js" SCRIPT "entries.js",
+    "/console/fields.js" SCRIPT "fields.js",
     "/console/job.js" SCRIPT "job.js",
     "/console/mapping.js" SCRIPT "mapping.js",
+    "/console/parts.js" SCRIPT "parts.js",
     "/console/ui.js" SCRIPT "ui.js",
     "/console/words.js" SCRIPT "words.js",
 ];

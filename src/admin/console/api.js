@@ -10,7 +10,9 @@ export const expired = van.state(false);
 
 /// The tenant that requests are for.
 let tenant = null;
-export const useTenant = name => { tenant = name; };
+export const useTenant = name => {
+  tenant = name;
+};
 
 /// Why a call failed, as a problem document says it (RFC 9457).
 export class Problem extends Error {
@@ -28,10 +30,11 @@ export class Problem extends Error {
   }
 }
 
-const unreachable = () => new Problem({
-  title: "The relay does not answer",
-  detail: "Check that scim-relay is running and that the network is up, then try again.",
-});
+const unreachable = () =>
+  new Problem({
+    title: "The relay does not answer",
+    detail: "Check that scim-relay is running and that the network is up, then try again.",
+  });
 
 const address = (path, query = {}) => {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
@@ -81,7 +84,8 @@ export const resume = async () => {
 
 /// Exchanges a token for a session; the token itself is not kept.
 const exchange = token => {
-  if (!/^[\x21-\x7e]+$/.test(token)) throw new Problem({ title: "Not a token", detail: "It has characters that no token has; copy it again, as a whole." });
+  if (!/^[\x21-\x7e]+$/.test(token))
+    throw new Problem({ title: "Not a token", detail: "It has characters that no token has; copy it again, as a whole." });
   return call("POST", "/session", { headers: { Authorization: `Bearer ${token}` } });
 };
 
@@ -122,11 +126,16 @@ export const all = async (path, query, { most = Infinity, signal, onPage = () =>
   return { items, complete: !cursor };
 };
 
-const pause = (ms, signal) => new Promise(done => {
-  const end = () => { clearTimeout(timer); signal.removeEventListener("abort", end); done(); };
-  const timer = setTimeout(end, ms);
-  signal.addEventListener("abort", end);
-});
+const pause = (ms, signal) =>
+  new Promise(done => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      done();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end);
+  });
 
 /// Watches a job until its end or until the signal: server-sent events, read with fetch because an EventSource names no tenant.
 export const watch = async (directory, job, signal, onJob) => {
@@ -141,7 +150,11 @@ export const watch = async (directory, job, signal, onJob) => {
         const events = (rest + value).split("\n\n");
         rest = events.pop();
         for (const event of events) {
-          const field = name => event.split("\n").find(line => line.startsWith(`${name}: `))?.slice(name.length + 2);
+          const field = name =>
+            event
+              .split("\n")
+              .find(line => line.startsWith(`${name}: `))
+              ?.slice(name.length + 2);
           if (!field("data")) continue;
           onJob(JSON.parse(field("data")));
           wait = 1000;

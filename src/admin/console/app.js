@@ -8,8 +8,30 @@ import { dashboard } from "./dashboard.js";
 import { directory } from "./directory.js";
 import { job } from "./job.js";
 import {
-  a, action, button, card, dialog, dismiss, div, empty, form, h1, h2, header, img, label, main, nav, notice, option, p, place, select,
-  span, textField, trouble,
+  a,
+  action,
+  button,
+  card,
+  dialog,
+  dismiss,
+  div,
+  empty,
+  form,
+  h1,
+  h2,
+  header,
+  img,
+  label,
+  main,
+  nav,
+  notice,
+  option,
+  p,
+  place,
+  select,
+  span,
+  textField,
+  trouble,
 } from "./ui.js";
 
 const root = document.getElementById("app");
@@ -23,15 +45,25 @@ const setTheme = theme => {
 
 const themeChoice = () => {
   const now = localStorage.getItem("theme") ?? "auto";
-  const control = select({ id: "theme", onchange: () => setTheme(control.value) },
-    ...themes.map(theme => option({ value: theme, selected: theme === now }, { auto: "System colours", light: "Light", dark: "Dark" }[theme])));
+  const control = select(
+    { id: "theme", onchange: () => setTheme(control.value) },
+    ...themes.map(theme =>
+      option({ value: theme, selected: theme === now }, { auto: "System colours", light: "Light", dark: "Dark" }[theme]),
+    ),
+  );
   return span(label({ for: "theme", class: "hidden" }, "Colours"), control);
 };
 
 /// The address as parts and query: `#/acme/directories/…?text=…`.
 const here = () => {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  const decode = part => { try { return decodeURIComponent(part); } catch { return part; } };
+  const decode = part => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
+  };
   return { parts: path.split("/").filter(Boolean).map(decode), query: Object.fromEntries(new URLSearchParams(query)) };
 };
 
@@ -39,7 +71,9 @@ const here = () => {
 const tokenForm = act => {
   const wrong = van.state(null);
   const token = textField({
-    text: "API token", type: "password", required: true,
+    text: "API token",
+    type: "password",
+    required: true,
     hint: "Begins with srt_. An administrator makes one with: scim-relay token create",
   });
   const busy = van.state(false);
@@ -55,10 +89,12 @@ const tokenForm = act => {
     }
     busy.val = false;
   };
-  return form({ onsubmit: submit },
+  return form(
+    { onsubmit: submit },
     token.node,
     () => (wrong.val ? trouble(wrong.val) : span()),
-    p(button({ class: "first", disabled: () => busy.val }, "Sign in")));
+    p(button({ class: "first", disabled: () => busy.val }, "Sign in")),
+  );
 };
 
 const signInPage = () => {
@@ -68,12 +104,15 @@ const signInPage = () => {
 
 /// Asks for a token again over the page as it is, so that what was entered there is not lost.
 const askAgain = () => {
-  const box = dialog({ "aria-labelledby": "again" }, h2({ id: "again" }, "Your session has ended"),
+  const box = dialog(
+    { "aria-labelledby": "again" },
+    h2({ id: "again" }, "Your session has ended"),
     p("It ends after an hour without use, after twelve hours, and when its token is revoked. Sign in to go on where you are."),
     tokenForm(async token => {
       await signInAgain(token);
       box.remove();
-    }));
+    }),
+  );
   // Only a token leads back.
   box.addEventListener("cancel", event => event.preventDefault());
   document.body.append(box);
@@ -83,23 +122,39 @@ const askAgain = () => {
 const bar = (tenant, parts) => {
   const current = name => (parts[1] === name || (name === "dashboard" && !parts[1]) ? { "aria-current": "page" } : {});
   const names = session.val.tenants;
-  const choose = event => { location.hash = place([event.target.value]); };
-  return header({ class: "bar" },
+  const choose = event => {
+    location.hash = place([event.target.value]);
+  };
+  return header(
+    { class: "bar" },
     a({ class: "brand", href: place([tenant]) }, img({ src: "/console/icon.svg", alt: "" }), "scim-relay"),
-    nav({ "aria-label": "Main" },
+    nav(
+      { "aria-label": "Main" },
       a({ href: place([tenant]), ...current("dashboard") }, "Dashboard"),
       may("directory:write") ? a({ href: place([tenant, "add"]), ...current("add") }, "Add a directory") : [],
-      may("audit:read") ? a({ href: place([tenant, "audit"]), ...current("audit") }, "Audit") : []),
-    div({ class: "side" },
+      may("audit:read") ? a({ href: place([tenant, "audit"]), ...current("audit") }, "Audit") : [],
+    ),
+    div(
+      { class: "side" },
       names.length > 1
-        ? span(label({ for: "tenant", class: "hidden" }, "Tenant"),
-          select({ id: "tenant", onchange: choose }, ...names.map(name => option({ value: name, selected: name === tenant }, name))))
+        ? span(
+            label({ for: "tenant", class: "hidden" }, "Tenant"),
+            select(
+              { id: "tenant", onchange: choose },
+              ...names.map(name => option({ value: name, selected: name === tenant }, name)),
+            ),
+          )
         : span({ class: "quiet" }, tenant),
       themeChoice(),
-      action("Sign out", signOut)));
+      action("Sign out", signOut),
+    ),
+  );
 };
 
-const forbidden = async () => ({ title: "Not permitted", node: notice("yellow", p("Your token does not permit this; sign in with one that does.")) });
+const forbidden = async () => ({
+  title: "Not permitted",
+  node: notice("yellow", p("Your token does not permit this; sign in with one that does.")),
+});
 
 const nowhere = () => empty("There is no such page.", a({ class: "button", href: "#/" }, "To the dashboard"));
 
@@ -131,7 +186,18 @@ const route = async () => {
   const { parts, query } = here();
   const { tenants } = session.val;
   if (!tenants.length) {
-    root.replaceChildren(main(h1("No tenant yet"), card(null, p("A tenant is the IAM that users are pushed to. Define one in the configuration file under [[tenants]], or with POST /api/v1/tenants, then reload this page."), p(action("Sign out", signOut)))));
+    root.replaceChildren(
+      main(
+        h1("No tenant yet"),
+        card(
+          null,
+          p(
+            "A tenant is the IAM that users are pushed to. Define one in the configuration file under [[tenants]], or with POST /api/v1/tenants, then reload this page.",
+          ),
+          p(action("Sign out", signOut)),
+        ),
+      ),
+    );
     return;
   }
   if (!parts.length) {
@@ -142,10 +208,26 @@ const route = async () => {
   useTenant(tenant);
   const content = main({ id: "main" }, p({ class: "quiet" }, "Loading …"));
   root.replaceChildren(
-    a({ class: "skip", href: "#main", onclick: event => { event.preventDefault(); content.querySelector("h1")?.focus(); } }, "Skip to the content"),
-    bar(tenant, parts), content);
+    a(
+      {
+        class: "skip",
+        href: "#main",
+        onclick: event => {
+          event.preventDefault();
+          content.querySelector("h1")?.focus();
+        },
+      },
+      "Skip to the content",
+    ),
+    bar(tenant, parts),
+    content,
+  );
   if (!tenants.includes(tenant)) {
-    content.replaceChildren(h1("Not your tenant"), notice("yellow", p(`Your token is not for the tenant “${tenant}”, or there is none of that name.`)), p(a({ href: "#/" }, "To your own")));
+    content.replaceChildren(
+      h1("Not your tenant"),
+      notice("yellow", p(`Your token is not for the tenant “${tenant}”, or there is none of that name.`)),
+      p(a({ href: "#/" }, "To your own")),
+    );
     return;
   }
   let shown;
@@ -166,6 +248,11 @@ const route = async () => {
 
 setTheme(localStorage.getItem("theme") ?? "auto");
 addEventListener("hashchange", route);
-van.derive(() => { session.val; queueMicrotask(route); });
-van.derive(() => { if (expired.val) askAgain(); });
+van.derive(() => {
+  session.val;
+  queueMicrotask(route);
+});
+van.derive(() => {
+  if (expired.val) askAgain();
+});
 resume().catch(error => root.replaceChildren(main(trouble(error))));

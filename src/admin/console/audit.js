@@ -4,17 +4,27 @@ import { get } from "./api.js";
 import { at, choice, code, details, div, empty, facts, filters, list, summary, td, textField, tr } from "./ui.js";
 
 const HOUR = 3600e3;
-const SINCE = [["", "Any time"], ["1", "The last hour"], ["24", "The last 24 hours"], ["168", "The last 7 days"], ["720", "The last 30 days"]];
+const SINCE = [
+  ["", "Any time"],
+  ["1", "The last hour"],
+  ["24", "The last 24 hours"],
+  ["168", "The last 7 days"],
+  ["720", "The last 30 days"],
+];
 
-const row = record => tr(
-  td({ class: "short" }, at(record.at)),
-  td(record.actor),
-  td(code(record.action)),
-  td(record.subject,
-    Object.keys(record.details).length
-      ? details(summary({ class: "small" }, "Details"), facts(Object.entries(record.details)))
-      : []),
-  td({ class: "number" }, String(record.sequence)));
+const row = record =>
+  tr(
+    td({ class: "short" }, at(record.at)),
+    td(record.actor),
+    td(code(record.action)),
+    td(
+      record.subject,
+      Object.keys(record.details).length
+        ? details(summary({ class: "small" }, "Details"), facts(Object.entries(record.details)))
+        : [],
+    ),
+    td({ class: "number" }, String(record.sequence)),
+  );
 
 export const audit = async ({ tenant, query, signal }) => {
   const api = await get("/openapi.json", {}, signal);
@@ -22,7 +32,11 @@ export const audit = async ({ tenant, query, signal }) => {
   const { since, ...rest } = query;
   const asked = { ...rest, since: since ? new Date(Date.now() - Number(since) * HOUR).toISOString() : undefined };
   const found = list({
-    name: "Audit records", path: "/audit", query: asked, signal, row,
+    name: "Audit records",
+    path: "/audit",
+    query: asked,
+    signal,
+    row,
     heads: ["When", "Who", "Action", "What", "#Number"],
     nothing: empty("No record fits. Clear the filters to see all of them."),
   });

@@ -54,7 +54,9 @@ export const OPERATION = {
 export const STEPS = Object.keys(OPERATION).filter(operation => operation !== "drift");
 
 export const VERDICT = {
-  approved: "approved", rejected: "rejected", expired: "given up, because nobody decided in time",
+  approved: "approved",
+  rejected: "rejected",
+  expired: "given up, because nobody decided in time",
   withdrawn: "withdrawn, because nothing of it differs any more",
 };
 
@@ -78,7 +80,8 @@ export const FAULT = {
   transient: "The server did not answer well; it is tried again by itself",
   throttled: "The target asked for a slower pace; it is tried again by itself",
   drifted: "The target changed meanwhile; the next run looks again",
-  rejected: "The target or the mapping refuses this record: correct its data in the directory, or the mapping in the settings; the next run tries it again",
+  rejected:
+    "The target or the mapping refuses this record: correct its data in the directory, or the mapping in the settings; the next run tries it again",
   denied: "Credentials, rights, TLS or an address are wrong, which an administrator must correct",
   defect: "A defect of scim-relay; please report it with the log",
 };
@@ -144,22 +147,39 @@ export const duration = (from, to) => {
 };
 
 const CHANGES = [
-  ["usersCreated", "created"], ["usersUpdated", "updated"], ["usersDeactivated", "deactivated"], ["usersReactivated", "reactivated"],
-  ["linked", "linked"], ["groupsCreated", "created", "group"], ["groupsUpdated", "updated", "group"], ["groupsDeleted", "deleted", "group"],
-  ["membersAdded", "added", "member"], ["membersRemoved", "removed", "member"],
+  ["usersCreated", "created"],
+  ["usersUpdated", "updated"],
+  ["usersDeactivated", "deactivated"],
+  ["usersReactivated", "reactivated"],
+  ["linked", "linked"],
+  ["groupsCreated", "created", "group"],
+  ["groupsUpdated", "updated", "group"],
+  ["groupsDeleted", "deleted", "group"],
+  ["membersAdded", "added", "member"],
+  ["membersRemoved", "removed", "member"],
 ];
 
 /// What a job changed, one by one.
 export const CHANGED = [
-  ["usersCreated", "Users created"], ["usersUpdated", "Users updated"], ["usersDeactivated", "Users deactivated"],
-  ["usersReactivated", "Users reactivated"], ["linked", "Linked"], ["groupsCreated", "Groups created"], ["groupsUpdated", "Groups updated"],
-  ["groupsDeleted", "Groups deleted"], ["membersAdded", "Members added"], ["membersRemoved", "Members removed"],
+  ["usersCreated", "Users created"],
+  ["usersUpdated", "Users updated"],
+  ["usersDeactivated", "Users deactivated"],
+  ["usersReactivated", "Users reactivated"],
+  ["linked", "Linked"],
+  ["groupsCreated", "Groups created"],
+  ["groupsUpdated", "Groups updated"],
+  ["groupsDeleted", "Groups deleted"],
+  ["membersAdded", "Members added"],
+  ["membersRemoved", "Members removed"],
 ];
 
 /// What it found besides, and left alone.
 export const NOTED = [
-  ["membersLeftOut", "Members who have no account"], ["managersLeftOut", "Managers who have no account"],
-  ["skipped", "Changes that wait or were left out"], ["drifted", "Different at the target"], ["conflicts", "Conflicts"],
+  ["membersLeftOut", "Members who have no account"],
+  ["managersLeftOut", "Managers who have no account"],
+  ["skipped", "Changes that wait or were left out"],
+  ["drifted", "Different at the target"],
+  ["conflicts", "Conflicts"],
 ];
 
 /// The first sentence of a longer text, and the rest.
@@ -170,8 +190,9 @@ export const firstSentence = text => {
 
 /// What a job changed, in one line.
 export const changes = job => {
-  const some = CHANGES.filter(([field]) => job[field] > 0)
-    .map(([field, what, noun]) => (noun ? `${counted(job[field], noun)} ${what}` : `${count(job[field])} ${what}`));
+  const some = CHANGES.filter(([field]) => job[field] > 0).map(([field, what, noun]) =>
+    noun ? `${counted(job[field], noun)} ${what}` : `${count(job[field])} ${what}`,
+  );
   return some.length ? some.join(", ") : "nothing";
 };
 

@@ -188,7 +188,7 @@ async fn console_path_from_nothing_to_an_undone_job() {
     browser.press("Save, and enable").await;
     browser.see("It runs by its schedule from now on").await;
     browser.assert_accessible("a dialog").await;
-    browser.press("Enable it").await;
+    browser.press("Let it run").await;
     browser.arrive("hq").await;
 
     // One of them is refused by the target, and the page says why and what cures it.

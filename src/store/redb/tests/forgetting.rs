@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::job::{Job, Mode, Status, Trigger};
-use crate::plan::Plan;
 use crate::snapshot::ProfileState;
 use crate::store::Intent;
 use crate::store::jobs::JobFilter;
@@ -174,18 +173,7 @@ async fn a_forgotten_directory_leaves_nothing_but_its_term() {
     for job in [&gone, &kept] {
         fixture.store.save_job(job).await.unwrap();
     }
-    let plan = Plan {
-        job: gone.id,
-        directory: DIRECTORY,
-        profile: ProfileName::default(),
-        created_at: time(1),
-        preview: false,
-        counts: Vec::new(),
-        held: Vec::new(),
-        for_approval: 0,
-        holds: Vec::new(),
-        digest: String::new(),
-    };
+    let plan = head(gone.id);
     fixture.store.seal_plan(&fixture.lease, plan).await.unwrap();
 
     fixture.store.forget_directory(DIRECTORY).await.unwrap();

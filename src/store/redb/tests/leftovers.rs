@@ -9,7 +9,6 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _, TableHandle as _, W
 use super::*;
 use crate::fault::Fault;
 use crate::job::{Job, Mode, ObjectError, Status, Trigger};
-use crate::plan::{Action, Plan, Reason, Step};
 use crate::store::Position;
 use crate::store::jobs::UnsentError;
 use crate::store::redb::commit::{Commit, transact};
@@ -45,31 +44,9 @@ fn job(number: u128, status: Status) -> Job {
     job
 }
 
-fn step() -> Step {
-    Step {
-        key: user(1),
-        dn: "uid=x".into(),
-        class: Class::Update,
-        action: Action::RemoveMembers(vec![user(1)]),
-        reason: Reason::Membership,
-        based_on: Digest::default(),
-        last_of_row: true,
-    }
-}
-
-fn head(job: JobId) -> Plan {
-    Plan {
-        job,
-        directory: DIRECTORY,
-        profile: ProfileName::default(),
-        created_at: time(1),
-        preview: false,
-        counts: Vec::new(),
-        held: Vec::new(),
-        for_approval: 0,
-        holds: Vec::new(),
-        digest: String::new(),
-    }
+/// Some step of a plan.
+fn any() -> Step {
+    step(&user(1), Class::Update)
 }
 
 fn write(database: &Database, work: impl FnOnce(&WriteTransaction)) {
@@ -89,7 +66,7 @@ fn fill(txn: &WriteTransaction, lease: &Lease) {
             error: ObjectError::of_job("read", Fault::Transient, "away"),
         };
         jobs::note_unsent(txn, id(number), &vec![error; lines]).unwrap();
-        plans::add_steps(txn, lease, id(number), &vec![step(); steps]).unwrap();
+        plans::add_steps(txn, lease, id(number), &vec![any(); steps]).unwrap();
         plans::seal(txn, lease, head(id(number))).unwrap();
     }
     for number in OLD..=kept {
@@ -214,11 +191,11 @@ async fn a_store_that_was_closed_in_the_middle_goes_on_when_it_is_opened() {
 async fn a_job_that_plans_again_has_nothing_of_its_dropped_plan() {
     let Fixture { store, lease, .. } = Fixture::new().await;
     let both = move |txn: &WriteTransaction| {
-        plans::add_steps(txn, &lease, JOB, &vec![step(); MANY])?;
+        plans::add_steps(txn, &lease, JOB, &vec![any(); MANY])?;
         plans::seal(txn, &lease, head(JOB))?;
         plans::drop_plan(txn, &lease, JOB)?;
         assert!(open_write(txn, STEPS_LEFT)?.has(&codec::job_key(JOB))?);
-        plans::add_steps(txn, &lease, JOB, &[step()])?;
+        plans::add_steps(txn, &lease, JOB, &[any()])?;
         plans::seal(txn, &lease, head(JOB))
     };
     let plan = store.write(Commit::Outbox, both).await.unwrap();
@@ -229,7 +206,7 @@ async fn a_job_that_plans_again_has_nothing_of_its_dropped_plan() {
     };
     assert_eq!(
         store.steps(JOB, None, 9).await.unwrap(),
-        [(first, step())],
+        [(first, any())],
         "what was written again is not removed"
     );
     // And where the second one is empty.
@@ -262,7 +239,7 @@ async fn no_transaction_removes_many_rows_of_a_job_itself() {
             let count = |txn: &WriteTransaction| open_write(txn, STEPS)?.count();
             for number in numbers {
                 jobs::save(txn, &job(number, Status::Running))?;
-                plans::add_steps(txn, &lease, id(number), &vec![step(); MANY])?;
+                plans::add_steps(txn, &lease, id(number), &vec![any(); MANY])?;
             }
             let before = count(txn)?;
             removal(txn, &lease);
@@ -286,7 +263,7 @@ async fn no_transaction_removes_many_rows_of_a_job_itself() {
 async fn a_few_rows_go_at_once_and_are_not_listed() {
     let Fixture { store, lease, .. } = Fixture::new().await;
     let dropped = move |txn: &WriteTransaction| {
-        plans::add_steps(txn, &lease, JOB, &vec![step(); AT_ONCE])?;
+        plans::add_steps(txn, &lease, JOB, &vec![any(); AT_ONCE])?;
         plans::seal(txn, &lease, head(JOB))?;
         plans::drop_plan(txn, &lease, JOB)?;
         let listed = open_write(txn, STEPS_LEFT)?.count()?;

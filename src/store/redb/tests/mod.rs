@@ -24,7 +24,7 @@ use super::file;
 use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName, TenantName};
 use crate::identity::digest::Digest;
 use crate::identity::{Anchor, Identity, Kind, Member, MemberKey, RowKey};
-use crate::plan::Class;
+use crate::plan::{Action, Class, Plan, Reason, Step};
 use crate::scim::Value;
 use crate::scim::path::AttributePath;
 use crate::snapshot::Applied;
@@ -38,6 +38,35 @@ fn author() -> Author {
         job: JOB,
         tenant: TenantName("acme".into()),
         ledger: None,
+    }
+}
+
+/// A step of a plan.
+fn step(row: &RowKey, class: Class) -> Step {
+    Step {
+        key: row.clone(),
+        dn: "uid=x".into(),
+        class,
+        action: Action::RemoveMembers(vec![user(1)]),
+        reason: Reason::Membership,
+        based_on: Digest::default(),
+        last_of_row: true,
+    }
+}
+
+/// The head of a plan, before it is sealed.
+fn head(job: JobId) -> Plan {
+    Plan {
+        job,
+        directory: DIRECTORY,
+        profile: ProfileName::default(),
+        created_at: time(1),
+        preview: false,
+        counts: Vec::new(),
+        held: Vec::new(),
+        for_approval: 0,
+        holds: Vec::new(),
+        digest: String::new(),
     }
 }
 

@@ -4,9 +4,9 @@ use super::*;
 use crate::id::ProfileName;
 use crate::job::decision::Verdict;
 use crate::job::{Counters, Job, Mode, Status, Trigger};
+use crate::plan::PlanDigest;
 use crate::plan::held::{Held, HeldBy};
 use crate::plan::tally::Tally;
-use crate::plan::{Action, Plan, PlanDigest, Reason, Step};
 use crate::store::Position;
 use crate::store::holds::{Holds as _, Waiting};
 use crate::store::jobs::Change;
@@ -17,33 +17,6 @@ use crate::store::redb::failure::Failure;
 use crate::store::redb::jobs::ENDED_JOBS_KEPT;
 use crate::store::redb::migrations::MIGRATIONS;
 use crate::store::redb::tables::{LEDGERS, Source as _, open_write};
-
-fn step(row: &RowKey, class: Class) -> Step {
-    Step {
-        key: row.clone(),
-        dn: "uid=x".into(),
-        class,
-        action: Action::RemoveMembers(vec![user(1)]),
-        reason: Reason::Membership,
-        based_on: Digest::default(),
-        last_of_row: true,
-    }
-}
-
-fn head(job: JobId) -> Plan {
-    Plan {
-        job,
-        directory: DIRECTORY,
-        profile: ProfileName::default(),
-        created_at: time(1),
-        preview: false,
-        counts: Vec::new(),
-        held: Vec::new(),
-        for_approval: 0,
-        holds: Vec::new(),
-        digest: String::new(),
-    }
-}
 
 fn job(number: u128, directory: DirectoryId, status: Status) -> Job {
     let profile = ProfileKey {
