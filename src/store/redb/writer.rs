@@ -1,14 +1,21 @@
-//! The writer: one thread that carries out write transactions one after the other, and removes leftovers between them.
+//! The writer: one thread that carries out write transactions one after the other, and removes leftovers when it is quiet.
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::TryRecvError;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use redb::Database;
 
 use super::leftovers;
+
+/// How long nobody must have written before a part of the leftovers goes. One change is a dozen writes, one after the other with
+/// less between them, and none of these is to wait for a part.
+const QUIET: Duration = Duration::from_millis(20);
+/// Tasks after which a part goes although there are more.
+pub(super) const TASKS_AT_MOST: usize = 64;
 
 /// One transaction, which answers its caller by itself.
 pub(super) type Task = Box<dyn FnOnce(&Database) + Send>;
@@ -42,28 +49,38 @@ impl Writer {
     }
 }
 
-/// Carries out what is in the queue until that is closed. After each task, and as long as there is none, one part of the
-/// leftovers goes, so that a task waits for no more than one part, and the parts for no more than one task.
+/// Carries out what is in the queue until that is closed. When it is quiet, or busy for long, one part of the leftovers goes: a
+/// task waits for no more than one part.
 fn carry_out(database: &Database, tasks: &mpsc::Receiver<Task>, path: &Path) {
     let (mut are_left, mut can_be_removed) = (true, true);
+    let (mut since_part, mut patience) = (0, QUIET);
     loop {
         let task = match are_left {
-            true => tasks.try_recv(),
-            false => tasks.recv().map_err(TryRecvError::from),
+            true if since_part < TASKS_AT_MOST => tasks.recv_timeout(patience),
+            true => Err(RecvTimeoutError::Timeout),
+            false => tasks.recv().map_err(RecvTimeoutError::from),
         };
         match task {
-            Ok(task) => task(database),
-            Err(TryRecvError::Empty) => {}
+            Ok(task) => {
+                task(database);
+                since_part += 1;
+                patience = QUIET;
+                are_left = can_be_removed;
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                // Once it is quiet, the parts follow each other until it is not.
+                since_part = 0;
+                patience = Duration::ZERO;
+                are_left = leftovers::remove_part(database).unwrap_or_else(|failure| {
+                    can_be_removed = false;
+                    let error = failure.into_error(path);
+                    tracing::warn!(%error, "what is left of forgotten jobs could not be removed; the next start tries again");
+                    false
+                });
+            }
             // What is left is found at the next start.
-            Err(TryRecvError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => return,
         }
-        are_left = can_be_removed
-            && leftovers::remove_part(database).unwrap_or_else(|failure| {
-                can_be_removed = false;
-                let error = failure.into_error(path);
-                tracing::warn!(%error, "what is left of forgotten jobs could not be removed; the next start tries again");
-                false
-            });
     }
 }
 
