@@ -1,6 +1,6 @@
 //! What a profile has already seen, as a compact index of digests that a read is compared against.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use crate::identity::digest::{self, Digest};
 use crate::identity::{Anchor, Kind, RowKey};
@@ -33,7 +33,8 @@ pub struct Known {
     starts: Vec<u32>,
     /// How many bits of an anchor tell its place.
     bits: u32,
-    new: HashSet<Slot>,
+    /// In a first read these are all: a tree never needs room for itself twice, as a growing table does.
+    new: BTreeSet<Slot>,
 }
 
 /// One row; whether it was met lies beside its digest, because each step to another piece of memory is a wait.
@@ -63,7 +64,7 @@ impl Known {
             starts: starts(&rows, bits),
             bits,
             rows,
-            new: HashSet::new(),
+            new: BTreeSet::new(),
         }
     }
 

@@ -5,6 +5,7 @@ mod depending;
 mod due;
 pub(super) mod foresee;
 mod held;
+mod joining;
 mod leavers;
 mod managers;
 mod matches;
@@ -16,7 +17,7 @@ mod refused;
 pub(super) mod undo;
 mod weigh;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
@@ -32,6 +33,7 @@ use crate::snapshot::{Row, Seen};
 use crate::store::Lease;
 use crate::sync::problems::Problems;
 use crate::sync::propose::held::HeldRows;
+use crate::sync::propose::joining::Joining;
 use crate::sync::propose::managers::{Manager, Managers};
 use crate::sync::propose::matches::Waiting;
 use crate::sync::propose::merge::Merging;
@@ -81,6 +83,8 @@ pub(super) async fn make_plan(
             let mut after = None;
             draft.add_all(Kind::User, &mut after).await?;
             draft.set_managers().await?;
+            // Names of users mean nothing to groups.
+            (draft.names, draft.linking) = Default::default();
             match relay.profile.nested_groups {
                 NestedGroups::Direct => {}
                 NestedGroups::Flatten => relay.store.mark_ancestors(lease).await?,
@@ -141,13 +145,13 @@ struct Draft<'a> {
     changed_at: Option<DateTime<Utc>>,
     /// Whether all rows have their marks yet, as in a first load, so that none has to be marked for another one's sake.
     all_marked: bool,
-    /// Users that become linked if this plan is carried out, by a short digest of their keys.
-    joining: HashSet<[u8; 16]>,
+    /// Users and groups that become linked if this plan is carried out.
+    joining: Joining,
     /// Who is to be created under which name, by a short digest of kind and name in lower case. In a first load these are all,
-    /// so no more is kept of each than finds it again.
-    names: HashMap<[u8; 16], Anchor>,
-    /// Who is to be linked to which resource, by a short digest of kind and id.
-    linking: HashMap<[u8; 16], Anchor>,
+    /// so no more is kept of each than finds it again, in a tree, which never needs room for itself twice.
+    names: BTreeMap<[u8; 16], Anchor>,
+    /// Who is to be linked to which resource, by a short digest of kind and id; the same.
+    linking: BTreeMap<[u8; 16], Anchor>,
     colliding: BTreeSet<RowKey>,
     roles: Roles,
     /// Users who differ in nothing but that they may get a manager by this plan, by a short digest of their keys.
@@ -185,9 +189,9 @@ impl<'a> Draft<'a> {
             now,
             changed_at: None,
             all_marked: false,
-            joining: HashSet::new(),
-            names: HashMap::new(),
-            linking: HashMap::new(),
+            joining: Joining::default(),
+            names: BTreeMap::new(),
+            linking: BTreeMap::new(),
             colliding: BTreeSet::new(),
             undecided: HashSet::new(),
             roles: match tracker.job().is_urgent() {
@@ -393,7 +397,7 @@ impl<'a> Draft<'a> {
         };
         match &step.action {
             Action::Link { .. } => {
-                self.joining.insert(short(&[&row.key.to_key()]));
+                self.joining.add(&row.key);
                 Ok(verdict)
             }
             Action::Create { .. } => {
@@ -401,7 +405,7 @@ impl<'a> Draft<'a> {
                 match self.rival(row, seen, &name).await? {
                     Some(problem) => Ok(Verdict::problem(problem)),
                     None => {
-                        self.joining.insert(short(&[&row.key.to_key()]));
+                        self.joining.add(&row.key);
                         Ok(verdict)
                     }
                 }
@@ -451,7 +455,7 @@ impl<'a> Draft<'a> {
             .iter()
             .any(|step| matches!(step.action, Action::Create { .. } | Action::Link { .. }))
         {
-            self.joining.insert(short(&[&row.key.to_key()]));
+            self.joining.add(&row.key);
         }
         Ok(verdict)
     }

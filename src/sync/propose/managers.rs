@@ -102,14 +102,14 @@ impl Draft<'_> {
                 continue;
             };
             if seen.standing != Standing::Present
-                || !(row.applied.is_some() || self.joins(&row.key))
+                || !(row.applied.is_some() || self.joining.has(&row.key))
             {
                 continue;
             }
             if !self.manager_is_as_acknowledged(row).await? {
                 continue;
             }
-            let joins = self.joins(manager).then(|| manager.clone());
+            let joins = self.joining.has(manager).then(|| manager.clone());
             if joins.is_none() {
                 self.members.managers_left_out += 1;
             }
@@ -140,11 +140,6 @@ impl Draft<'_> {
             store.add_steps(self.lease, job, steps).await?;
         }
         Ok(())
-    }
-
-    /// Whether a row becomes linked if this plan is carried out.
-    pub(super) fn joins(&self, row: &RowKey) -> bool {
-        self.joining.contains(&short(&[&row.to_key()]))
     }
 }
 

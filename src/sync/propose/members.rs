@@ -75,7 +75,7 @@ impl Draft<'_> {
         let asked: Vec<RowKey> = members
             .iter()
             .filter(|row| row.kind == Kind::User && present.binary_search(row).is_err())
-            .filter(|row| !self.joins(row))
+            .filter(|row| !self.joining.has(row))
             .cloned()
             .collect();
         let links = self

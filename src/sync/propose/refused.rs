@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use crate::identity::digest::{Digest, short};
+use crate::identity::digest::Digest;
 use crate::job::{ObjectError, Trigger};
 use crate::plan::{Action, Step, backoff};
 use crate::snapshot::{Refused, Row};
@@ -64,7 +64,7 @@ impl Draft<'_> {
             waiting.extend(refused.map(|refused| told(step, refused)));
             let joins = matches!(step.action, Action::Create { .. } | Action::Link { .. });
             if refused.is_some() && joins {
-                self.joining.remove(&short(&[&row.key.to_key()]));
+                self.joining.remove(&row.key);
             }
             let next = refused.map(backoff::next_try);
             self.backoff.next = self.backoff.next.into_iter().chain(next).min();
