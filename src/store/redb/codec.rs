@@ -1,7 +1,7 @@
 //! Keys and records as bytes: keys that sort as their rows do, records with a version byte before postcard.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::failure::Failure;
@@ -23,6 +23,11 @@ pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, Failure> {
 
 /// Reads a record; also just its first field, since postcard writes fields in order and without a frame.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    decode_in_place(bytes)
+}
+
+/// Reads a record whose texts stay where they lie.
+pub(super) fn decode_in_place<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
     let refuse = |why: String| {
         let name = std::any::type_name::<T>();
         Failure::corrupt(format!("a record of {name} cannot be read: {why}"))

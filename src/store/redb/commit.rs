@@ -1,20 +1,39 @@
-//! Transactions: how durable each commit is, and one of them from its beginning to its end.
+//! The store and its transactions: how durable each commit is, and one of them from its beginning to its end.
 
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::RedbStore;
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+
 use super::failure::Failure;
-use super::generation;
+use super::generation::{self, Beside};
+use super::writer::Writer;
 use crate::store::{Error, ErrorKind};
+
+/// Rows of a write that may wait for the disk: more than these are no small matter to write again, nor to keep in memory.
+const ROWS_OF_LATER_MAX: usize = 256;
 
 /// How a commit is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Commit {
+    /// In memory, and on disk with the next commit of another kind. Commits keep their order, so a kill takes back the last of
+    /// them and never one before another: for what nothing outside depends on yet, because a run would only do it again.
+    Later,
     /// In two phases.
     Bulk,
     /// In two phases, and such that opening after a crash takes milliseconds, for a little more work now: for small
     /// writes that something outside depends on.
     Outbox,
+}
+
+impl Commit {
+    /// How so many rows are written that a run would only write again.
+    pub(super) fn of_rows(rows: usize) -> Self {
+        match rows {
+            0..=ROWS_OF_LATER_MAX => Self::Later,
+            _ => Self::Bulk,
+        }
+    }
 }
 
 /// Carries out a write transaction.
@@ -26,12 +45,41 @@ pub(super) fn transact<T>(
     let mut txn = database.begin_write()?;
     txn.set_two_phase_commit(true);
     txn.set_quick_repair(commit == Commit::Outbox);
+    if commit == Commit::Later {
+        txn.set_durability(Durability::None)?;
+    }
     let result = work(&txn)?;
     txn.commit()?;
     Ok(result)
 }
 
+/// The store behind the trait.
+pub(super) struct RedbStore {
+    pub(super) database: Arc<Database>,
+    pub(super) writer: Writer,
+    pub(super) path: PathBuf,
+    /// The file beside the store; none where the store is in no file.
+    pub(super) beside: Option<Beside>,
+}
+
 impl RedbStore {
+    /// The store of a database; `path` is for its messages.
+    pub(super) fn start(
+        database: Database,
+        path: &Path,
+        beside: Option<Beside>,
+    ) -> Result<Self, Error> {
+        let database = Arc::new(database);
+        let writer = Writer::start(database.clone(), path)
+            .map_err(|error| Failure::from(redb::StorageError::Io(error)).into_error(path))?;
+        Ok(Self {
+            database,
+            writer,
+            path: path.to_owned(),
+            beside,
+        })
+    }
+
     /// Carries out one write transaction. It is carried out even when the caller no longer waits for it.
     pub(super) async fn write<T: Send + 'static>(
         &self,

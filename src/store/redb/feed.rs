@@ -36,7 +36,7 @@ impl Feeds for RedbStore {
         state: &FeedState,
     ) -> Result<(), Error> {
         let (lease, profile, state) = (*lease, profile.clone(), state.clone());
-        self.write(Commit::Outbox, move |txn| {
+        self.write(Commit::Later, move |txn| {
             save(txn, &lease, &profile, STATE, &state)
         })
         .await
@@ -54,7 +54,7 @@ impl Feeds for RedbStore {
         unread: Vec<RowKey>,
     ) -> Result<(), Error> {
         let (lease, profile) = (*lease, profile.clone());
-        self.write(Commit::Outbox, move |txn| {
+        self.write(Commit::of_rows(unread.len()), move |txn| {
             save(txn, &lease, &profile, UNREAD, &unread)
         })
         .await

@@ -19,6 +19,7 @@ mod lease;
 mod leftovers;
 mod links;
 mod migrations;
+mod naming;
 mod outcomes;
 mod plans;
 mod records;
@@ -32,27 +33,23 @@ mod tests;
 mod writer;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use redb::{Database, StorageBackend, WriteTransaction};
+use redb::{StorageBackend, WriteTransaction};
 
 use crate::id::{DirectoryId, JobId, ProfileKey, ProfileName};
 use crate::identity::digest::Digest;
 use crate::identity::known::Known;
 use crate::identity::{Identity, Kind, MemberKey, RowKey};
-use crate::job::Job;
+use crate::job::{Job, Status};
 use crate::plan::{Plan, Step};
 use crate::snapshot::{Applied, LinkedCounts, Match, ProfileState, ResolvedMember, Row, RowError};
 use crate::store::jobs::{Drift, JobFilter, JournalLine, UnsentError};
 use crate::store::{Author, Error, Intent, Lease, Position, Settings, Settlement, Store};
 
-use commit::Commit;
-use failure::Failure;
-use generation::Beside;
-use writer::Writer;
+use commit::{Commit, RedbStore};
 
 /// Opens the store; see [`crate::store::open`].
 pub(super) fn open(settings: &Settings) -> Result<Box<dyn Store>, Error> {
@@ -71,33 +68,11 @@ pub(super) fn open_on(disk: impl StorageBackend) -> Result<Box<dyn Store>, Error
     Ok(Box::new(RedbStore::start(database, path, None)?))
 }
 
-/// The store behind the trait.
-struct RedbStore {
-    database: Arc<Database>,
-    writer: Writer,
-    path: PathBuf,
-    /// The file beside the store; none where the store is in no file.
-    beside: Option<Beside>,
-}
-
-impl RedbStore {
-    fn start(database: Database, path: &Path, beside: Option<Beside>) -> Result<Self, Error> {
-        let database = Arc::new(database);
-        let writer = Writer::start(database.clone(), path)
-            .map_err(|error| Failure::from(redb::StorageError::Io(error)).into_error(path))?;
-        Ok(Self {
-            database,
-            writer,
-            path: path.to_owned(),
-            beside,
-        })
-    }
-}
-
 #[async_trait]
 impl Store for RedbStore {
     async fn lease(&self, directory: DirectoryId) -> Result<Lease, Error> {
-        self.write_on(move |txn| lease::take(txn, directory)).await
+        self.write(Commit::Later, move |txn| lease::take(txn, directory))
+            .await
     }
 
     async fn bind_target(&self, lease: &Lease, base_url: &str) -> Result<Option<String>, Error> {
@@ -132,7 +107,7 @@ impl Store for RedbStore {
         state: &ProfileState,
     ) -> Result<(), Error> {
         let (lease, profile, state) = (*lease, profile.clone(), state.clone());
-        self.write(Commit::Outbox, move |txn| {
+        self.write(Commit::Later, move |txn| {
             seen::save_profile_state(txn, &lease, &profile, &state)
         })
         .await
@@ -145,7 +120,7 @@ impl Store for RedbStore {
         entries: Vec<(Identity, Digest)>,
     ) -> Result<(), Error> {
         let (lease, profile) = (*lease, profile.clone());
-        self.write(Commit::Bulk, move |txn| {
+        self.write(Commit::of_rows(entries.len()), move |txn| {
             seen::record_seen(txn, &lease, &profile, entries)
         })
         .await
@@ -165,7 +140,7 @@ impl Store for RedbStore {
         since: DateTime<Utc>,
     ) -> Result<(), Error> {
         let (lease, profile) = (*lease, profile.clone());
-        self.write(Commit::Bulk, move |txn| {
+        self.write(Commit::of_rows(rows.len()), move |txn| {
             seen::record_absent(txn, &lease, &profile, rows, since)
         })
         .await
@@ -173,8 +148,10 @@ impl Store for RedbStore {
 
     async fn hand_over(&self, lease: &Lease, rows: Vec<RowKey>) -> Result<(), Error> {
         let lease = *lease;
-        self.write(Commit::Bulk, move |txn| seen::hand_over(txn, &lease, &rows))
-            .await
+        self.write(Commit::of_rows(rows.len()), move |txn| {
+            seen::hand_over(txn, &lease, &rows)
+        })
+        .await
     }
 
     async fn mark_all_dirty(&self, lease: &Lease, profiles: &[ProfileName]) -> Result<(), Error> {
@@ -213,8 +190,9 @@ impl Store for RedbStore {
         if rows.is_empty() {
             return Ok(());
         }
+        let commit = Commit::of_rows(rows.len());
         let mark = move |txn: &WriteTransaction| seen::mark_dirty(txn, &lease, &rows);
-        self.write(Commit::Bulk, mark).await
+        self.write(commit, mark).await
     }
 
     async fn mark_ancestors(&self, lease: &Lease) -> Result<(), Error> {
@@ -241,8 +219,9 @@ impl Store for RedbStore {
 
     async fn clear_dirty(&self, lease: &Lease, rows: Vec<(RowKey, Digest)>) -> Result<(), Error> {
         let lease = *lease;
+        let commit = Commit::of_rows(rows.len());
         let clear = move |txn: &WriteTransaction| seen::clear_dirty(txn, &lease, rows);
-        self.write(Commit::Bulk, clear).await
+        self.write(commit, clear).await
     }
 
     async fn rows(
@@ -283,8 +262,10 @@ impl Store for RedbStore {
         if news.is_empty() {
             return Ok(());
         }
-        self.write(Commit::Bulk, move |txn| outcomes::write(txn, &lease, &news))
-            .await
+        self.write(Commit::of_rows(news.len()), move |txn| {
+            outcomes::write(txn, &lease, &news)
+        })
+        .await
     }
 
     async fn linked_rows(
@@ -397,8 +378,9 @@ impl Store for RedbStore {
 
     async fn add_steps(&self, lease: &Lease, job: JobId, steps: Vec<Step>) -> Result<(), Error> {
         let lease = *lease;
+        let commit = Commit::of_rows(steps.len());
         let add = move |txn: &WriteTransaction| plans::add_steps(txn, &lease, job, &steps);
-        self.write(Commit::Bulk, add).await
+        self.write(commit, add).await
     }
 
     async fn drop_steps(&self, lease: &Lease, job: JobId, rows: Vec<RowKey>) -> Result<(), Error> {
@@ -410,7 +392,7 @@ impl Store for RedbStore {
     async fn seal_plan(&self, lease: &Lease, plan: Plan) -> Result<Plan, Error> {
         let lease = *lease;
         let seal = move |txn: &WriteTransaction| plans::seal(txn, &lease, plan);
-        self.write(Commit::Outbox, seal).await
+        self.write(Commit::Later, seal).await
     }
 
     async fn plan(&self, job: JobId) -> Result<Option<Plan>, Error> {
@@ -429,14 +411,14 @@ impl Store for RedbStore {
 
     async fn drop_plan(&self, lease: &Lease, job: JobId) -> Result<(), Error> {
         let lease = *lease;
-        self.write(Commit::Bulk, move |txn| plans::drop_plan(txn, &lease, job))
+        self.write(Commit::Later, move |txn| plans::drop_plan(txn, &lease, job))
             .await
     }
 
     async fn intend(&self, lease: &Lease, intents: Vec<Intent>) -> Result<(), Error> {
         let lease = *lease;
-        let intend = move |txn: &WriteTransaction| applied::intend(txn, &lease, &intents);
-        self.write(Commit::Outbox, intend).await
+        self.write_on(move |txn| applied::intend(txn, &lease, &intents))
+            .await
     }
 
     async fn intents(&self, directory: DirectoryId) -> Result<Vec<Intent>, Error> {
@@ -456,8 +438,12 @@ impl Store for RedbStore {
 
     async fn save_job(&self, job: &Job) -> Result<(), Error> {
         let job = job.clone();
-        self.write(Commit::Outbox, move |txn| jobs::save(txn, &job))
-            .await
+        let is_running = job.status == Status::Running;
+        let save = move |txn: &WriteTransaction| jobs::save(txn, &job);
+        match is_running {
+            true => self.write(Commit::Later, save).await,
+            false => self.write_on(save).await,
+        }
     }
 
     async fn job(&self, id: JobId) -> Result<Option<Job>, Error> {

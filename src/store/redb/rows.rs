@@ -9,6 +9,7 @@ use redb::ReadTransaction;
 use super::codec;
 use super::failure::Failure;
 use super::links;
+use super::naming::Naming;
 use super::outcomes;
 use super::seen;
 use super::tables::{
@@ -77,10 +78,8 @@ impl Columns {
     /// Whom a row names, as its owner has it: the first profile that sees it present.
     fn named_members(&self, group: &[u8]) -> Result<Vec<MemberKey>, Failure> {
         for profile in &self.profiles {
-            let seen = profile.seen.read(group, codec::decode::<Seen>)?;
-            if let Some(seen) = seen.filter(|seen| seen.standing == Standing::Present) {
-                let members = seen.identity.members.iter();
-                return Ok(members.map(|member| member.key).collect());
+            if let Some(naming) = profile.seen.read(group, Naming::present)?.flatten() {
+                return Ok(naming.members);
             }
         }
         Ok(Vec::new())
@@ -300,8 +299,9 @@ pub(super) fn members(
     groups
         .iter()
         .map(|group| {
-            let mut resolved = Vec::new();
-            for name in columns.named_members(&group.to_key())? {
+            let names = columns.named_members(&group.to_key())?;
+            let mut resolved = Vec::with_capacity(names.len());
+            for name in names {
                 columns.resolve(name, &mut resolved)?;
             }
             Ok(resolved)

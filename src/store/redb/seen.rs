@@ -8,6 +8,7 @@ use redb::{ReadTransaction, ReadableTableMetadata, WriteTransaction};
 use super::codec;
 use super::failure::Failure;
 use super::lease;
+use super::naming::Naming;
 use super::outcomes;
 use super::tables::{
     DirectoryTables, PROFILES, ProfileTables, Source, WriteTable, enlist, open_write,
@@ -101,15 +102,9 @@ pub(super) fn record_seen(
         let before = if first_load {
             None
         } else {
-            own.seen.read(&key, codec::decode::<Seen>)?
+            own.seen.read(&key, Naming::present)?.flatten()
         };
-        let before = before.filter(|seen| seen.standing == Standing::Present);
-        index.replace(
-            &key,
-            before.as_ref().map(|seen| &seen.identity),
-            Some(&identity),
-        );
-        drop(before); // of a large group it is as large as what takes its place
+        index.replace(&key, before, Some(Naming::of(&identity)));
         let seen = codec::encode(&Seen {
             identity,
             digest,
@@ -145,7 +140,7 @@ pub(super) fn record_absent(
         if seen.standing != Standing::Present {
             continue;
         }
-        index.replace(&key, Some(&seen.identity), None);
+        index.replace(&key, Some(Naming::of(&seen.identity)), None);
         seen.standing = Standing::Absent { since };
         // A plan that was made from the present entry must not clear the mark of its absence.
         seen.digest = Digest(digest::short(&[b"absent", &seen.digest.0]));
@@ -350,10 +345,8 @@ pub(super) fn names_of<S: Source>(
 ) -> Result<BTreeSet<MemberKey>, Failure> {
     let mut names = BTreeSet::new();
     for profile in profiles {
-        let seen = profile.seen.read(row, codec::decode::<Seen>)?;
-        if let Some(seen) = seen.filter(|seen| seen.standing == Standing::Present) {
-            names.extend(seen.identity.names);
-        }
+        let naming = profile.seen.read(row, Naming::present)?.flatten();
+        names.extend(naming.unwrap_or_default().names);
     }
     Ok(names)
 }
@@ -423,12 +416,12 @@ struct NameIndex {
 
 impl NameIndex {
     /// Takes in that an entry replaces another one of the same row; `None` where it was or is not there.
-    fn replace(&mut self, row: &[u8], before: Option<&Identity>, after: Option<&Identity>) {
-        let names = |entry: Option<&Identity>| -> BTreeSet<MemberKey> {
-            entry.map_or_else(BTreeSet::new, |entry| entry.names.iter().copied().collect())
-        };
-        let (had, has) = (names(before), names(after));
-        if before.is_none() || had != has {
+    fn replace(&mut self, row: &[u8], before: Option<Naming>, after: Option<Naming>) {
+        let is_new = before.is_none();
+        let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+        let names = |names: Vec<MemberKey>| names.into_iter().collect::<BTreeSet<_>>();
+        let (had, has) = (names(before.names), names(after.names));
+        if is_new || had != has {
             self.moved.extend(had.union(&has));
         }
         for name in had.difference(&has) {
@@ -445,13 +438,9 @@ impl NameIndex {
                 self.held.insert(name, row.to_vec());
             }
         }
-        let members = |entry: Option<&Identity>| -> Vec<MemberKey> {
-            let members = entry.map_or(&[][..], |entry| &entry.members);
-            let mut members: Vec<_> = members.iter().map(|member| member.key).collect();
-            members.sort_unstable();
-            members
-        };
-        let (had, has) = (members(before), members(after));
+        let (mut had, mut has) = (before.members, after.members);
+        had.sort_unstable();
+        has.sort_unstable();
         let keys = |names: &[MemberKey], others: &[MemberKey]| -> Vec<Vec<u8>> {
             let missing = names
                 .iter()

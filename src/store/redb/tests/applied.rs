@@ -12,7 +12,7 @@ use crate::store::jobs::JournalLine;
 use crate::store::links::Links as _;
 use crate::store::redb::{codec, links};
 
-fn intent(row: &RowKey, part: u32) -> Intent {
+pub(super) fn intent(row: &RowKey, part: u32) -> Intent {
     Intent {
         key: row.clone(),
         class: Class::Update,

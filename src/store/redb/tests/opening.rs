@@ -256,9 +256,11 @@ async fn a_full_disk_is_an_error_and_what_was_written_can_be_read() {
     let store = crate::store::open_on(disk).unwrap();
     let lease = store.lease(DIRECTORY).await.unwrap();
     let ann = entry(&user(1), "ann", &[]);
+    // What is read waits for the disk until something is to be sent.
     let write = async |entry: Identity| {
         let entries = vec![(entry.clone(), digest_of(&entry))];
-        store.record_seen(&lease, &profile("a"), entries).await
+        store.record_seen(&lease, &profile("a"), entries).await?;
+        store.intend(&lease, vec![]).await
     };
     write(ann.clone()).await.unwrap();
     full.store(true, Ordering::SeqCst);
@@ -268,9 +270,39 @@ async fn a_full_disk_is_an_error_and_what_was_written_can_be_read() {
     let again = write(entry(&user(3), "eve", &[])).await.unwrap_err();
     assert_eq!(again.kind, ErrorKind::Disk, "{}", again.message);
     match store.known(&profile("a")).await {
-        Ok(known) => assert_eq!(known.len(), 1),
+        Ok(known) => assert!(!known.is_empty()),
         Err(error) => assert_eq!(error.kind, ErrorKind::Disk),
     }
+}
+
+#[tokio::test]
+async fn what_waits_for_the_disk_goes_there_with_what_does_not_and_never_after_it() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&settings(&folder)).unwrap();
+    let lease = store.lease(DIRECTORY).await.unwrap();
+    let see = async |number, name| {
+        let entry = entry(&user(number), name, &[]);
+        let entries = vec![(entry.clone(), digest_of(&entry))];
+        store.record_seen(&lease, &profile("a"), entries).await
+    };
+    // What a kill leaves: the file as it is.
+    let rows_after_kill = async || {
+        let copied = TempDir::new().unwrap();
+        fs::copy(path(&folder), path(&copied)).unwrap();
+        let store = open(&settings(&copied)).unwrap();
+        let intents = store.intents(DIRECTORY).await.unwrap().len();
+        (store.known(&profile("a")).await.unwrap().len(), intents)
+    };
+    see(1, "ann").await.unwrap();
+    assert_eq!(store.known(&profile("a")).await.unwrap().len(), 1);
+    assert_eq!(rows_after_kill().await, (0, 0));
+    let intent = applied::intent(&user(1), 0);
+    store.intend(&lease, vec![intent]).await.unwrap();
+    assert_eq!(rows_after_kill().await, (1, 1));
+    see(2, "bob").await.unwrap();
+    assert_eq!(rows_after_kill().await, (1, 1));
+    drop(store);
+    assert_eq!(rows_after_kill().await, (2, 1));
 }
 
 #[tokio::test]
