@@ -14,6 +14,7 @@ use scim_relay::source::{Security, Settings, Stage};
 use tokio::sync::mpsc;
 
 use super::{identities, open, read, refused, rows, settings, why_partial};
+use crate::support::slapd::free_port;
 
 const PEOPLE: usize = 2_500;
 const GROUPS: usize = 5;
@@ -32,11 +33,6 @@ impl Drop for Slapd {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn run(command: &mut Command) {
@@ -125,6 +121,35 @@ fn ldif() -> String {
     text
 }
 
+/// slapd on ports that it found free; `None` where somebody else took one of them first.
+fn launch(path: &Path) -> Option<(Child, u16, u16)> {
+    let (port, tls_port) = (free_port(), free_port());
+    let mut process = Command::new("/usr/sbin/slapd")
+        .arg("-f")
+        .arg(path.join("slapd.conf"))
+        .arg("-h")
+        .arg(format!(
+            "ldap://127.0.0.1:{port} ldap://127.0.0.2:{port} ldap://[::1]:{port} \
+             ldaps://127.0.0.2:{tls_port} ldaps://[::1]:{tls_port} ldaps://127.0.0.1:{tls_port}"
+        ))
+        .args(["-d", "0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let limit = Instant::now() + Duration::from_secs(20);
+    let answers = |port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    // It writes its pid once the ports are its own; a neighbour on the same port writes none here.
+    while !(path.join("pid").exists() && answers(port) && answers(tls_port)) {
+        if process.try_wait().unwrap().is_some() {
+            return None;
+        }
+        assert!(Instant::now() < limit, "slapd did not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Some((process, port, tls_port))
+}
+
 impl Slapd {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -154,25 +179,11 @@ impl Slapd {
             .arg(path.join("slapd.conf"))
             .arg("-l")
             .arg(path.join("data.ldif")));
-        let (port, tls_port) = (free_port(), free_port());
-        let process = Command::new("/usr/sbin/slapd")
-            .arg("-f")
-            .arg(path.join("slapd.conf"))
-            .arg("-h")
-            .arg(format!(
-                "ldap://127.0.0.1:{port} ldap://127.0.0.2:{port} ldap://[::1]:{port} \
-                 ldaps://127.0.0.2:{tls_port} ldaps://[::1]:{tls_port} ldaps://127.0.0.1:{tls_port}"
-            ))
-            .args(["-d", "0"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let limit = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(("127.0.0.1", tls_port)).is_err() {
-            assert!(Instant::now() < limit, "slapd did not start");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let (process, port, tls_port) = std::iter::repeat_with(|| launch(path))
+            .take(10)
+            .flatten()
+            .next()
+            .expect("slapd starts on ports that are free");
         Self {
             process,
             port,
