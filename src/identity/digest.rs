@@ -1,5 +1,7 @@
 //! Digests of entries, by which an unchanged entry is recognized without reading it back.
 
+use std::ops::DerefMut;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -17,20 +19,23 @@ impl Digest {
     ///
     /// The order of attributes, the case of their names and the order of values do not count,
     /// because LDAP gives no meaning to them (RFC 4511 §4.1.7). Both slices are sorted in place.
-    pub fn of_entry(dn: &str, attributes: &mut [(&str, Vec<&[u8]>)]) -> Self {
+    pub fn of_entry<'a, V>(dn: &str, attributes: &mut [(&str, V)]) -> Self
+    where
+        V: DerefMut<Target = [&'a [u8]]>,
+    {
         for (_, values) in attributes.iter_mut() {
             values.sort_unstable();
         }
         attributes.sort_unstable_by(|(left, lefts), (right, rights)| {
             let names = || lower(left).cmp(lower(right));
-            names().then_with(|| lefts.cmp(rights))
+            names().then_with(|| (**lefts).cmp(&**rights))
         });
         let mut gathered = Gathered::default();
         gathered.part(dn.as_bytes());
         for (name, values) in attributes.iter() {
             gathered.lower_part(name);
             gathered.number(values.len());
-            for value in values {
+            for value in values.iter() {
                 gathered.part(value);
             }
         }

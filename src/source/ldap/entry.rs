@@ -83,12 +83,17 @@ impl<'a> Entry<'a> {
 
 impl<'a> Attribute<'a> {
     /// Adds the values to a list.
-    pub(super) fn collect_into(mut self, values: &mut Vec<&'a [u8]>) -> Result<(), Malformed> {
+    pub(super) fn collect_into(self, values: &mut Vec<&'a [u8]>) -> Result<(), Malformed> {
+        self.each_value(|value| values.push(value))
+    }
+
+    /// Gives the values one by one.
+    pub(super) fn each_value(mut self, mut take: impl FnMut(&'a [u8])) -> Result<(), Malformed> {
         while let Some((tag, value)) = self.values.next()? {
             if tag != ber::OCTET_STRING {
                 return Err(Malformed("a value that is not a string of bytes"));
             }
-            values.push(value);
+            take(value);
         }
         Ok(())
     }

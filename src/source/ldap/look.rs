@@ -125,11 +125,14 @@ pub(super) async fn whole(
 ) -> Result<Result<Vec<Message>, String>, WireError> {
     let messages = vec![entry];
     let parts = scope.parts(&messages)?;
-    if !parts.ranged && scope.primary_group_id(&parts).is_none() {
+    let is_whole = !parts.ranged && scope.primary_group_id(&parts).is_none();
+    let dn = readable_dn(parts.dn).map(str::to_owned);
+    drop(parts);
+    if is_whole {
         return Ok(Ok(messages));
     }
-    let dn = match readable_dn(parts.dn) {
-        Ok(dn) => dn.to_owned(),
+    let dn = match dn {
+        Ok(dn) => dn,
         Err(problem) => return Ok(Err(problem)),
     };
     let bytes_max = session.message_bytes_max;

@@ -345,6 +345,7 @@ impl Reading<'_> {
             kind: scope.kind,
             anchor,
         };
+        self.known.approach(&key);
         let digest = scope.digest(dn, &mut parts);
         let seen = self.meet(&key, digest);
         if seen != Seen::Again {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use lber::structure::StructureTag;
 use ldap3::controls::RawControl;
+use smallvec::SmallVec;
 
 use crate::fault::Fault;
 use crate::identity::digest::{self, Digest};
@@ -88,13 +89,16 @@ pub(super) struct Scope {
     places: Places,
 }
 
+/// The values of an attribute; most have one, which takes no memory of its own.
+pub(super) type Values<'a> = SmallVec<[&'a [u8]; 1]>;
+
 /// The wanted part of an entry.
 #[derive(Debug)]
 pub(super) struct Parts<'a> {
     /// The name as the server wrote it.
     pub(super) dn: &'a [u8],
     /// The attributes that have values, by their wanted names.
-    pub(super) attributes: Vec<(&'a str, Vec<&'a [u8]>)>,
+    pub(super) attributes: Vec<(&'a str, Values<'a>)>,
     /// Whether the server kept values back (`member;range=0-1499`).
     pub(super) ranged: bool,
 }
@@ -233,7 +237,7 @@ impl Scope {
     pub(super) fn parts<'a>(&'a self, messages: &'a [Message]) -> Result<Parts<'a>, Malformed> {
         let mut dn: &[u8] = &[];
         let mut ranged = false;
-        let mut values: Vec<Vec<&[u8]>> = vec![Vec::new(); self.wanted.len()];
+        let mut values = vec![Values::new(); self.wanted.len()];
         for (index, message) in messages.iter().enumerate() {
             let mut entry = Entry::decode(message)?;
             if index == 0 {
@@ -257,7 +261,7 @@ impl Scope {
                     continue;
                 }
                 ranged |= range.is_some_and(|range| range.first != 0 || range.last.is_some());
-                attribute.collect_into(&mut values[at])?;
+                attribute.each_value(|value| values[at].push(value))?;
             }
         }
         let attributes = self
