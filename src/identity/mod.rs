@@ -7,6 +7,7 @@ pub mod dn;
 pub mod feed;
 pub mod filter;
 pub mod known;
+pub mod list;
 pub mod observation;
 pub mod place;
 pub mod server;
@@ -194,6 +195,7 @@ pub struct Identity {
     /// The attributes that were asked for, by lower-case name without options, values sorted.
     pub attributes: BTreeMap<String, Vec<Value>>,
     /// Whom the entry names, sorted by key, each once: a group its members, a user a manager at the most.
+    #[serde(deserialize_with = "list::fitting")]
     pub members: Vec<Member>,
     /// The keys under which others name this entry.
     pub names: Vec<MemberKey>,
@@ -206,6 +208,20 @@ impl Identity {
             kind: self.kind,
             anchor: self.anchor.clone(),
         }
+    }
+
+    /// About how many bytes it takes in a record, and not fewer: each name with its key, each value, and some hundred for the rest.
+    pub fn record_bytes(&self) -> usize {
+        let members = self.members.iter().map(|member| member.name.len() + 24);
+        let values = self.attributes.iter().map(|(name, values)| {
+            let values = values.iter().map(|value| match value {
+                Value::Text(text) => text.len() + 8,
+                Value::Bytes(bytes) => bytes.len() + 8,
+            });
+            name.len() + 16 + values.sum::<usize>()
+        });
+        let names = self.names.len() * 16;
+        256 + self.dn.len() + names + members.sum::<usize>() + values.sum::<usize>()
     }
 
     /// All values of an attribute; none when the entry has no such attribute. Case of the name does not count.

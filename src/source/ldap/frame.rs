@@ -91,6 +91,14 @@ pub(super) enum FrameError {
     },
 }
 
+/// What is at the beginning of the buffer.
+enum Cut {
+    /// A whole message, taken from it.
+    Whole(Bytes),
+    /// A part of one; so many bytes are missing at least.
+    Missing(usize),
+}
+
 /// A stream and the bytes of it that are not yet a whole message.
 pub(super) struct Framed<S> {
     stream: S,
@@ -113,13 +121,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
     /// Not a byte is read before the last message was taken, so a slow reader slows the server down.
     pub(super) async fn next(&mut self) -> Result<Option<Message>, FrameError> {
         loop {
-            if let Some(bytes) = self.cut()? {
-                return Ok(Some(Message::parse(bytes)?));
-            }
+            let missing = match self.cut()? {
+                Cut::Whole(bytes) => return Ok(Some(Message::parse(bytes)?)),
+                Cut::Missing(missing) => missing,
+            };
             if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES_MAX {
                 self.buffer = BytesMut::new();
             }
-            self.buffer.reserve(READ_BYTES);
+            // At once for all of a large message: memory that nothing was written to costs nothing, and growing leaves holes.
+            self.buffer.reserve(missing.max(READ_BYTES));
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)
@@ -130,9 +140,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
         }
     }
 
-    fn cut(&mut self) -> Result<Option<Bytes>, FrameError> {
+    fn cut(&mut self) -> Result<Cut, FrameError> {
         let Some(header) = ber::header(&self.buffer)? else {
-            return Ok(None);
+            return Ok(Cut::Missing(1));
         };
         if header.tag != ber::SEQUENCE {
             return Err(Malformed("a message that is not a sequence").into());
@@ -145,7 +155,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
                 bytes_max: self.bytes_max,
             });
         }
-        Ok((self.buffer.len() >= bytes).then(|| self.buffer.split_to(bytes).freeze()))
+        Ok(match bytes.saturating_sub(self.buffer.len()) {
+            0 => Cut::Whole(self.buffer.split_to(bytes).freeze()),
+            missing => Cut::Missing(missing),
+        })
     }
 
     /// Sends bytes that are one whole message.

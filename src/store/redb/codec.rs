@@ -15,7 +15,14 @@ const RECORD_VERSION: u8 = 1;
 
 /// Writes a record.
 pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, Failure> {
-    postcard::to_extend(record, vec![RECORD_VERSION]).map_err(|error| {
+    encode_within(record, 0)
+}
+
+/// Writes a record that has about so many bytes: one of some megabytes would else be in memory two or three times while it grows.
+pub(super) fn encode_within<T: Serialize>(record: &T, bytes: usize) -> Result<Vec<u8>, Failure> {
+    let mut room = Vec::with_capacity(bytes.max(1));
+    room.push(RECORD_VERSION);
+    postcard::to_extend(record, room).map_err(|error| {
         let name = std::any::type_name::<T>();
         Failure::defect(format!("a record of {name} cannot be written: {error}"))
     })

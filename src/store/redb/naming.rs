@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::codec;
 use super::failure::Failure;
 use crate::identity::digest::Digest;
-use crate::identity::{Anchor, Identity, Kind, MemberKey};
+use crate::identity::{Anchor, Identity, Kind, MemberKey, list};
 use crate::snapshot::Standing;
 
 /// The names that are in an entry's record.
@@ -37,8 +37,8 @@ impl Naming {
             members: seen
                 .identity
                 .members
-                .iter()
-                .map(|member| member.key)
+                .into_iter()
+                .map(|member| member.0)
                 .collect(),
             names: seen.identity.names,
         }))
@@ -64,8 +64,8 @@ struct Entry<'a> {
     dn: &'a str,
     #[serde(borrow)]
     attributes: BTreeMap<&'a str, Vec<Value<'a>>>,
-    #[serde(borrow)]
-    members: Vec<Member<'a>>,
+    #[serde(deserialize_with = "list::fitting")]
+    members: Vec<Named>,
     names: Vec<MemberKey>,
 }
 
@@ -75,6 +75,15 @@ struct Entry<'a> {
 enum Value<'a> {
     Text(&'a str),
     Bytes(&'a [u8]),
+}
+
+/// The key of a member.
+struct Named(MemberKey);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Member::deserialize(deserializer).map(|member| Self(member.key))
+    }
 }
 
 /// [`crate::identity::Member`], field for field.
@@ -115,6 +124,8 @@ mod tests {
             };
             codec::encode(&seen).unwrap()
         };
+        let bytes = record(Standing::Present).len();
+        assert!((bytes..bytes + 500).contains(&identity.record_bytes()));
         let present = Naming::present(&record(Standing::Present)).unwrap();
         assert_eq!(present, Some(Naming::of(&identity)));
         let since = chrono::DateTime::UNIX_EPOCH;

@@ -105,11 +105,13 @@ pub(super) fn record_seen(
             own.seen.read(&key, Naming::present)?.flatten()
         };
         index.replace(&key, before, Some(Naming::of(&identity)));
-        let seen = codec::encode(&Seen {
+        let bytes = identity.record_bytes();
+        let seen = Seen {
             identity,
             digest,
             standing: Standing::Present,
-        })?;
+        };
+        let seen = codec::encode_within(&seen, bytes)?;
         own.digests.insert(key.as_slice(), digest.0.as_slice())?;
         own.seen.insert(key.as_slice(), seen.as_slice())?;
         directory.mark(&key)?;
