@@ -7,6 +7,7 @@ use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransac
 
 use super::failure::Failure;
 use super::generation::{self, Beside};
+use super::readers::Readers;
 use super::writer::Writer;
 use crate::store::{Error, ErrorKind};
 
@@ -57,6 +58,7 @@ pub(super) fn transact<T>(
 pub(super) struct RedbStore {
     pub(super) database: Arc<Database>,
     pub(super) writer: Writer,
+    readers: Readers,
     pub(super) path: PathBuf,
     /// The file beside the store; none where the store is in no file.
     pub(super) beside: Option<Beside>,
@@ -70,11 +72,13 @@ impl RedbStore {
         beside: Option<Beside>,
     ) -> Result<Self, Error> {
         let database = Arc::new(database);
-        let writer = Writer::start(database.clone(), path)
-            .map_err(|error| Failure::from(redb::StorageError::Io(error)).into_error(path))?;
+        let failed = |error| Failure::from(redb::StorageError::Io(error)).into_error(path);
+        let writer = Writer::start(database.clone(), path).map_err(failed)?;
+        let readers = Readers::start().map_err(failed)?;
         Ok(Self {
             database,
             writer,
+            readers,
             path: path.to_owned(),
             beside,
         })
@@ -120,9 +124,16 @@ impl RedbStore {
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
         let database = self.database.clone();
-        let read = tokio::task::spawn_blocking(move || work(&database.begin_read()?));
-        match read.await {
+        self.readers.submit(Box::new(move || {
+            let read = || work(&database.begin_read()?);
+            let result = read();
+            drop(database);
+            // A caller that no longer waits needs no answer.
+            Box::new(move || drop(reply.send(result)))
+        }));
+        match answer.await {
             Ok(result) => result.map_err(|failure| failure.into_error(&self.path)),
             Err(_) => Err(self
                 .stopped("a read stopped at a defect or at a damaged page; start the relay again")),

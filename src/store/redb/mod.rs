@@ -22,6 +22,7 @@ mod migrations;
 mod naming;
 mod outcomes;
 mod plans;
+mod readers;
 mod records;
 mod repairs;
 mod rows;
