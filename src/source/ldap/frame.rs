@@ -125,9 +125,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
                 Cut::Whole(bytes) => return Ok(Some(Message::parse(bytes)?)),
                 Cut::Missing(missing) => missing,
             };
-            if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES_MAX {
-                self.buffer = BytesMut::new();
-            }
             // At once for all of a large message: memory that nothing was written to costs nothing, and growing leaves holes.
             self.buffer.reserve(missing.max(READ_BYTES));
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
@@ -138,6 +135,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
                 };
             }
         }
+    }
+
+    /// Takes the first bytes out of the buffer. The room of a large message goes with it, or the buffer would have it to the end.
+    fn take(&mut self, bytes: usize) -> Bytes {
+        let message = self.buffer.split_to(bytes);
+        if bytes > KEPT_BYTES_MAX {
+            self.buffer = BytesMut::from(self.buffer.as_ref());
+        }
+        message.freeze()
     }
 
     fn cut(&mut self) -> Result<Cut, FrameError> {
@@ -156,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
             });
         }
         Ok(match bytes.saturating_sub(self.buffer.len()) {
-            0 => Cut::Whole(self.buffer.split_to(bytes).freeze()),
+            0 => Cut::Whole(self.take(bytes)),
             missing => Cut::Missing(missing),
         })
     }
@@ -213,6 +219,23 @@ mod tests {
         assert_eq!((messages[0].id, messages[0].op), (7, 0x65));
         assert_eq!(messages[0].body(), &DONE[7..]);
         assert!(messages[0].controls().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_room_of_a_large_message_goes_with_it() {
+        let told = |tag: u8, content: &[u8]| {
+            let length = u32::try_from(content.len()).unwrap().to_be_bytes();
+            [&[tag, 0x84], length.as_slice(), content].concat()
+        };
+        let text = told(0x04, &vec![b'x'; 3 * KEPT_BYTES_MAX]);
+        let done = told(0x65, &[&DONE[7..12], &text].concat());
+        let large = told(0x30, &[&DONE[2..5], &done].concat());
+        let stream = [large.as_slice(), &DONE].concat();
+        let mut framed = Framed::new(tokio::io::join(stream.as_slice(), Vec::new()), stream.len());
+        let first = framed.next().await.unwrap().unwrap();
+        assert!(framed.buffer.capacity() <= READ_BYTES);
+        assert_eq!(first.body().len(), 5 + text.len());
+        assert_eq!(framed.next().await.unwrap().unwrap().body(), &DONE[7..]);
     }
 
     #[tokio::test]
