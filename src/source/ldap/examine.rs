@@ -166,9 +166,8 @@ async fn searches_otherwise(session: &mut Session, scope: &Scope) -> bool {
         attributes: &[request::NO_ATTRIBUTES],
         names_only: true,
     };
-    let mut controls = scope.controls();
-    controls.push(request::page(1, Vec::new()));
-    if session.wire.search(search, controls).await.is_err() {
+    let started = session.wire.page(search, scope.controls(), 1, &[]).await;
+    if started.is_err() {
         return false;
     }
     loop {

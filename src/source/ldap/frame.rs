@@ -178,6 +178,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
         self.stream.shutdown().await
     }
 
+    /// The stream.
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
+    }
+
     /// The stream, and the bytes after the last message that were read from it already.
     pub(super) fn into_parts(self) -> (S, BytesMut) {
         (self.stream, self.buffer)

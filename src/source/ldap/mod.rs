@@ -26,6 +26,7 @@ mod find;
 mod frame;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
+mod gathering;
 mod listen;
 mod look;
 mod missing;

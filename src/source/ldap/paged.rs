@@ -46,9 +46,12 @@ pub(super) async fn each(
             attributes: paged.attributes,
             names_only: paged.attributes == [request::NO_ATTRIBUTES],
         };
-        let mut controls = paged.controls.clone();
-        controls.push(request::page(session.page_entries, cookie.clone()));
-        session.wire.search(search, controls).await?;
+        let controls = paged.controls.clone();
+        let entries_max = session.page_entries;
+        session
+            .wire
+            .page(search, controls, entries_max, &cookie)
+            .await?;
         let mut entries = 0u64;
         let (answer, next) = loop {
             match session.wire.reply().await? {

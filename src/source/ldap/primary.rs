@@ -55,11 +55,9 @@ impl Users {
                 attributes: &[GROUP_ID],
                 names_only: false,
             };
-            let controls = vec![
-                request::domain_scope(),
-                request::page(self.page_entries, cookie.clone()),
-            ];
-            wire.search(search, controls).await?;
+            let controls = vec![request::domain_scope()];
+            wire.page(search, controls, self.page_entries, &cookie)
+                .await?;
             let before = users.len();
             let (answer, next) = loop {
                 match wire.reply().await? {

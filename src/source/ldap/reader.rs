@@ -207,9 +207,10 @@ impl Reading<'_> {
                 attributes: &attributes,
                 names_only: false,
             };
-            let mut controls = scope.controls();
-            controls.push(request::page(self.session.page_entries, cookie.clone()));
-            self.session.wire.search(search, controls).await?;
+            let entries_max = self.session.page_entries;
+            let wire = &mut self.session.wire;
+            wire.page(search, scope.controls(), entries_max, &cookie)
+                .await?;
             let Page {
                 answer,
                 next,

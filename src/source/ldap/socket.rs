@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::{setsockopt_impl, sockopt_impl};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
@@ -95,6 +97,23 @@ fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
+sockopt_impl!(
+    /// The bytes that must have come before a reader is woken.
+    WakeAt,
+    SetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_RCVLOWAT,
+    libc::c_int
+);
+
+impl Stream for TcpStream {
+    fn wake_at(&self, bytes: usize) {
+        // A stream that cannot do that wakes for each byte, which costs time and nothing else.
+        let bytes = libc::c_int::try_from(bytes).unwrap_or(1);
+        let _ = setsockopt(self, WakeAt, &bytes);
+    }
+}
+
 /// Small requests leave at once, and a peer that vanished is noticed.
 fn tune(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -134,4 +153,44 @@ async fn start_tls(
     wire.into_stream().ok_or_else(|| {
         refused("the server sent more than its answer before TLS began; somebody may be in between")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    /// How long a reader is watched that shall sleep on.
+    const WATCHED: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn a_reader_is_woken_when_enough_has_come_or_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap());
+        let near = near.await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        let woken = async |within| timeout(within, near.readable()).await.is_ok();
+        let read = || {
+            let mut bytes = vec![0; 10_000];
+            near.try_read(&mut bytes).unwrap_or_default()
+        };
+        near.wake_at(5_000);
+        far.write_all(&[1; 4_999]).await.unwrap();
+        assert!(!woken(WATCHED).await);
+        far.write_all(&[1]).await.unwrap();
+        assert!(woken(WATCHED * 100).await);
+        assert_eq!(read(), 5_000);
+        assert_eq!(read(), 0);
+        far.write_all(&[1]).await.unwrap();
+        assert!(!woken(WATCHED).await);
+        near.wake_at(1);
+        assert!(woken(WATCHED * 100).await);
+        assert_eq!(read(), 1);
+        assert_eq!(read(), 0);
+        near.wake_at(5_000);
+        far.shutdown().await.unwrap();
+        assert!(woken(WATCHED * 100).await);
+    }
 }

@@ -7,6 +7,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::fault::Fault;
 use crate::source::ldap::wire::Stream;
@@ -60,6 +61,12 @@ impl Tls {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(handshake_error(server, &error)),
         }
+    }
+}
+
+impl Stream for TlsStream<Box<dyn Stream>> {
+    fn wake_at(&self, bytes: usize) {
+        self.get_ref().0.wake_at(bytes);
     }
 }
 

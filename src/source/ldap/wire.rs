@@ -14,6 +14,7 @@ use crate::source::ldap::answer::{Answer, paging_cookie};
 use crate::source::ldap::ber::Malformed;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::frame::{FrameError, Framed, Message};
+use crate::source::ldap::gathering::{Gathering, Mark};
 use crate::source::ldap::request::{self, Search};
 use crate::source::ldap::silence::Silence;
 
@@ -25,9 +26,10 @@ const INTERMEDIATE: u8 = 0x79;
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A byte stream to the server: plain or TLS.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Wakes the reader only when so many bytes have come, or the end; fewer can be read all the same.
+    fn wake_at(&self, bytes: usize);
+}
 
 /// Why the wire carries nothing more. After any of these the connection is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +142,7 @@ pub(super) struct Wire {
     answer_timeout: Duration,
     last_id: u32,
     silence: Silence,
+    gathering: Gathering,
     /// The request that is being answered. What was given up in the middle leaves it set, and the wire unusable.
     open: Option<u32>,
 }
@@ -152,6 +155,7 @@ impl Wire {
             answer_timeout,
             last_id: 0,
             silence: Silence::new(answer_timeout),
+            gathering: Gathering::new(),
             open: None,
         }
     }
@@ -190,9 +194,32 @@ impl Wire {
         self.send(&message).await
     }
 
+    /// Starts a search for one page (RFC 2696): the first when the cookie is empty, otherwise the one after that which gave it.
+    pub(super) async fn page(
+        &mut self,
+        search: Search<'_>,
+        mut controls: Vec<RawControl>,
+        entries: u16,
+        cookie: &[u8],
+    ) -> Result<(), WireError> {
+        if cookie.is_empty() {
+            self.gathering.forget();
+        }
+        controls.push(request::page(entries, cookie.to_vec()));
+        self.search(search, controls).await?;
+        self.gathering.begins(entries.into());
+        Ok(())
+    }
+
     /// The next message of the search that was started last; after [`Reply::Done`] there is none.
     pub(super) async fn reply(&mut self) -> Result<Reply, WireError> {
         let message = self.receive().await?;
+        let mark = match message.op {
+            ENTRY => self.gathering.came(message.bytes().len()),
+            SEARCH_DONE => self.gathering.ends(),
+            _ => None,
+        };
+        self.wake_at(mark);
         match message.op {
             ENTRY => Ok(Reply::Entry(message)),
             REFERENCE => Ok(Reply::Reference(Entry::references(&message)?)),
@@ -308,13 +335,24 @@ impl Wire {
         if self.open.is_none() {
             return Err(WireError::Broken);
         }
-        let message = select! {
-            biased;
-            message = self.framed.next() => message?.ok_or(WireError::Closed)?,
-            () = self.silence.lasts() => return Err(WireError::Silent(self.answer_timeout)),
+        let message = loop {
+            select! {
+                biased;
+                message = self.framed.next() => break message?.ok_or(WireError::Closed)?,
+                () = self.silence.lasts() => return Err(WireError::Silent(self.answer_timeout)),
+                () = self.gathering.lasts() => {}
+            }
+            let mark = self.gathering.ends();
+            self.wake_at(mark);
         };
         self.silence.is_broken();
         self.own(message)
+    }
+
+    fn wake_at(&self, moved: Option<Mark>) {
+        if let Some(mark) = moved {
+            self.framed.stream().wake_at(mark.bytes());
+        }
     }
 
     /// A message, if it answers the request that is open.
