@@ -8,9 +8,10 @@
 //! the process, and nothing pushes back.
 //!
 //! From the socket upwards: [`socket`] and [`tls`], [`frame`] over [`ber`], [`wire`] with [`request`] and [`answer`],
-//! [`session`] at one of several [`servers`] with [`bind`], its [`scope`]s, which [`controller`] answers, what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`],
-//! [`examine`], [`explain`] with the [`clauses`] of filters, and the change feeds: [`feed`] and [`listen`], with [`paged`] searches; whoever reads entries follows [`ranges`] and
-//! members by [`primary`] group; [`units`] have theirs by where these lie.
+//! [`silence`] and [`gathering`], [`session`] at one of several [`servers`] with [`bind`], its [`scope`]s, which
+//! [`controller`] answers, what it says of [`missing`] ones, and on top [`reader`], [`look`], [`find`], [`examine`],
+//! [`explain`] with the [`clauses`] of filters, and the change feeds: [`feed`] and [`listen`], with [`paged`] searches;
+//! whoever reads entries follows [`ranges`] and members by [`primary`] group; [`units`] have theirs by where these lie.
 
 mod anchor;
 mod answer;

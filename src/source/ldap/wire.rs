@@ -336,13 +336,12 @@ impl Wire {
             return Err(WireError::Broken);
         }
         let message = loop {
-            select! {
+            let mark = select! {
                 biased;
                 message = self.framed.next() => break message?.ok_or(WireError::Closed)?,
                 () = self.silence.lasts() => return Err(WireError::Silent(self.answer_timeout)),
-                () = self.gathering.lasts() => {}
-            }
-            let mark = self.gathering.ends();
+                mark = self.gathering.pauses() => mark,
+            };
             self.wake_at(mark);
         };
         self.silence.is_broken();
