@@ -406,6 +406,8 @@ async fn tls_is_verified_against_the_own_authority_and_nothing_else() {
             security,
             host: host.into(),
             ca_certificate: ca.map(|ca| ca.as_bytes().to_vec()),
+            // Large enough that what comes gathers below TLS.
+            page_entries: 1_000,
             ..settings(port)
         };
         for host in ["127.0.0.1", "localhost", "::1"] {
