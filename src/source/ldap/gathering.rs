@@ -74,7 +74,6 @@ impl Gathering {
     /// A page of so many entries at the most was asked for.
     pub(super) fn begins(&mut self, entries: u64) {
         self.missing = entries;
-        self.paused = false;
     }
 
     /// An entry came; answers the mark when it moves.
@@ -95,6 +94,7 @@ impl Gathering {
     /// The page ended; answers the mark when it moves.
     pub(super) fn ends(&mut self) -> Option<Mark> {
         self.missing = 0;
+        self.paused = false;
         self.moves_to(Mark::Low)
     }
 
@@ -108,8 +108,9 @@ impl Gathering {
         let ends = self.ends.get_or_insert_with(|| Box::pin(sleep_until(end)));
         ends.as_mut().reset(end);
         ends.as_mut().await;
+        let mark = self.ends();
         self.paused = true;
-        self.ends()
+        mark
     }
 
     /// Whether the rest of the page is larger than what gathers, if its entries are half as large as those before.
