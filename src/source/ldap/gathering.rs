@@ -13,7 +13,7 @@ const GATHERED: usize = 32 * 1024;
 const MEASURED: u64 = 100;
 /// How long the rest of a page may be waited for that turns out to be shorter than expected, or slow.
 const PAUSE: Duration = Duration::from_millis(5);
-/// In how many pages it may be slow before nothing gathers any more: the way to the server is what is waited for, or the
+/// How many pages in a row may be slow before nothing gathers any more: the way to the server is what is waited for, or the
 /// sender halts until what it sent is acknowledged, which the kernel does late for what nobody reads.
 const SLOW_PAGES_MAX: u32 = 3;
 
@@ -44,8 +44,9 @@ pub(super) struct Gathering {
     /// Entries and bytes that came in the search.
     entries: u64,
     bytes: u64,
-    /// Whether the page was waited for in vain, and the pages of the connection that went on after that.
+    /// Whether the page was waited for in vain, whether it went on after that, and how many before it did, one after the other.
     paused: bool,
+    slow: bool,
     slow_pages: u32,
     /// When what gathers is read in any case.
     ends: Option<Pin<Box<Sleep>>>,
@@ -60,6 +61,7 @@ impl Gathering {
             entries: 0,
             bytes: 0,
             paused: false,
+            slow: false,
             slow_pages: 0,
             ends: None,
         }
@@ -74,6 +76,10 @@ impl Gathering {
     /// A page of so many entries at the most was asked for.
     pub(super) fn begins(&mut self, entries: u64) {
         self.missing = entries;
+        if self.slow_pages < SLOW_PAGES_MAX {
+            self.slow_pages = if self.slow { self.slow_pages + 1 } else { 0 };
+        }
+        self.slow = false;
     }
 
     /// An entry came; answers the mark when it moves.
@@ -81,9 +87,7 @@ impl Gathering {
         self.entries += 1;
         self.bytes += bytes as u64;
         self.missing = self.missing.saturating_sub(1);
-        if std::mem::take(&mut self.paused) {
-            self.slow_pages += 1;
-        }
+        self.slow |= std::mem::take(&mut self.paused);
         self.moves_to(if self.is_long() {
             Mark::High
         } else {
@@ -188,13 +192,20 @@ mod tests {
             assert_eq!(gathering.ends(), None);
             assert_eq!(moves(&mut gathering, 1), vec![(1, Mark::High)]);
         }
-        for _ in 1..SLOW_PAGES_MAX {
-            assert_eq!(gathering.pauses().await, Some(Mark::Low));
-            assert_eq!(gathering.came(ENTRY), None);
-            assert_eq!(moves(&mut gathering, 1), vec![(1, Mark::High)]);
-        }
-        assert_eq!(gathering.pauses().await, Some(Mark::Low));
-        assert_eq!(gathering.came(ENTRY), None);
+        let slow = async |gathering: &mut Gathering, pages| {
+            for _ in 0..pages {
+                assert_eq!(gathering.pauses().await, Some(Mark::Low));
+                assert_eq!(gathering.came(ENTRY), None);
+                let moved = moves(gathering, 1);
+                assert_eq!(
+                    moved.len(),
+                    usize::from(gathering.slow_pages < SLOW_PAGES_MAX)
+                );
+            }
+        };
+        slow(&mut gathering, SLOW_PAGES_MAX - 1).await;
+        moves(&mut gathering, 200);
+        slow(&mut gathering, SLOW_PAGES_MAX).await;
         assert_eq!(moves(&mut gathering, 1_000), vec![]);
     }
 
