@@ -13,9 +13,6 @@ const GATHERED: usize = 32 * 1024;
 const MEASURED: u64 = 100;
 /// How long the rest of a page may be waited for that turns out to be shorter than expected, or slow.
 const PAUSE: Duration = Duration::from_millis(5);
-/// How many pages in a row may be slow before nothing gathers any more: the way to the server is what is waited for, or the
-/// sender halts until what it sent is acknowledged, which the kernel does late for what nobody reads.
-const SLOW_PAGES_MAX: u32 = 3;
 
 /// The least number of bytes that wakes the reader; what there is can be read at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +41,6 @@ pub(super) struct Gathering {
     /// Entries and bytes that came in the search.
     entries: u64,
     bytes: u64,
-    /// Whether the page was waited for in vain, whether it went on after that, and how many before it did, one after the other.
-    paused: bool,
-    slow: bool,
-    slow_pages: u32,
     /// When what gathers is read in any case.
     ends: Option<Pin<Box<Sleep>>>,
 }
@@ -60,9 +53,6 @@ impl Gathering {
             missing: 0,
             entries: 0,
             bytes: 0,
-            paused: false,
-            slow: false,
-            slow_pages: 0,
             ends: None,
         }
     }
@@ -76,10 +66,6 @@ impl Gathering {
     /// A page of so many entries at the most was asked for.
     pub(super) fn begins(&mut self, entries: u64) {
         self.missing = entries;
-        if self.slow_pages < SLOW_PAGES_MAX {
-            self.slow_pages = if self.slow { self.slow_pages + 1 } else { 0 };
-        }
-        self.slow = false;
     }
 
     /// An entry came; answers the mark when it moves.
@@ -87,7 +73,6 @@ impl Gathering {
         self.entries += 1;
         self.bytes += bytes as u64;
         self.missing = self.missing.saturating_sub(1);
-        self.slow |= std::mem::take(&mut self.paused);
         self.moves_to(if self.is_long() {
             Mark::High
         } else {
@@ -95,16 +80,14 @@ impl Gathering {
         })
     }
 
-    /// The page ended; answers the mark when it moves.
+    /// The page ended, or what gathers has to be read now, and the rest of the page as it comes; answers the mark when it moves.
     pub(super) fn ends(&mut self) -> Option<Mark> {
         self.missing = 0;
-        self.paused = false;
         self.moves_to(Mark::Low)
     }
 
-    /// Waits until what gathers has to be read whatever its size, and the rest of the page as it comes; answers the mark
-    /// when it moves.
-    pub(super) async fn pauses(&mut self) -> Option<Mark> {
+    /// Waits until what gathers has to be read whatever its size.
+    pub(super) async fn lasts(&mut self) {
         if self.mark == Mark::Low {
             return pending().await;
         }
@@ -112,15 +95,12 @@ impl Gathering {
         let ends = self.ends.get_or_insert_with(|| Box::pin(sleep_until(end)));
         ends.as_mut().reset(end);
         ends.as_mut().await;
-        let mark = self.ends();
-        self.paused = true;
-        mark
     }
 
     /// Whether the rest of the page is larger than what gathers, if its entries are half as large as those before.
     fn is_long(&self) -> bool {
         let rest = self.missing.saturating_mul(self.bytes) / self.entries.max(1) / 2;
-        self.slow_pages < SLOW_PAGES_MAX && self.entries >= MEASURED && rest > GATHERED as u64
+        self.entries >= MEASURED && rest > GATHERED as u64
     }
 
     fn moves_to(&mut self, mark: Mark) -> Option<Mark> {
@@ -171,42 +151,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_gathered_is_read_after_a_pause_and_the_rest_of_the_page_as_it_comes() {
         let mut gathering = Gathering::new();
-        assert!(timeout(PAUSE * 100, gathering.pauses()).await.is_err());
+        assert!(timeout(PAUSE * 100, gathering.lasts()).await.is_err());
         moves(&mut gathering, 200);
         for _ in 0..3 {
-            assert!(timeout(PAUSE / 2, gathering.pauses()).await.is_err());
+            assert!(timeout(PAUSE / 2, gathering.lasts()).await.is_err());
             advance(PAUSE).await;
         }
-        let paused = timeout(PAUSE * 2, gathering.pauses()).await;
-        assert_eq!(paused.unwrap(), Some(Mark::Low));
+        gathering.lasts().await;
+        assert_eq!(gathering.ends(), Some(Mark::Low));
         assert_eq!(gathering.came(ENTRY), None);
         assert_eq!(moves(&mut gathering, 1), vec![(1, Mark::High)]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_gathers_any_more_after_slow_pages_and_short_ones_are_not_slow() {
-        let mut gathering = Gathering::new();
-        moves(&mut gathering, 200);
-        for _ in 0..SLOW_PAGES_MAX * 2 {
-            assert_eq!(gathering.pauses().await, Some(Mark::Low));
-            assert_eq!(gathering.ends(), None);
-            assert_eq!(moves(&mut gathering, 1), vec![(1, Mark::High)]);
-        }
-        let slow = async |gathering: &mut Gathering, pages| {
-            for _ in 0..pages {
-                assert_eq!(gathering.pauses().await, Some(Mark::Low));
-                assert_eq!(gathering.came(ENTRY), None);
-                let moved = moves(gathering, 1);
-                assert_eq!(
-                    moved.len(),
-                    usize::from(gathering.slow_pages < SLOW_PAGES_MAX)
-                );
-            }
-        };
-        slow(&mut gathering, SLOW_PAGES_MAX - 1).await;
-        moves(&mut gathering, 200);
-        slow(&mut gathering, SLOW_PAGES_MAX).await;
-        assert_eq!(moves(&mut gathering, 1_000), vec![]);
     }
 
     fn message(id: i32, op: LdapOp, ctrl: Vec<LdapControl>) -> LdapMsg {

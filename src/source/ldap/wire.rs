@@ -336,12 +336,13 @@ impl Wire {
             return Err(WireError::Broken);
         }
         let message = loop {
-            let mark = select! {
+            select! {
                 biased;
                 message = self.framed.next() => break message?.ok_or(WireError::Closed)?,
                 () = self.silence.lasts() => return Err(WireError::Silent(self.answer_timeout)),
-                mark = self.gathering.pauses() => mark,
-            };
+                () = self.gathering.lasts() => {}
+            }
+            let mark = self.gathering.ends();
             self.wake_at(mark);
         };
         self.silence.is_broken();
